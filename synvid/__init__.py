@@ -1,0 +1,55 @@
+"""Synthetic video for pre-training: a preset, a seed and an index name one clip, bit for bit.
+
+>>> import synvid
+>>> preset = synvid.load_preset("moving_shapes")
+>>> clip = synvid.render(synvid.sample_scene(preset, seed=0, index=7), frames=range(16))
+>>> clip.frames.shape
+(16, 256, 256, 3)
+"""
+
+from importlib import import_module
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from synvid.clip import Clip as Clip
+    from synvid.dataset.reader import Dataset as Dataset
+    from synvid.dataset.reader import open_dataset as open_dataset
+    from synvid.errors import ConfigurationError as ConfigurationError
+    from synvid.errors import DatasetError as DatasetError
+    from synvid.preset import Preset as Preset
+    from synvid.preset import list_presets as list_presets
+    from synvid.preset import load_preset as load_preset
+    from synvid.renderer import generate as generate
+    from synvid.renderer import render as render
+    from synvid.scene import Scene as Scene
+    from synvid.scene import sample_scene as sample_scene
+
+__version__ = "0.1.0"
+
+_HOME = {
+    "Clip": "clip",
+    "ConfigurationError": "errors",
+    "Dataset": "dataset.reader",
+    "DatasetError": "errors",
+    "Preset": "preset",
+    "Scene": "scene",
+    "generate": "renderer",
+    "list_presets": "preset",
+    "load_preset": "preset",
+    "open_dataset": "dataset.reader",
+    "render": "renderer",
+    "sample_scene": "scene",
+}
+
+__all__ = ["__version__", *_HOME]  # noqa: PLE0604  # names
+
+
+def __getattr__(name: str) -> Any:
+    """Resolve a public name on first use: `import synvid` loads neither Numba nor PyAV."""
+    if name not in _HOME:
+        raise AttributeError(f"module 'synvid' has no attribute {name!r}")
+    return getattr(import_module(f"synvid.{_HOME[name]}"), name)
+
+
+def __dir__() -> list[str]:
+    return sorted(__all__)

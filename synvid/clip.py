@@ -1,0 +1,35 @@
+"""A rendered clip, which shows itself in a notebook."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synvid.scene import Scene
+
+__all__ = ["Clip"]
+
+
+@dataclass(frozen=True, eq=False)
+class Clip:
+    """Frames and where they came from.
+
+    Attributes:
+        frames: uint8 (T, H, W, 3), RGB.
+        fps: frames per second.
+        scene: what was rendered.
+    """
+
+    frames: NDArray[np.uint8]
+    fps: float
+    scene: Scene
+
+    def __len__(self) -> int:
+        return len(self.frames)
+
+    def __repr__(self) -> str:
+        count, height, width, _ = self.frames.shape
+        return f"Clip({count} frames of {width}x{height} at {self.fps:g} fps, seed={self.scene.seed}, index={self.scene.index})"

@@ -1,0 +1,1 @@
+"""The rasterizer: pose → row spans → visible runs, nearest object first → pixels."""

@@ -1,0 +1,124 @@
+"""The two operations worth vector instructions, and their plain forms with the same result.
+
+Numba cannot be asked for a 64-lane masked store, so two small intrinsics emit it as portable LLVM vector code, which LLVM
+lowers to whatever the CPU has. Where they cannot be built, or SYNVID_SIMD=0 is set, the plain loops take their place.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+import numpy as np
+
+from synvid._jit import SIMD, jit
+
+__all__ = ["VECTOR", "fill_word", "pack_rgb"]
+
+_1 = np.uint64(1)
+_BYTE = np.uint32(255)
+
+
+@jit
+def _fill_word_plain(pixels, start, mask, value):  # type: ignore[no-untyped-def]
+    for lane in range(64):
+        if (mask >> np.uint64(lane)) & _1:
+            pixels[start + lane] = value
+
+
+@jit
+def _pack_pixel(pixels, source, packed, target):  # type: ignore[no-untyped-def]
+    color = pixels[source]
+    packed[target] = np.uint8(color & _BYTE)
+    packed[target + 1] = np.uint8((color >> np.uint32(8)) & _BYTE)
+    packed[target + 2] = np.uint8((color >> np.uint32(16)) & _BYTE)
+
+
+@jit
+def _pack_sixteen_plain(pixels, source, packed, target):  # type: ignore[no-untyped-def]
+    for lane in range(16):
+        _pack_pixel(pixels, source + lane, packed, target + 3 * lane)
+
+
+def _vector_operations() -> tuple[Any, Any]:
+    """Build `fill_word` and `pack_sixteen` as LLVM vector code."""
+    from llvmlite import ir
+    from numba import types
+    from numba.extending import intrinsic
+
+    i8, i32 = ir.IntType(8), ir.IntType(32)
+
+    def address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, vector: Any) -> Any:
+        data = context.make_array(array_type)(context, builder, array).data
+        return builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
+
+    def lanes(numbers: list[int]) -> Any:
+        return ir.Constant(ir.VectorType(i32, len(numbers)), numbers)
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def fill_word(typing: Any, pixels: Any, start: Any, mask: Any, value: Any) -> Any:
+        """pixels[start + k] = value wherever bit k of mask is set; 64 lanes."""
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            array_type = signature.args[0]
+            element = context.get_data_type(array_type.dtype)
+            vector = ir.VectorType(element, 64)
+            where = address(context, builder, array_type, arguments[0], arguments[1], vector)
+            first = builder.insert_element(ir.Constant(vector, ir.Undefined), arguments[3], ir.Constant(i32, 0))
+            splat = builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), lanes([0] * 64))
+            chosen = builder.bitcast(arguments[2], ir.VectorType(ir.IntType(1), 64))
+            old = builder.load(where)
+            old.align = element.width // 8
+            builder.store(builder.select(chosen, splat, old), where).align = element.width // 8
+            return context.get_dummy_value()
+
+        return types.void(pixels, types.int64, types.uint64, pixels.dtype), generate
+
+    @intrinsic  # type: ignore[untyped-decorator]
+    def pack_sixteen(typing: Any, pixels: Any, source: Any, packed: Any, target: Any) -> Any:
+        """Sixteen uint32 RGBX pixels to 48 bytes RGB."""
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            wide, narrow = ir.VectorType(i8, 64), ir.VectorType(i8, 48)
+            read = address(context, builder, signature.args[0], arguments[0], arguments[1], wide)
+            write = address(context, builder, signature.args[2], arguments[2], arguments[3], narrow)
+            pixel = builder.load(read)
+            pixel.align = 4
+            bytes_kept = lanes([4 * (k // 3) + k % 3 for k in range(48)])
+            rgb = builder.shuffle_vector(pixel, ir.Constant(wide, ir.Undefined), bytes_kept)
+            builder.store(rgb, write).align = 1
+            return context.get_dummy_value()
+
+        return types.void(pixels, types.int64, packed, types.int64), generate
+
+    @jit
+    def probe(pixels, packed):  # type: ignore[no-untyped-def]
+        fill_word(pixels, 0, np.uint64(5), np.uint32(0x00030201))
+        pack_sixteen(pixels, 0, packed, 0)
+
+    packed = np.zeros(48, np.uint8)
+    probe(np.zeros(64, np.uint32), packed)
+    if packed[:9].tolist() != [1, 2, 3, 0, 0, 0, 1, 2, 3]:
+        raise RuntimeError("the vector operations give wrong results")
+    return fill_word, pack_sixteen
+
+
+def _choose() -> tuple[bool, Any, Any]:
+    if SIMD:
+        try:
+            return True, *_vector_operations()
+        except Exception:  # noqa: BLE001  # whatever LLVM cannot do here, the plain loops can
+            pass
+    return False, _fill_word_plain, _pack_sixteen_plain
+
+
+#: Whether the vector path is in use, and the two operations.
+VECTOR, fill_word, _pack_sixteen = _choose()
+
+
+@jit
+def pack_rgb(pixels, source, count, packed, target):  # type: ignore[no-untyped-def]
+    """Copy `count` RGBX pixels from pixels[source:] to three bytes each at packed[target:]; flat arrays."""
+    for k in range(0, count - 15, 16):
+        _pack_sixteen(pixels, source + k, packed, target + 3 * k)
+    for k in range(count - count % 16, count):
+        _pack_pixel(pixels, source + k, packed, target + 3 * k)

@@ -1,0 +1,243 @@
+"""One clip as plain arrays, and how it is drawn from a preset: the only place with randomness."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Mapping
+from dataclasses import dataclass, fields
+from functools import cached_property
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synvid import philox
+from synvid.elementary import log, sin_cos_of
+from synvid.errors import ConfigurationError
+from synvid.motion import Kinematics, StepPowers, poses_at, step_powers
+from synvid.outline import sample_vertices
+from synvid.philox import Stream
+from synvid.preset import Objects, Preset
+
+__all__ = ["Scene", "sample_scene"]
+
+Array = NDArray[np.float64]
+
+_POWER_LAW_POINTS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Scene:
+    """All that rendering needs: one row an object, back to front, the last nearest.
+
+    Attributes:
+        num_frames, height, width: size of the clip, frames and pixels.
+        fps: frames per second.
+        seed, index: where the scene came from.
+        background: RGB.
+        antialias: average 4 x 4 samples a pixel.
+        colors: uint8 (n, 3), RGB.
+        vertices: float64 (n, m, 2), outlines in unit coordinates, padded with zeros.
+        num_vertices: int64 (n,), 0 for the unit circle.
+        motion: how the objects move.
+    """
+
+    num_frames: int
+    height: int
+    width: int
+    fps: float
+    seed: int
+    index: int
+    background: tuple[int, int, int]
+    antialias: bool
+    colors: NDArray[np.uint8]
+    vertices: Array
+    num_vertices: NDArray[np.int64]
+    motion: Kinematics
+
+    @property
+    def num_objects(self) -> int:
+        """How many objects there are, seen or not."""
+        return len(self.colors)
+
+    @property
+    def outlines(self) -> list[Array | None]:
+        """Vertices of every object in unit coordinates, float64 (m, 2); None is the unit circle."""
+        pairs = zip(self.vertices, self.num_vertices, strict=True)
+        return [vertices[:count].copy() if count else None for vertices, count in pairs]
+
+    @cached_property
+    def step_powers(self) -> StepPowers:
+        """Tables for `poses_at`."""
+        return step_powers(self.motion, self.num_frames)
+
+    def poses(self, t: int) -> Array:
+        """The affine maps from outline coordinates to pixels at frame t, float64 (n, 2, 3).
+
+        Raises:
+            ConfigurationError: t is not a frame of the clip.
+        """
+        t = self.frame_number(t)
+        poses = np.empty((self.num_objects, 2, 3))
+        poses_at(self.motion, self.step_powers, t, poses)
+        return poses
+
+    def frame_number(self, t: object) -> int:
+        """t as an int, checked to be one of 0..num_frames - 1."""
+        if isinstance(t, bool) or not isinstance(t, int | np.integer) or not 0 <= t < self.num_frames:
+            raise ConfigurationError(f"frame {t!r} is not in the clip; its frames are 0 to {self.num_frames - 1}.")
+        return int(t)
+
+    def __repr__(self) -> str:
+        return (
+            f"Scene(seed={self.seed}, index={self.index}: {self.num_objects} objects, "
+            f"{self.num_frames} frames of {self.width}x{self.height} at {self.fps:g} fps)"
+        )
+
+    def to_json(self) -> str:
+        """The scene as JSON; floats are written so that they come back bit for bit."""
+        values = {item.name: getattr(self, item.name) for item in fields(self)}
+        values["motion"] = self.motion._asdict()
+        return json.dumps(values, default=lambda array: array.tolist())
+
+    @classmethod
+    def from_json(cls, text: str) -> Scene:
+        """Read a scene that `to_json` wrote.
+
+        Raises:
+            ConfigurationError: the text is no JSON, or lacks a part, or parts disagree in length.
+        """
+        try:
+            values = json.loads(text)
+            motion = Kinematics(**{key: _array_or_flag(value) for key, value in values.pop("motion").items()})
+            count = len(motion.radius)
+            scene = cls(
+                **{
+                    **values,
+                    "background": tuple(values["background"]),
+                    "colors": np.array(values["colors"], np.uint8).reshape(count, 3),
+                    "vertices": np.array(values["vertices"], np.float64).reshape(count, -1, 2),
+                    "num_vertices": np.array(values["num_vertices"], np.int64).reshape(count),
+                    "motion": motion,
+                }
+            )
+        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+            raise ConfigurationError(f"this is not a scene as Scene.to_json writes it: {error}.") from None
+        return scene
+
+
+def _array_or_flag(value: bool | list[Any]) -> Any:
+    return value if isinstance(value, bool) else np.array(value, np.float64)
+
+
+def sample_scene(preset: Preset, seed: int = 0, index: int = 0) -> Scene:
+    """Draw clip `index` of a preset.
+
+    Args:
+        preset: from `load_preset`.
+        seed: names the dataset, 0..2**64-1.
+        index: names the clip in it, 0..2**64-1.
+
+    Returns:
+        The scene; the same on every machine.
+
+    Raises:
+        ConfigurationError: seed or index is no such number.
+
+    >>> from synvid.preset import load_preset
+    >>> sample_scene(load_preset("moving_shapes"), seed=0, index=7)
+    Scene(seed=0, index=7: 500 objects, 132 frames of 256x256 at 25 fps)
+    """
+    for name, number in (("seed", seed), ("index", index)):
+        if isinstance(number, bool) or not isinstance(number, int | np.integer) or not 0 <= number < 2**64:
+            raise ConfigurationError(f"{name} is {number!r}; it must be a whole number from 0 to 2**64 - 1.")
+    draw = _Draw(int(seed), int(index), preset.objects.count)
+    video, objects = preset.video, preset.objects
+    choice = np.floor(draw.uniform(Stream.SHAPE) * len(objects.shapes)).astype(np.int64)
+    vertices, num_vertices = sample_vertices(objects.shapes, choice, draw.uniform(Stream.OUTLINE, 4))
+    low, high = video.num_frames_range
+    return Scene(
+        num_frames=low + int(draw.one(Stream.NUM_FRAMES) * (high - low + 1)),
+        height=video.height,
+        width=video.width,
+        fps=video.fps,
+        seed=int(seed),
+        index=int(index),
+        background=video.background,
+        antialias=video.antialias,
+        colors=np.floor(draw.uniform(Stream.COLOR, 3) * 256).astype(np.uint8),
+        vertices=vertices,
+        num_vertices=num_vertices,
+        motion=_sample_motion(preset, draw, choice, num_vertices),
+    )
+
+
+class _Draw:
+    """Uniform numbers for the n objects of one clip."""
+
+    def __init__(self, seed: int, index: int, count: int) -> None:
+        self.seed, self.index, self.count = seed, index, count
+
+    def one(self, stream: Stream) -> float:
+        """One number in [0, 1)."""
+        return float(philox.uniform(self.seed, self.index, stream, (1,))[0])
+
+    def uniform(self, stream: Stream, columns: int | None = None) -> Array:
+        """Numbers in [0, 1), (n,) or (n, columns)."""
+        shape = (self.count,) if columns is None else (self.count, columns)
+        return philox.uniform(self.seed, self.index, stream, shape)
+
+    def within(self, stream: Stream, *ranges: tuple[float, float]) -> Array:
+        """Numbers within a range, (n,), or within several, (n, columns)."""
+        low, high = np.array(ranges).T
+        return (low + (high - low) * self.uniform(stream, len(ranges))).squeeze(1 if len(ranges) == 1 else ())
+
+
+def _sample_motion(preset: Preset, draw: _Draw, choice: NDArray[np.int64], num_vertices: NDArray[np.int64]) -> Kinematics:
+    video, objects, motion, transform = preset.video, preset.objects, preset.motion, preset.transform
+    radius = _sample_radius(objects, draw.uniform(Stream.RADIUS)) * min(video.height, video.width)
+    center = draw.within(Stream.CENTER, objects.center_range, objects.center_range) * [video.width, video.height]
+    if objects.whole_pixels:
+        radius, center = np.maximum(np.floor(radius), 1.0), np.floor(center)
+    center += np.where(num_vertices > 0, objects.polygon_offset * radius, 0.0)[:, None]
+    rigid = np.isin(objects.shapes, transform.rigid_shapes)[choice]
+    moves = np.where(rigid, 0.0, 1.0)
+    return Kinematics(
+        radius=radius,
+        center=center,
+        direction=sin_cos_of(draw.within(Stream.DIRECTION, motion.direction_range)),
+        speed=draw.within(Stream.SPEED, motion.speed_range),
+        acceleration=draw.within(Stream.ACCELERATION, motion.acceleration_range),
+        rotation=draw.within(Stream.ROTATION, transform.rotation_range) * moves,
+        scale=draw.within(Stream.SCALE, transform.scale_x_range, transform.scale_y_range) * moves[:, None],
+        shear=draw.within(Stream.SHEAR, transform.shear_x_range, transform.shear_y_range) * moves[:, None],
+        pivot=np.array(transform.pivot, np.float64),
+        compound=transform.composition == "compound",
+        whole_pixels=objects.whole_pixels,
+    )
+
+
+def _sample_radius(objects: Objects, u: Array) -> Array:
+    """Radii as fractions of the short side, (n,)."""
+    low, high = objects.radius_range
+    if objects.radius_law == "exponential":
+        return np.minimum(low - objects.radius_scale * log(1.0 - u), high)
+    # The released code's table: density r**-3 - high**-3 at 200 points, the point whose cumulated share is nearest to u.
+    points = low + (high - low) * (np.arange(_POWER_LAW_POINTS) / (_POWER_LAW_POINTS - 1))
+    share = np.cumsum(1.0 / (points * points * points) - 1.0 / (high * high * high))
+    share /= share[-1] if share[-1] > 0 else 1.0
+    after = np.minimum(np.searchsorted(share, u), _POWER_LAW_POINTS - 1)
+    before = np.maximum(after - 1, 0)
+    return points[np.where(u - share[before] < share[after] - u, before, after)]
+
+
+def scene_summary(scene: Scene) -> Mapping[str, object]:
+    """The facts of a scene that a manifest row repeats."""
+    return {
+        "index": scene.index,
+        "frames": scene.num_frames,
+        "fps": float(scene.fps),
+        "width": scene.width,
+        "height": scene.height,
+        "objects": scene.num_objects,
+    }
