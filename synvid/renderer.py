@@ -11,8 +11,8 @@ from synvid._jit import jit
 from synvid.clip import Clip
 from synvid.motion import poses_at
 from synvid.preset import Preset
-from synvid.raster.fill import fill_runs, pack_colors
-from synvid.raster.front_to_back import find_runs, new_canvas
+from synvid.raster.fill import pack_colors
+from synvid.raster.front_to_back import new_canvas, paint
 from synvid.raster.resolve import SAMPLES, average_rows, copy_rows
 from synvid.scene import Scene, sample_scene
 
@@ -20,15 +20,6 @@ __all__ = ["generate", "render", "render_frames"]
 
 #: Antialiased frames are painted in bands of this many rows, so that the samples stay in the CPU's cache.
 _BAND = 32
-
-
-@jit
-def _paint(poses, outlines, colors, background, canvas, pixels):  # type: ignore[no-untyped-def]
-    """Paint one canvas: pixels[:] = background, then every run in its owner's colour."""
-    vertices, num_vertices, reach = outlines
-    count = find_runs(poses, vertices, num_vertices, reach, canvas)
-    pixels[:] = background
-    fill_runs(canvas.runs, count, colors, pixels)
 
 
 @jit
@@ -41,7 +32,8 @@ def _render_plain(motion, powers, frames, outlines, colors, background, out):  #
     poses = np.empty((motion.radius.size, 2, 3))
     for k in range(frames.size):
         poses_at(motion, powers, frames[k], poses)
-        _paint(poses, outlines, colors, background, canvas, pixels)
+        pixels[:] = background
+        paint(poses, outlines, colors, canvas, pixels)
         copy_rows(pixels, stride, height, width, out[k].ravel())
 
 
@@ -57,7 +49,8 @@ def _render_antialiased(motion, powers, frames, outlines, colors, background, ou
         poses_at(motion, powers, frames[k], poses)
         poses *= SAMPLES
         for top in range(0, height, _BAND):
-            _paint(poses, outlines, colors, background, canvas, pixels)
+            pixels[:] = background
+            paint(poses, outlines, colors, canvas, pixels)
             rows = min(_BAND, height - top)
             average_rows(pixels, stride, rows, width, out[k, top : top + rows].ravel())
             poses[:, 1, 2] -= _BAND * SAMPLES

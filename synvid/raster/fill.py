@@ -7,7 +7,7 @@ import numpy as np
 from synvid._jit import jit
 from synvid.raster.simd import fill_word
 
-__all__ = ["fill_runs", "pack_colors"]
+__all__ = ["fill_color", "pack_colors"]
 
 
 def pack_colors(colors):  # type: ignore[no-untyped-def]
@@ -17,14 +17,14 @@ def pack_colors(colors):  # type: ignore[no-untyped-def]
 
 
 @jit
-def fill_runs(runs, count, values, pixels):  # type: ignore[no-untyped-def]
-    """Give every run its owner's value.
+def fill_color(word, mask, count, color, pixels):  # type: ignore[no-untyped-def]
+    """Give an object's runs its colour.
 
     Args:
-        runs: from `find_runs`.
-        count: how many of them.
-        values: (n,), one an object, of the type of `pixels`.
-        pixels: flat, a whole number of 64-pixel words a row; written.
+        word, mask: bit b of mask[k] says that the object owns pixel 64 word[k] + b, for k < count.
+        count: how many runs there are.
+        color: uint32.
+        pixels: flat; written.
     """
-    for i in range(count):
-        fill_word(pixels, np.int64(runs.word[i]) * 64, runs.mask[i], values[runs.owner[i]])
+    for k in range(count):
+        fill_word(pixels, word[k] * 64, mask[k], color)
