@@ -1,0 +1,1 @@
+"""Video files: colour conversion, encoding, decoding."""

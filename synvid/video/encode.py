@@ -1,0 +1,251 @@
+"""From frames to the bytes of an MP4 file, in process with PyAV or through any ffmpeg program.
+
+The bytes are the same each time for one build of the encoder: one thread, no frame-type look-ahead that depends on timing,
+no use of CPU-dependent paths. What is promised across machines is the frames, not these bytes.
+"""
+
+from __future__ import annotations
+
+import io
+import tempfile
+from abc import ABC, abstractmethod
+from collections.abc import Callable, Iterable, Mapping
+from dataclasses import dataclass
+from fractions import Fraction
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synvid.errors import ConfigurationError
+from synvid.video.color import planes_420, planes_444
+
+__all__ = ["ENCODERS", "ENCODINGS", "Encoder", "Encoding", "check_size", "encode", "make_encoder"]
+
+Frames = NDArray[np.uint8]
+
+# x264: reproducible bytes (mbtree reads uninitialised memory on AVX-512 hosts), and chroma sited where we average it.
+_X264 = "threads=1:mbtree=0:cpu-independent=1:chromaloc=1"
+
+
+@dataclass(frozen=True)
+class Encoding:
+    """How frames are compressed.
+
+    Attributes:
+        name: what `--encoding` calls it.
+        description: one line.
+        codec: FFmpeg's name of the encoder.
+        pixel_format: FFmpeg's name: yuv420p, yuv444p or rgb24.
+        options: of the codec.
+    """
+
+    name: str
+    description: str
+    codec: str
+    pixel_format: str
+    options: Mapping[str, str]
+
+
+ENCODINGS: Mapping[str, Encoding] = {
+    encoding.name: encoding
+    for encoding in (
+        Encoding(
+            "fast",
+            "H.264 ultrafast, crf 20, a key frame every 16 frames",
+            "libx264",
+            "yuv420p",
+            {"preset": "ultrafast", "crf": "20", "g": "16", "x264-params": _X264},
+        ),
+        Encoding(
+            "small",
+            "H.264 veryfast, crf 23, a key frame every 48 frames: a third of the size in four times the time",
+            "libx264",
+            "yuv420p",
+            {"preset": "veryfast", "crf": "23", "g": "48", "x264-params": _X264},
+        ),
+        Encoding(
+            "yuv444",
+            "as fast, with full-resolution chroma; not every player shows it",
+            "libx264",
+            "yuv444p",
+            {"preset": "ultrafast", "crf": "20", "g": "16", "x264-params": _X264},
+        ),
+        Encoding(
+            "lossless",
+            "H.264 RGB without loss: decoding gives the very frames back",
+            "libx264rgb",
+            "rgb24",
+            {"preset": "ultrafast", "qp": "0", "g": "16", "x264-params": _X264},
+        ),
+    )
+}
+
+_PLANES: Mapping[str, tuple[Fraction, Callable[[Frames, Frames], None] | None]] = {
+    "yuv420p": (Fraction(3, 2), planes_420),
+    "yuv444p": (Fraction(3), planes_444),
+    "rgb24": (Fraction(3), None),
+}
+
+
+def check_size(encoding: Encoding, width: int, height: int) -> None:
+    """Refuse sizes that the pixel format cannot hold.
+
+    Raises:
+        ConfigurationError: 4:2:0 video with an odd width or height.
+    """
+    if encoding.pixel_format == "yuv420p" and (width % 2 or height % 2):
+        raise ConfigurationError(
+            f"video of {width}x{height}: encoding {encoding.name!r} stores chroma at half resolution and needs an even "
+            "width and height; choose even ones, or --encoding yuv444 or lossless."
+        )
+
+
+def _planes(frame: Frames, pixel_format: str) -> Frames:
+    """One frame, uint8 (H, W, 3), in the layout of a pixel format."""
+    size, convert = _PLANES[pixel_format]
+    if convert is None:
+        return np.ascontiguousarray(frame)
+    planes = np.empty(int(frame.shape[0] * frame.shape[1] * size), np.uint8)
+    convert(frame, planes)
+    return planes
+
+
+class Encoder(ABC):
+    """Turns the frames of a clip, which may come in pieces, into the bytes of an MP4 file."""
+
+    def __init__(self, encoding: Encoding) -> None:
+        self.encoding = encoding
+
+    @abstractmethod
+    def __call__(self, pieces: Iterable[Frames], width: int, height: int, fps: float) -> bytes:
+        """Encode one clip.
+
+        Args:
+            pieces: uint8 (T, H, W, 3), one after the other.
+            width, height: of a frame, pixels.
+            fps: frames per second.
+        """
+
+
+class PyAVEncoder(Encoder):
+    """In process, with the libraries that PyAV bundles: the fastest."""
+
+    def __call__(self, pieces: Iterable[Frames], width: int, height: int, fps: float) -> bytes:
+        import av
+
+        file = io.BytesIO()
+        rate = Fraction(fps).limit_denominator(100_000)
+        with av.open(file, "w", format="mp4") as container:
+            stream: Any = container.add_stream(self.encoding.codec, rate=rate, options=dict(self.encoding.options))
+            stream.width, stream.height, stream.pix_fmt = width, height, self.encoding.pixel_format
+            stream.codec_context.thread_count = 1
+            if self.encoding.pixel_format != "rgb24":
+                _tag_bt601(stream.codec_context)
+            for number, planes in enumerate(self._layouts(pieces)):
+                # Without a copy where PyAV can.
+                wrap = av.VideoFrame.from_ndarray if planes.ndim == 3 else av.VideoFrame.from_numpy_buffer
+                frame = wrap(planes, self.encoding.pixel_format)
+                frame.pts = number
+                frame.time_base = 1 / rate
+                container.mux(stream.encode(frame))
+            container.mux(stream.encode(None))
+        return file.getvalue()
+
+    def _layouts(self, pieces: Iterable[Frames]) -> Iterable[Frames]:
+        """Frames as PyAV wants them: planes stacked in one array."""
+        for piece in pieces:
+            for frame in piece:
+                height, width, _ = frame.shape
+                planes = _planes(frame, self.encoding.pixel_format)
+                if self.encoding.pixel_format == "yuv420p":
+                    yield planes.reshape(height * 3 // 2, width)
+                elif self.encoding.pixel_format == "yuv444p":
+                    yield planes.reshape(3, height, width)
+                else:
+                    yield planes
+
+
+class FFmpegEncoder(Encoder):
+    """Through the ffmpeg program that imageio-ffmpeg brings or IMAGEIO_FFMPEG_EXE names; slower, but any codec it has."""
+
+    def __call__(self, pieces: Iterable[Frames], width: int, height: int, fps: float) -> bytes:
+        import imageio_ffmpeg
+
+        pixel_format = self.encoding.pixel_format
+        options = [word for key, value in self.encoding.options.items() for word in (f"-{key}", value)]
+        if pixel_format != "rgb24":
+            options += ["-colorspace", "smpte170m", "-color_primaries", "smpte170m", "-color_trc", "smpte170m"]
+            options += ["-color_range", "tv"]
+        with tempfile.TemporaryDirectory(prefix="synvid-") as folder:
+            path = Path(folder) / "clip.mp4"
+            writer = imageio_ffmpeg.write_frames(
+                str(path),
+                (width, height),
+                pix_fmt_in=pixel_format,
+                pix_fmt_out=pixel_format,
+                fps=fps,
+                codec=self.encoding.codec,
+                quality=None,
+                macro_block_size=1,
+                ffmpeg_log_level="error",
+                input_params=["-color_range", "tv"] if pixel_format != "rgb24" else [],
+                output_params=[*options, "-threads", "1"],
+            )
+            writer.send(None)
+            try:
+                for piece in pieces:
+                    for frame in piece:
+                        writer.send(_planes(frame, pixel_format))
+                writer.close()
+            except OSError as error:
+                raise ConfigurationError(f"ffmpeg could not encode with codec {self.encoding.codec!r}: {error}.") from None
+            if not path.is_file() or path.stat().st_size == 0:
+                raise ConfigurationError(f"ffmpeg could not encode with codec {self.encoding.codec!r}.")
+            return path.read_bytes()
+
+
+ENCODERS: Mapping[str, type[Encoder]] = {"pyav": PyAVEncoder, "ffmpeg": FFmpegEncoder}
+
+
+def make_encoder(name: str = "pyav", encoding: str = "fast", codec: str = "") -> Encoder:
+    """An encoder by name.
+
+    Args:
+        name: `pyav` or `ffmpeg`.
+        encoding: one of `ENCODINGS`.
+        codec: another codec of the ffmpeg program, `h264_nvenc` say, in place of the encoding's; its options are dropped,
+            since they are not the codec's.
+
+    Raises:
+        ConfigurationError: an unknown name, or a codec with `pyav`.
+    """
+    if name not in ENCODERS or encoding not in ENCODINGS:
+        what, known = (name, ENCODERS) if name not in ENCODERS else (encoding, ENCODINGS)
+        raise ConfigurationError(f"unknown {'encoder' if known is ENCODERS else 'encoding'} {what!r}; known are {', '.join(known)}.")
+    chosen = ENCODINGS[encoding]
+    if codec and name != "ffmpeg":
+        raise ConfigurationError(f"--codec {codec}: only --encoder ffmpeg takes a codec of your choice.")
+    if codec:
+        chosen = Encoding(chosen.name, chosen.description, codec, chosen.pixel_format, {})
+    return ENCODERS[name](chosen)
+
+
+def encode(frames: Frames, fps: float, encoding: str = "fast") -> bytes:
+    """Encode a whole clip with PyAV.
+
+    Args:
+        frames: uint8 (T, H, W, 3).
+        fps: frames per second.
+        encoding: one of `ENCODINGS`.
+    """
+    _, height, width, _ = frames.shape
+    check_size(ENCODINGS[encoding], width, height)
+    return make_encoder(encoding=encoding)([frames], width, height, fps)
+
+
+def _tag_bt601(codec_context: Any) -> None:
+    """Say in the stream what `planes_420` and `planes_444` do: SMPTE 170M is BT.601's code, 1 is limited range."""
+    codec_context.colorspace = codec_context.color_primaries = codec_context.color_trc = 6
+    codec_context.color_range = 1
