@@ -33,3 +33,22 @@ class Clip:
     def __repr__(self) -> str:
         count, height, width, _ = self.frames.shape
         return f"Clip({count} frames of {width}x{height} at {self.fps:g} fps, seed={self.scene.seed}, index={self.scene.index})"
+
+    def save(self, path: str | Path, encoding: str = "fast") -> None:
+        """Write the clip as an MP4 file.
+
+        Args:
+            path: of the file.
+            encoding: `fast`, `small`, `yuv444` or `lossless`.
+
+        Raises:
+            ConfigurationError: the encoding cannot hold the frame's size.
+        """
+        from synvid.video.encode import encode
+
+        Path(path).write_bytes(encode(self.frames, self.fps, encoding))
+
+    def _repr_html_(self) -> str:
+        from synvid.html import clip_html
+
+        return clip_html(self)

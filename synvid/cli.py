@@ -1,0 +1,385 @@
+"""The command `synvid`: thin over the library. Data go to stdout, talk to stderr.
+
+Exit codes: 0 done, 1 something failed, 2 wrong use or configuration, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import signal
+import sys
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synvid import __version__
+from synvid.errors import ConfigurationError, DatasetError
+
+if TYPE_CHECKING:
+    from synvid.dataset.recipe import Recipe
+    from synvid.preset import Preset
+
+__all__ = ["main"]
+
+Command = Callable[..., Any]
+
+
+class _Synvid(click.Group):
+    """A group whose mistakes end in one sentence and a fitting exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        try:
+            return super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except ConfigurationError as error:
+            click.echo(f"synvid: {error}", err=True)
+            code = 2
+        except DatasetError as error:
+            click.echo(f"synvid: {error}", err=True)
+            code = 1
+        except (KeyboardInterrupt, click.Abort):
+            click.echo("synvid: interrupted; finished shards are kept, the same command goes on.", err=True)
+            code = 130
+        except BrokenPipeError:  # `synvid ... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 1
+        sys.exit(code)
+
+
+@click.group(cls=_Synvid, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="synvid")
+def main() -> None:
+    """Synthetic video for pre-training: a preset, a seed and an index name one clip, bit for bit."""
+
+
+# ---- Shared options -----------------------------------------------------------------------------------------------
+def _set_option(command: Command) -> Command:
+    return click.option(
+        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting, objects.count=200; repeatable."
+    )(command)
+
+
+def _seed_option(command: Command) -> Command:
+    return click.option("--seed", type=int, default=0, show_default=True, help="Names the dataset; 0 is a seed.")(command)
+
+
+def _json_option(command: Command) -> Command:
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")(command)
+
+
+def _quiet_option(command: Command) -> Command:
+    return click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")(command)
+
+
+def _workers_option(command: Command) -> Command:
+    return click.option("--workers", type=click.IntRange(1, 1024), help="Processes.  [default: all cores]")(command)
+
+
+_FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def _load(name: str, settings: Sequence[str]) -> Preset:
+    from synvid.preset import load_preset, parse_override
+
+    preset = load_preset(name)
+    for text in settings:
+        key, value = parse_override(text)
+        preset = preset.override({key: value}, f"--set {text!r}")
+    return preset
+
+
+# ---- render -------------------------------------------------------------------------------------------------------
+@main.command()
+@click.option("--preset", help="Name of a preset, or a YAML file.")
+@click.option("--n", type=int, help="How many clips.")
+@click.option("--recipe", type=click.Path(path_type=Path, dir_okay=False), help="A synvid.yaml, in place of all settings.")
+@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the dataset.")
+@_seed_option
+@_set_option
+@click.option("--shard-size", type=int, default=64, show_default=True, help="Clips in a shard.")
+@click.option("--format", "layout", default="tar", show_default=True, help="tar (WebDataset shards) or files (one a clip).")
+@click.option("--encoding", default="fast", show_default=True, help="fast, small, yuv444 or lossless.")
+@click.option("--encoder", default="pyav", show_default=True, help="pyav, or ffmpeg: the program IMAGEIO_FFMPEG_EXE names.")
+@click.option("--codec", default="", help="With --encoder ffmpeg: another codec of it, h264_nvenc say.")
+@_workers_option
+@click.option("--part", metavar="I/N", help="Only the I-th of N parts, counted from 0.  [default: from SLURM_ARRAY_TASK_*]")
+@click.option("--dry-run", is_flag=True, help="Say what would be done, how large and how long.")
+@click.option("--overwrite", is_flag=True, help="Remove a dataset that is in the folder.")
+@_json_option
+@_quiet_option
+def render(
+    preset: str | None,
+    n: int | None,
+    recipe: Path | None,
+    out: Path,
+    seed: int,
+    settings: tuple[str, ...],
+    shard_size: int,
+    layout: str,
+    encoding: str,
+    encoder: str,
+    codec: str,
+    workers: int | None,
+    part: str | None,
+    dry_run: bool,
+    overwrite: bool,
+    as_json: bool,
+    quiet: bool,
+) -> None:
+    """Render a dataset, or what is missing of it.
+
+    synvid render --preset moving_shapes --n 9537 --out data/
+
+    The same command again goes on where it stopped.
+    """
+    from synvid.terminal import Talk
+
+    talk = Talk(quiet)
+    made = _recipe(preset, n, recipe, seed, settings, shard_size, layout, encoding, encoder, codec)
+    share = _parse_part(part, talk)
+
+    from synvid.dataset.engine import default_workers, render_dataset
+    from synvid.terminal import Bar
+
+    workers = workers or default_workers()
+    if dry_run:
+        _plan(made, out, workers, share, as_json)
+        return
+    signal.signal(signal.SIGTERM, _terminate)
+    bar = Bar(made.preset.name, quiet)
+    result = render_dataset(made, out, workers=workers, part=share, overwrite=overwrite, progress=bar)
+    _report(made, out, share, result, as_json, talk)
+
+
+def _terminate(number: int, frame: object) -> None:
+    raise SystemExit(128 + number)
+
+
+def _recipe(
+    preset: str | None, n: int | None, recipe: Path | None, seed: int, settings: tuple[str, ...], shard_size: int, layout: str,
+    encoding: str, encoder: str, codec: str,
+) -> Recipe:  # fmt: skip
+    from synvid.dataset.recipe import RECIPE_FILE, Recipe
+
+    if recipe is not None:
+        if preset or n or settings:
+            raise ConfigurationError("--recipe has all settings; leave out --preset, --n and --set.")
+        if recipe.name != RECIPE_FILE or not recipe.is_file():
+            raise ConfigurationError(f"--recipe {recipe}: give the path of a dataset's {RECIPE_FILE}.")
+        return Recipe.load(recipe.parent)
+    if preset is None or n is None:
+        raise ConfigurationError("--preset and --n are needed, for example --preset moving_shapes --n 100.")
+    return Recipe(_load(preset, settings), n, seed, shard_size, layout, encoding, encoder, codec)
+
+
+def _parse_part(text: str | None, talk: Callable[[str], None]) -> tuple[int, int]:
+    if text is None:
+        task, count = os.environ.get("SLURM_ARRAY_TASK_ID"), os.environ.get("SLURM_ARRAY_TASK_COUNT")
+        if task is None or count is None:
+            return 0, 1
+        text = f"{_number(task) - _number(os.environ.get('SLURM_ARRAY_TASK_MIN', '0'))}/{count}"
+        talk(f"Part {text}, from SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT.")
+    first, _, second = text.partition("/")
+    i, n = _number(first), _number(second)
+    if not 0 <= i < n:
+        raise ConfigurationError(f"--part {text}: write I/N with I from 0 to N - 1, for example 0/8 for the first of eight.")
+    return i, n
+
+
+def _number(text: str) -> int:
+    return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
+
+
+def _plan(recipe: Recipe, out: Path, workers: int, part: tuple[int, int], as_json: bool) -> None:
+    """Say what a run would do, from two clips rendered to see."""
+    import time
+
+    from synvid.dataset.engine import todo
+    from synvid.dataset.shard import render_clip
+    from synvid.terminal import duration, size
+
+    missing, done = todo(recipe, out, part)
+    clips = sum(len(recipe.indices(shard)) for shard in missing)
+    encoder, seconds, sizes = recipe.make_encoder(), [], []
+    for index in (0, 0, recipe.n // 2):  # the first also compiles
+        begin = time.perf_counter()
+        sizes.append(len(render_clip(recipe, index, encoder)[0]))
+        seconds.append(time.perf_counter() - begin)
+    total_bytes = clips * sum(sizes[1:]) // 2
+    total_seconds = clips * sum(seconds[1:]) / 2 / max(1, min(workers, len(missing)))
+    if as_json:
+        plan = {"clips": clips, "shards": len(missing), "done": done, "bytes": total_bytes, "seconds": round(total_seconds, 1)}
+        click.echo(json.dumps(plan))
+        return
+    click.echo(f"preset   {recipe.preset.name}, seed {recipe.seed}")
+    click.echo(f"clips    {clips} to render, {done} done")
+    click.echo(f"shards   {len(missing)} to write, of {recipe.num_shards}")
+    click.echo(f"size     about {size(total_bytes)}")
+    click.echo(f"time     about {duration(total_seconds)} with {workers} worker{'s' if workers > 1 else ''}")
+
+
+def _report(
+    recipe: Recipe, out: Path, part: tuple[int, int], result: Any, as_json: bool, talk: Callable[[str], None]
+) -> None:
+    from synvid.dataset.shard import Marker, shard_path
+    from synvid.terminal import duration, size
+
+    markers = [Marker.read(out, shard) for shard in range(part[0], recipe.num_shards, part[1])]
+    total = sum(file["bytes"] for marker in markers if marker for file in marker.files)
+    rate = result.clips / max(result.seconds, 1e-9)
+    if as_json:
+        facts = {"out": str(out), "clips": result.clips, "skipped": result.skipped, "bytes": total}
+        failed = [{"shard": shard_path(recipe, shard).as_posix(), "error": why} for shard, why in result.failed.items()]
+        times = {"seconds": round(result.seconds, 3), "clips_per_second": round(rate, 3)}
+        click.echo(json.dumps({**facts, **times, "finished": result.finished, "failed": failed}))
+    if result.failed:
+        for shard, why in sorted(result.failed.items()):
+            click.echo(f"{shard_path(recipe, shard)}: {why}", err=True)
+        count = len(result.failed)
+        raise DatasetError(f"{count} shard{'s' if count > 1 else ''} failed; the same command renders what is missing.")
+    before = f", {result.skipped} were there" if result.skipped else ""
+    talk(f"{out}: {result.clips} clips{before}, {size(total)}, in {duration(result.seconds)} ({rate:.1f} clips/s).")
+    if result.finished:
+        talk(f"Next: synvid.open_dataset({str(out)!r}) in Python, or see {out / 'README.md'} for other loaders.")
+    else:
+        talk(f"The other parts are still missing: synvid status {out}")
+
+
+# ---- status, verify, merge ----------------------------------------------------------------------------------------
+@main.command()
+@click.argument("folder", type=_FOLDER)
+@_json_option
+def status(folder: Path, as_json: bool) -> None:
+    """Say which shards of a dataset are done, missing or damaged, from their records."""
+    from synvid.dataset.check import State, shard_state
+    from synvid.dataset.manifest import MANIFESTS
+    from synvid.dataset.recipe import Recipe
+    from synvid.dataset.shard import shard_path
+
+    recipe = Recipe.load(folder)
+    states = [shard_state(recipe, folder, shard) for shard in range(recipe.num_shards)]
+    shards = {state.value: [shard for shard, is_state in enumerate(states) if is_state is state] for state in State}
+    finished = len(shards["done"]) == recipe.num_shards and (folder / MANIFESTS[recipe.format]).is_file()
+    if as_json:
+        click.echo(json.dumps({"n": recipe.n, "shards": recipe.num_shards, "finished": finished, **shards}))
+        return
+    click.echo(f"{folder}: {recipe.n} clips of {recipe.preset.name}, seed {recipe.seed}, in {recipe.num_shards} shards")
+    for name, numbers in shards.items():
+        some = ", ".join(shard_path(recipe, shard).name for shard in numbers[:5]) if name != "done" else ""
+        more = f" and {len(numbers) - 5} more" if some and len(numbers) > 5 else ""
+        click.echo(f"{name:8} {len(numbers):6}  {some}{more}".rstrip())
+    if not finished:
+        click.echo(f"Not finished; `synvid render --recipe {folder / 'synvid.yaml'} --out {folder}` renders what is missing.")
+
+
+@main.command()
+@click.argument("folder", type=_FOLDER)
+@click.option("--deep", is_flag=True, help="Render every clip again and compare its frames, too.")
+@_workers_option
+@_json_option
+@_quiet_option
+def verify(folder: Path, deep: bool, workers: int | None, as_json: bool, quiet: bool) -> None:
+    """Check every hash of a dataset. What is damaged is rendered anew by the next `render`."""
+    from synvid.dataset.check import CheckShard, check_descriptions
+    from synvid.dataset.engine import default_workers, run_tasks
+    from synvid.dataset.recipe import Recipe
+    from synvid.dataset.shard import shard_path
+    from synvid.terminal import Bar, Talk
+
+    recipe = Recipe.load(folder)
+    tasks = [(shard, len(recipe.indices(shard))) for shard in range(recipe.num_shards)]
+    bar = Bar("verify", quiet)
+    problems = run_tasks(CheckShard(recipe, folder, deep), tasks, workers or default_workers(), bar)
+    found = {shard_path(recipe, shard).as_posix(): problem for shard, problem in sorted(problems.items())}
+    if not problems:
+        found |= dict.fromkeys(check_descriptions(recipe, folder), f"is not as written; `synvid merge {folder}` mends it")
+    if as_json:
+        click.echo(json.dumps({"ok": not found, "problems": found}))
+    for name, problem in found.items():
+        click.echo(f"{name}: {problem}", err=True)
+    if problems:
+        raise DatasetError(
+            f"{len(problems)} of {recipe.num_shards} shards are not right; "
+            f"`synvid render --recipe {folder / 'synvid.yaml'} --out {folder}` renders them anew."
+        )
+    if found:
+        raise DatasetError(f"{len(found)} files that describe the dataset are not right.")
+    also = ", and every clip renders to the frames it was made from" if deep else ""
+    Talk(quiet)(f"{folder}: all {recipe.num_shards} shards are as they were written{also}.")
+
+
+@main.command()
+@click.argument("folder", type=_FOLDER)
+@click.argument("sources", nargs=-1, type=_FOLDER)
+@_quiet_option
+def merge(folder: Path, sources: tuple[Path, ...], quiet: bool) -> None:
+    """Join parts that were rendered into other folders, and write manifest, card and lists."""
+    from synvid.dataset.engine import merge_parts
+    from synvid.terminal import Talk
+
+    talk = Talk(quiet)
+    copied, missing = merge_parts(folder, list(sources))
+    talk(f"{folder}: {copied} shards copied.")
+    if missing:
+        raise DatasetError(f"{folder}: {len(missing)} shards are still missing; `synvid status {folder}` names them.")
+    talk(f"{folder}: finished; see {folder / 'README.md'}.")
+
+
+# ---- presets, preview ---------------------------------------------------------------------------------------------
+@main.group(invoke_without_command=True)
+@click.pass_context
+def presets(context: click.Context) -> None:
+    """List the presets, a line each."""
+    if context.invoked_subcommand is None:
+        from synvid.preset import list_presets, load_preset
+
+        names = list_presets()
+        width = max(map(len, names))
+        for name in names:
+            click.echo(f"{name:{width}}  {load_preset(name).description}")
+
+
+@presets.command()
+@click.argument("name")
+@_set_option
+def show(name: str, settings: tuple[str, ...]) -> None:
+    """Print a preset with all that it extends."""
+    click.echo(_load(name, settings).to_yaml(), nl=False)
+
+
+@main.command()
+@click.argument("names", nargs=-1, metavar="[PRESET]...")
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File: .png a contact sheet; .mp4, .gif a video.")
+@click.option("--html", "as_html", is_flag=True, help="One page with the clips of every preset playing, or of those named.")
+@click.option("--clips", type=click.IntRange(1, 64), default=4, show_default=True, help="Clips of each preset: rows.")
+@click.option("--columns", type=click.IntRange(1, 64), default=8, show_default=True, help="Frames of each clip.")
+@_seed_option
+@_set_option
+@_quiet_option
+def preview(
+    names: tuple[str, ...], out: Path | None, as_html: bool, clips: int, columns: int, seed: int, settings: tuple[str, ...],
+    quiet: bool,
+) -> None:  # fmt: skip
+    """Draw clips of a preset: rows are clips, columns are time.
+
+    synvid preview moving_shapes
+    """
+    from synvid.preset import list_presets
+
+    if not names and not as_html:
+        raise ConfigurationError("name a preset, for example `synvid preview moving_shapes`, or ask for --html.")
+    chosen = [_load(name, settings) for name in names or list_presets()]
+    stem = chosen[0].name.replace("/", "_") if len(names) == 1 else "presets"
+    out = out or Path(stem + (".html" if as_html else ".png"))
+
+    from synvid.preview import page, picture, write_preview
+    from synvid.terminal import Talk
+
+    data = page(chosen, clips, seed) if as_html else picture(out.suffix.lower(), chosen, clips, columns, seed)
+    write_preview(out, data)
+    Talk(quiet)(f"{out}: {len(chosen)} preset{'s' if len(chosen) > 1 else ''}, {clips} clips each, seed {seed}.")

@@ -1,0 +1,1 @@
+"""Datasets on disk: recipe → shards → manifest, and back."""

@@ -1,0 +1,100 @@
+"""Writing so that nobody ever sees half a file, whoever is killed or runs beside us."""
+
+from __future__ import annotations
+
+import contextlib
+import os
+import secrets
+import shutil
+import time
+from collections.abc import Iterator
+from pathlib import Path
+
+from synvid.errors import DatasetError
+
+try:
+    import fcntl
+except ImportError:  # no such locks here: leftovers are told by their age
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["STATE", "clean_leftovers", "named_errors", "workspace", "write_whole"]
+
+#: Folder of a dataset in which synvid keeps its own records; hidden, so that loaders pass it over.
+STATE = ".synvid"
+
+_OLD = 86_400.0  # seconds
+
+
+@contextlib.contextmanager
+def named_errors(path: Path) -> Iterator[None]:
+    """Turn an error of the file system into a sentence that names the file.
+
+    Raises:
+        DatasetError: in place of OSError.
+    """
+    try:
+        yield
+    except OSError as error:
+        name = error.filename if isinstance(error.filename, str) else path
+        raise DatasetError(f"{name}: {error.strerror or error}.") from None
+
+
+@contextlib.contextmanager
+def workspace(folder: Path) -> Iterator[Path]:
+    """A folder of our own inside a dataset, on its file system, removed at the end whatever happens.
+
+    A lock that dies with us tells others that it is in use; `clean_leftovers` removes those whose owner is gone.
+    """
+    state = folder / STATE
+    state.mkdir(parents=True, exist_ok=True)
+    while True:
+        lock = state / f"tmp-{secrets.token_hex(6)}.lock"
+        descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
+        if _lock(descriptor) and lock.exists():  # else a cleaner took it between the two calls
+            break
+        os.close(descriptor)
+    room = lock.with_suffix("")
+    try:
+        room.mkdir()
+        yield room
+    finally:
+        shutil.rmtree(room, ignore_errors=True)
+        lock.unlink(missing_ok=True)
+        os.close(descriptor)
+
+
+def clean_leftovers(folder: Path) -> None:
+    """Remove workspaces of runs that were killed."""
+    for lock in (folder / STATE).glob("tmp-*.lock"):
+        with contextlib.suppress(OSError):
+            descriptor = os.open(lock, os.O_RDWR)
+            try:
+                if _lock(descriptor) if fcntl else time.time() - lock.stat().st_mtime > _OLD:
+                    shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+                    lock.unlink(missing_ok=True)
+            finally:
+                os.close(descriptor)
+
+
+def _lock(descriptor: int) -> bool:
+    if fcntl is None:
+        return True
+    try:
+        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+    except BlockingIOError:
+        return False
+    return True
+
+
+def write_whole(path: Path, data: bytes | str) -> None:
+    """Write a file under another name, then rename it: readers see the old one or the new one."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    try:
+        with temporary.open("wb") as file:
+            file.write(data.encode() if isinstance(data, str) else data)
+            file.flush()
+            os.fsync(file.fileno())
+        os.replace(temporary, path)
+    finally:
+        temporary.unlink(missing_ok=True)

@@ -1,0 +1,312 @@
+"""Many shards at once: a pool of processes over a range of integers, robust against their death."""
+
+from __future__ import annotations
+
+import multiprocessing
+import os
+import signal
+import sys
+import threading
+import time
+from collections.abc import Callable, Iterable
+from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
+from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from synvid.dataset.check import State, shard_state
+from synvid.dataset.disk import STATE, clean_leftovers, named_errors, write_whole
+from synvid.dataset.manifest import MANIFESTS, finish
+from synvid.dataset.progress import Progress
+from synvid.dataset.recipe import RECIPE_FILE, Recipe
+from synvid.dataset.shard import copy_shard, render_shard, shard_path
+from synvid.errors import ConfigurationError, DatasetError
+
+__all__ = ["Result", "default_workers", "merge_parts", "open_folder", "render_dataset", "run_tasks", "todo"]
+
+_ATTEMPTS = 3
+_POLL = 0.1  # seconds
+
+
+@dataclass
+class Result:
+    """What a run did.
+
+    Attributes:
+        clips: rendered now.
+        skipped: clips that were there already.
+        failed: shard → what went wrong.
+        finished: whether the whole dataset is there.
+        seconds: it took.
+    """
+
+    clips: int = 0
+    skipped: int = 0
+    failed: dict[int, str] = field(default_factory=dict)
+    finished: bool = False
+    seconds: float = 0.0
+
+
+def default_workers() -> int:
+    """The cores this process may use."""
+    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def open_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> None:
+    """Make a folder the home of a dataset, or find that it is.
+
+    Raises:
+        ConfigurationError: it holds another dataset, or other things.
+        DatasetError: the file system refuses.
+    """
+    with named_errors(folder):
+        present = (folder / RECIPE_FILE).is_file()
+        if not present and folder.exists() and any(name != STATE for name in _listdir(folder)):
+            raise ConfigurationError(f"{folder}: is not empty and holds no dataset of synvid; choose an empty folder for --out.")
+        if present and overwrite:
+            _remove(folder)
+        elif present:
+            differences = recipe.differences(Recipe.load(folder))
+            if differences:
+                more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+                raise ConfigurationError(
+                    f"{folder}: holds a dataset of another configuration (asked, there: {'; '.join(differences[:3])}{more}); "
+                    "choose another folder, or --overwrite it."
+                )
+            return
+        folder.mkdir(parents=True, exist_ok=True)
+        write_whole(folder / RECIPE_FILE, recipe.to_yaml())
+
+
+def _listdir(folder: Path) -> list[str]:
+    if not folder.is_dir():
+        raise ConfigurationError(f"{folder}: is a file; --out must be a folder.")
+    return os.listdir(folder)
+
+
+def _remove(folder: Path) -> None:
+    """Remove a dataset, and nothing that synvid has not written."""
+    import shutil
+
+    for pattern in ("train/shard-*.tar", "README.md", "lists/videomae.csv", *MANIFESTS.values(), RECIPE_FILE):
+        for path in folder.glob(pattern):
+            path.unlink()
+    for path in [*folder.glob("videos/[0-9]*"), folder / STATE]:
+        shutil.rmtree(path, ignore_errors=True)
+
+
+def todo(recipe: Recipe, folder: Path, part: tuple[int, int] = (0, 1)) -> tuple[list[int], int]:
+    """Shards of a part that are still to be rendered, and how many clips of it are done."""
+    mine = range(part[0], recipe.num_shards, part[1])
+    missing = [shard for shard in mine if shard_state(recipe, folder, shard) is not State.DONE]
+    done = sum(len(recipe.indices(shard)) for shard in mine) - sum(len(recipe.indices(shard)) for shard in missing)
+    return missing, done
+
+
+def render_dataset(
+    recipe: Recipe,
+    folder: Path,
+    *,
+    workers: int = 1,
+    part: tuple[int, int] = (0, 1),
+    overwrite: bool = False,
+    progress: Progress | None = None,
+) -> Result:
+    """Render what is missing of a dataset.
+
+    Args:
+        recipe: what to make.
+        folder: where; created if need be. What is there of the same recipe is kept.
+        workers: processes.
+        part: (i, n): only shards i, i + n, i + 2 n, ...
+        overwrite: remove a dataset that is there.
+        progress: told of every clip.
+
+    Returns:
+        What was done. Shards that failed are listed in it; the others are in place.
+
+    Raises:
+        ConfigurationError: the folder holds something else, or the encoder refuses.
+        DatasetError: the file system refuses.
+    """
+    begin = time.monotonic()
+    open_folder(recipe, folder, overwrite)
+    clean_leftovers(folder)
+    missing, done = todo(recipe, folder, part)
+    tasks = [(shard, len(recipe.indices(shard))) for shard in missing]
+    failed = run_tasks(_Render(recipe, folder), tasks, workers, progress or Progress(), done)
+    clips = sum(count for shard, count in tasks if shard not in failed)
+    finished = finish(recipe, folder)
+    return Result(clips, done, failed, finished, time.monotonic() - begin)
+
+
+def merge_parts(folder: Path, sources: list[Path]) -> tuple[int, list[int]]:
+    """Copy finished shards from other folders of the same recipe, and finish the dataset if it is whole.
+
+    Returns:
+        How many shards were copied, and which are still missing.
+
+    Raises:
+        ConfigurationError: a source is of another configuration.
+        DatasetError: a folder holds no dataset, or the file system refuses.
+    """
+    recipe = Recipe.load(folder if (folder / RECIPE_FILE).is_file() or not sources else sources[0])
+    open_folder(recipe, folder)
+    copied = 0
+    for source in sources:
+        differences = recipe.differences(Recipe.load(source))
+        if differences:
+            raise ConfigurationError(f"{source}: is of another configuration than {folder}: {'; '.join(differences[:3])}.")
+        for shard in todo(recipe, folder)[0]:
+            if shard_state(recipe, source, shard) is State.DONE:
+                copy_shard(recipe, source, folder, shard)
+                copied += 1
+    finish(recipe, folder)
+    return copied, todo(recipe, folder)[0]
+
+
+@dataclass(frozen=True)
+class _Render:
+    """Render one shard, unless somebody else just has."""
+
+    recipe: Recipe
+    folder: Path
+
+    def __call__(self, shard: int, tick: Callable[[], None]) -> None:
+        if shard_state(self.recipe, self.folder, shard) is not State.DONE:
+            render_shard(self.recipe, self.folder, shard, tick)
+
+    def name(self, shard: int) -> str:
+        return shard_path(self.recipe, shard).as_posix()
+
+
+# ---- Running tasks ------------------------------------------------------------------------------------------------
+class _Cancelled(BaseException):
+    """Raised in a worker, between two clips, when the run has been interrupted."""
+
+
+class _Shared:
+    """What the processes of a run have in common: a count of clips, and whether to stop."""
+
+    def __init__(self, context: Any) -> None:
+        self.count = context.Value("q", 0)
+        self.stop = context.Event()
+
+    def tick(self) -> None:
+        """One clip more; the way out of a task when the run is over."""
+        if self.stop.is_set():
+            raise _Cancelled
+        with self.count.get_lock():
+            self.count.value += 1
+
+
+_shared: _Shared | None = None
+
+
+def _begin_worker(shared: _Shared) -> None:
+    """Leave Ctrl-C to the parent, and die with it."""
+    global _shared  # noqa: PLW0603  # a worker's one link to its parent
+    _shared = shared
+    signal.signal(signal.SIGINT, signal.SIG_IGN)
+    signal.signal(signal.SIGTERM, signal.SIG_DFL)
+    parent = os.getppid()
+
+    def watch() -> None:
+        while os.getppid() == parent:
+            time.sleep(0.5)
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _work(call: Any, task: int) -> str | None:
+    """Do one task in a worker; None, or what went wrong."""
+    assert _shared is not None  # noqa: S101  # set by _begin_worker
+    try:
+        call(task, _shared.tick)
+    except _Cancelled:
+        return "interrupted"
+    except (ConfigurationError, DatasetError):
+        raise
+    except Exception as error:  # noqa: BLE001  # one bad shard must not cost the others
+        return f"{type(error).__name__}: {error}"
+    return None
+
+
+def run_tasks(
+    call: Any, tasks: Iterable[tuple[int, int]], workers: int, progress: Progress, done: int = 0
+) -> dict[int, str]:
+    """Do numbered tasks in processes.
+
+    Args:
+        call: call(task, tick) does one; it must be picklable, and calls `tick` after each of the task's units.
+        tasks: number and units of each.
+        workers: processes; with one, or one task, the work is done in this one.
+        progress: told of every unit.
+        done: units that were done before.
+
+    Returns:
+        Task → what went wrong, for those that failed.
+    """
+    units = dict(tasks)
+    progress.start(done + sum(units.values()), done, "clip")
+    try:
+        if min(workers, len(units)) <= 1:
+            return _run_here(call, list(units), progress, done)
+        return _run_pool(call, units, workers, progress, done)
+    finally:
+        progress.finish()
+
+
+def _run_here(call: Any, tasks: list[int], progress: Progress, done: int) -> dict[int, str]:
+    failed, count = {}, done
+
+    def tick() -> None:
+        nonlocal count
+        count += 1
+        progress.update(count)
+
+    for task in tasks:
+        try:
+            call(task, tick)
+        except (ConfigurationError, DatasetError):
+            raise
+        except Exception as error:  # noqa: BLE001  # one bad shard must not cost the others
+            failed[task] = f"{type(error).__name__}: {error}"
+    return failed
+
+
+def _run_pool(call: Any, units: dict[int, int], workers: int, progress: Progress, done: int) -> dict[int, str]:
+    """Run in a pool; when a worker dies, start a new pool for what is left."""
+    context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
+    left, failed = list(units), {}
+    for _ in range(_ATTEMPTS):
+        shared = _Shared(context)
+        with ProcessPoolExecutor(min(workers, len(left)), context, _begin_worker, (shared,)) as pool:
+            futures: dict[Future[str | None], int] = {pool.submit(_work, call, task): task for task in left}
+            waiting = set(futures)
+            try:
+                while waiting:
+                    over, waiting = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
+                    progress.update(done + shared.count.value)
+                    for future in over:
+                        _note(future, futures[future], left, failed)
+            except BrokenProcessPool:
+                pass
+            except BaseException:
+                shared.stop.set()
+                pool.shutdown(wait=True, cancel_futures=True)
+                raise
+        done += sum(units[task] for task in futures.values() if task not in left and task not in failed)
+        if not left:
+            break
+    return failed | dict.fromkeys(left, f"its worker died {_ATTEMPTS} times, of too little memory perhaps")
+
+
+def _note(future: Future[str | None], task: int, left: list[int], failed: dict[int, str]) -> None:
+    """Record how a task ended; raises what must end the run."""
+    problem = future.result()
+    left.remove(task)
+    if problem is not None:
+        failed[task] = problem

@@ -1,0 +1,99 @@
+"""Reading a dataset back: rows, scenes, decoded and rendered clips."""
+
+from __future__ import annotations
+
+import io
+from collections.abc import Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synvid.clip import Clip
+from synvid.dataset.manifest import read_rows
+from synvid.dataset.recipe import Recipe
+from synvid.errors import DatasetError
+from synvid.renderer import render
+from synvid.scene import Scene, sample_scene
+from synvid.video.decode import decode
+
+__all__ = ["Dataset", "open_dataset"]
+
+
+@dataclass(frozen=True, eq=False)
+class Dataset:
+    """A finished dataset on disk.
+
+    Attributes:
+        path: its folder.
+        recipe: what it was made from.
+        rows: the manifest, one mapping a clip.
+    """
+
+    path: Path
+    recipe: Recipe
+    rows: list[dict[str, Any]]
+
+    def __len__(self) -> int:
+        return len(self.rows)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        return self.rows[i]
+
+    def __repr__(self) -> str:
+        return f"Dataset({str(self.path)!r}: {len(self)} clips of {self.recipe.preset.name}, seed {self.recipe.seed})"
+
+    def scene(self, i: int) -> Scene:
+        """The scene of clip i, sampled again."""
+        return sample_scene(self.recipe.preset, self.recipe.seed, self.rows[i]["index"])
+
+    def render(self, i: int, frames: Sequence[int] | None = None) -> Clip:
+        """Clip i, or some of its frames, rendered again: exactly what was encoded."""
+        return render(self.scene(i), frames)
+
+    def decode(self, i: int, frames: Sequence[int] | None = None) -> Clip:
+        """Clip i, or some of its frames, decoded from the video.
+
+        Raises:
+            DatasetError: the shard is missing or damaged, or the clip has no such frame.
+        """
+        row, scene = self.rows[i], self.scene(i)
+        decoded = decode(io.BytesIO(self.video(i)), frames, f"{self.path}, clip {row['key']}")
+        return Clip(frames=decoded, fps=scene.fps, scene=scene)
+
+    def video(self, i: int) -> bytes:
+        """The MP4 file of clip i.
+
+        Raises:
+            DatasetError: the shard is missing or shorter than it should be.
+        """
+        row = self.rows[i]
+        path = self.path / row.get("shard", row.get("file_name"))
+        try:
+            with path.open("rb") as file:
+                file.seek(row.get("offset", 0))
+                data = file.read(row["size"])
+        except OSError as error:
+            raise DatasetError(f"{path}: {error.strerror}.") from None
+        if len(data) != row["size"]:
+            raise DatasetError(f"{path}: ends too soon; `synvid verify {self.path}` and `synvid render` mend it.")
+        return data
+
+    def _repr_html_(self) -> str:
+        from synvid.html import dataset_html
+
+        return dataset_html(self)
+
+
+def open_dataset(path: str | Path) -> Dataset:
+    """Open a finished dataset.
+
+    Args:
+        path: the folder that `synvid render --out` wrote.
+
+    Raises:
+        DatasetError: there is none, or it is not finished.
+        ConfigurationError: its recipe is damaged or of another output version.
+    """
+    folder = Path(path).expanduser()
+    recipe = Recipe.load(folder)
+    return Dataset(path=folder, recipe=recipe, rows=read_rows(recipe, folder))

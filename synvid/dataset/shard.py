@@ -1,0 +1,236 @@
+"""Rendering one shard: a pure function of the recipe and the shard's number."""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import io
+import json
+import os
+import shutil
+import tarfile
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synvid.dataset.disk import STATE, named_errors, workspace, write_whole
+from synvid.dataset.recipe import Recipe
+from synvid.errors import DatasetError
+from synvid.renderer import render_frames
+from synvid.scene import Scene, sample_scene
+from synvid.video.encode import Encoder
+
+__all__ = ["Marker", "copy_shard", "file_sha256", "frames_sha256", "install", "key_of", "pieces", "render_clip", "render_shard", "shard_path"]
+
+Row = dict[str, Any]
+
+#: Frames are rendered, hashed and encoded in pieces of about this many bytes: memory stays flat, and in the cache.
+_PIECE_BYTES = 4_000_000
+
+
+def key_of(index: int) -> str:
+    """The name of a clip, nine digits."""
+    return f"{index:09d}"
+
+
+def shard_path(recipe: Recipe, shard: int) -> Path:
+    """Where a shard lies in the dataset: a tar file, or a folder of videos."""
+    return Path("train", f"shard-{shard:06d}.tar") if recipe.format == "tar" else Path("videos", f"{shard:06d}")
+
+
+# ---- One clip -----------------------------------------------------------------------------------------------------
+def pieces(scene: Scene) -> Iterator[NDArray[np.uint8]]:
+    """The frames of a scene in order, some at a time, uint8 (T, H, W, 3)."""
+    step = max(1, min(32, _PIECE_BYTES // (scene.height * scene.width * 3)))
+    for start in range(0, scene.num_frames, step):
+        yield render_frames(scene, range(start, min(start + step, scene.num_frames)))
+
+
+def render_clip(recipe: Recipe, index: int, encoder: Encoder) -> tuple[bytes, Row]:
+    """Render and encode one clip.
+
+    Returns:
+        The bytes of the MP4 file, and the clip's row of the manifest without its place.
+    """
+    scene = sample_scene(recipe.preset, recipe.seed, index)
+    digest = hashlib.sha256()
+
+    def hashed() -> Iterator[NDArray[np.uint8]]:
+        for piece in pieces(scene):
+            digest.update(piece)
+            yield piece
+
+    video = encoder(hashed(), scene.width, scene.height, scene.fps)
+    return video, clip_row(recipe, scene, digest.hexdigest())
+
+
+def frames_sha256(recipe: Recipe, index: int) -> str:
+    """SHA-256 of a clip's frames, rendered anew: its uint8 (T, H, W, 3) RGB bytes."""
+    digest = hashlib.sha256()
+    for piece in pieces(sample_scene(recipe.preset, recipe.seed, index)):
+        digest.update(piece)
+    return digest.hexdigest()
+
+
+def clip_row(recipe: Recipe, scene: Scene, sha256: str) -> Row:
+    """What a manifest says of a clip besides its place: flat, reals with a point, nothing empty."""
+    return {
+        "key": key_of(scene.index),
+        "index": scene.index,
+        "preset": recipe.preset.name,
+        "seed": scene.seed,
+        "frames": scene.num_frames,
+        "fps": float(scene.fps),
+        "width": scene.width,
+        "height": scene.height,
+        "objects": scene.num_objects,
+        "sha256": sha256,
+    }
+
+
+# ---- One shard ----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Marker:
+    """The record of a finished shard; its presence means done.
+
+    Attributes:
+        files: path in the dataset, bytes and SHA-256 of every file.
+        rows: of the manifest.
+    """
+
+    files: list[Row]
+    rows: list[Row]
+
+    @staticmethod
+    def path(folder: Path, shard: int) -> Path:
+        """Where it lies."""
+        return folder / STATE / f"shard-{shard:06d}.json"
+
+    @staticmethod
+    def damaged_path(folder: Path, shard: int) -> Path:
+        """Where `verify` puts it when the shard is not what it says."""
+        return folder / STATE / f"shard-{shard:06d}.damaged"
+
+    def write(self, folder: Path, shard: int) -> None:
+        """Declare the shard done."""
+        frames = sum(row["frames"] for row in self.rows)
+        stats = {"clips": len(self.rows), "frames": frames, "bytes": sum(file["bytes"] for file in self.files)}
+        write_whole(self.path(folder, shard), json.dumps({**stats, "files": self.files, "rows": self.rows}))
+        self.damaged_path(folder, shard).unlink(missing_ok=True)
+
+    @classmethod
+    def read(cls, folder: Path, shard: int) -> Marker | None:
+        """The record of a shard; None if there is none, or it cannot be read."""
+        try:
+            record = json.loads(cls.path(folder, shard).read_bytes())
+            return cls(files=record["files"], rows=record["rows"])
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+
+
+def render_shard(recipe: Recipe, folder: Path, shard: int, tick: Callable[[], None] = lambda: None) -> None:
+    """Render a shard into a dataset: all of it, or nothing.
+
+    Args:
+        recipe: of the dataset.
+        folder: of the dataset.
+        shard: its number.
+        tick: called after every clip; what it raises ends the work and leaves nothing behind.
+
+    Raises:
+        DatasetError: the file system refuses.
+    """
+    with named_errors(folder), workspace(folder) as room:
+        made = room / "shard"
+        write = _write_tar if recipe.format == "tar" else _write_files
+        rows = write(recipe, shard, made, tick)
+        install(made, folder, recipe, shard, rows)
+
+
+def copy_shard(recipe: Recipe, source: Path, folder: Path, shard: int) -> None:
+    """Copy a finished shard from another folder of the same recipe.
+
+    Raises:
+        DatasetError: the source's record is gone, or the file system refuses.
+    """
+    marker = Marker.read(source, shard)
+    if marker is None:
+        raise DatasetError(f"{Marker.path(source, shard)}: cannot be read.")
+    with named_errors(folder), workspace(folder) as room:
+        made, place = room / "shard", source / shard_path(recipe, shard)
+        if place.is_dir():
+            shutil.copytree(place, made)
+        else:
+            shutil.copyfile(place, made)
+        install(made, folder, recipe, shard, marker.rows)
+
+
+def install(made: Path, folder: Path, recipe: Recipe, shard: int, rows: list[Row]) -> None:
+    """Move a finished shard to its place and declare it done."""
+    place = shard_path(recipe, shard)
+    files = []
+    for path in sorted(made.iterdir()) if made.is_dir() else [made]:
+        name = place / path.name if made.is_dir() else place
+        files.append({"path": name.as_posix(), "bytes": path.stat().st_size, "sha256": file_sha256(path)})
+    target = folder / place
+    target.parent.mkdir(parents=True, exist_ok=True)
+    if made.is_dir():
+        with contextlib.suppress(FileNotFoundError):  # a folder cannot be replaced in one step
+            os.replace(target, made.with_name("old"))
+    try:
+        os.replace(made, target)
+    except OSError:
+        if not (made.is_dir() and target.is_dir()):  # else another run has just put the same folder in place
+            raise
+    Marker(files, rows).write(folder, shard)
+
+
+def file_sha256(path: Path) -> str:
+    """SHA-256 of a file."""
+    digest = hashlib.sha256()
+    with path.open("rb") as file:
+        for piece in iter(lambda: file.read(1 << 20), b""):
+            digest.update(piece)
+    return digest.hexdigest()
+
+
+def _write_tar(recipe: Recipe, shard: int, path: Path, tick: Callable[[], None]) -> list[Row]:
+    """A tar file of {key}.mp4 and {key}.json, with nothing in it that depends on when or by whom it was written."""
+    encoder, rows, name = recipe.make_encoder(), [], shard_path(recipe, shard).as_posix()
+    with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
+        for index in recipe.indices(shard):
+            video, row = render_clip(recipe, index, encoder)
+            offset = _add(tar, f"{row['key']}.mp4", video)
+            _add(tar, f"{row['key']}.json", json.dumps(row).encode())
+            rows.append({**row, "shard": name, "offset": offset, "size": len(video)})
+            tick()
+        tar.close()
+        file.flush()
+        os.fsync(file.fileno())
+    return rows
+
+
+def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Append a member; where in the tar file its data begin."""
+    member = tarfile.TarInfo(name)
+    member.size = len(data)
+    start = tar.offset + tarfile.BLOCKSIZE
+    tar.addfile(member, io.BytesIO(data))
+    return start
+
+
+def _write_files(recipe: Recipe, shard: int, path: Path, tick: Callable[[], None]) -> list[Row]:
+    """A folder of {key}.mp4."""
+    encoder, rows, place = recipe.make_encoder(), [], shard_path(recipe, shard)
+    path.mkdir()
+    for index in recipe.indices(shard):
+        video, row = render_clip(recipe, index, encoder)
+        name = f"{row['key']}.mp4"
+        (path / name).write_bytes(video)
+        rows.append({"file_name": (place / name).as_posix(), **row, "size": len(video)})
+        tick()
+    return rows

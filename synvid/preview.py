@@ -1,0 +1,165 @@
+"""Pictures of presets: a contact sheet, a video of several clips, a page on which all presets play side by side."""
+
+from __future__ import annotations
+
+import html
+import io
+from collections.abc import Sequence
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageDraw, ImageFont
+
+from synvid.errors import ConfigurationError
+from synvid.html import shrink, video_tag
+from synvid.preset import Preset
+from synvid.renderer import render
+from synvid.scene import sample_scene
+from synvid.video.encode import encode
+
+__all__ = ["SUFFIXES", "contact_sheet", "page", "picture", "side_by_side"]
+
+SUFFIXES = (".png", ".mp4", ".gif")
+
+_GAP, _LABEL_HEIGHT = 4, 18  # pixels
+_INK, _PAPER = (40, 40, 40), (255, 255, 255)
+_MAX_FRAMES = 100
+
+
+def contact_sheet(
+    presets: Sequence[Preset], clips: int = 4, columns: int = 8, seed: int = 0, side: int = 128
+) -> NDArray[np.uint8]:
+    """Draw frames of several clips: a row a clip, time from left to right.
+
+    Args:
+        presets: each has its own rows.
+        clips: of each preset.
+        columns: frames of each clip, evenly spread over it.
+        seed: of the clips.
+        side: longest side of a frame in the sheet, pixels.
+
+    Returns:
+        uint8 (H, W, 3).
+    """
+    rows = []
+    for preset in presets:
+        for index in range(clips):
+            scene = sample_scene(preset, seed, index)
+            times = np.linspace(0, scene.num_frames - 1, columns).round().astype(int).tolist()
+            label = f"{preset.name}  seed {seed}  index {index}  frames {', '.join(map(str, times))}"
+            rows.append((label, shrink(render(scene, times).frames, side)))
+    width = max(frames.shape[0] * (frames.shape[2] + _GAP) - _GAP for _, frames in rows)
+    height = sum(frames.shape[1] + _LABEL_HEIGHT + _GAP for _, frames in rows) - _GAP
+    sheet = Image.new("RGB", (width, height), _PAPER)
+    draw, font, y = ImageDraw.Draw(sheet), ImageFont.load_default(12), 0
+    for label, frames in rows:
+        draw.text((0, y + 1), _fitting(label, width, font), fill=_INK, font=font)
+        y += _LABEL_HEIGHT
+        for column, frame in enumerate(frames):
+            sheet.paste(Image.fromarray(frame), (column * (frame.shape[1] + _GAP), y))
+        y += frames.shape[1] + _GAP
+    return np.asarray(sheet)
+
+
+def _fitting(label: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """The label, cut to what the sheet is wide enough for."""
+    while font.getlength(label) > width and len(label) > 4:
+        label = label[:-4] + "..."
+    return label
+
+
+def side_by_side(presets: Sequence[Preset], clips: int = 4, seed: int = 0, side: int = 256) -> NDArray[np.uint8]:
+    """Clips playing next to each other, a row a preset; as many frames as the shortest has, at most 100.
+
+    Returns:
+        uint8 (T, H, W, 3).
+    """
+    scenes = [[sample_scene(preset, seed, index) for index in range(clips)] for preset in presets]
+    length = min(_MAX_FRAMES, *(scene.num_frames for row in scenes for scene in row))
+    shown = [[shrink(render(scene, range(length)).frames, side) for scene in row] for row in scenes]
+    height, width = max(row[0].shape[1] for row in shown), max(row[0].shape[2] for row in shown)
+    video = np.full((length, len(shown) * (height + _GAP) - _GAP, clips * (width + _GAP) - _GAP, 3), 255, np.uint8)
+    for i, row in enumerate(shown):
+        for j, frames in enumerate(row):
+            y, x = i * (height + _GAP), j * (width + _GAP)
+            video[:, y : y + frames.shape[1], x : x + frames.shape[2]] = frames
+    return video
+
+
+def picture(suffix: str, presets: Sequence[Preset], clips: int, columns: int, seed: int) -> bytes:
+    """A preview as the bytes of a file.
+
+    Args:
+        suffix: one of `SUFFIXES`: a contact sheet, or a video of the clips.
+        presets, clips, columns, seed: as in `contact_sheet`.
+
+    Raises:
+        ConfigurationError: another suffix.
+    """
+    file = io.BytesIO()
+    if suffix == ".png":
+        Image.fromarray(contact_sheet(presets, clips, columns, seed)).save(file, "png")
+        return file.getvalue()
+    if suffix == ".mp4":
+        return encode(side_by_side(presets, clips, seed), presets[0].video.fps, "small")
+    if suffix == ".gif":
+        frames = [Image.fromarray(frame) for frame in side_by_side(presets, clips, seed, side=128)]
+        pause = round(1000 / presets[0].video.fps)
+        frames[0].save(file, "gif", save_all=True, append_images=frames[1:], duration=pause, loop=0)
+        return file.getvalue()
+    raise ConfigurationError(f"--out: a preview ends in {', '.join(SUFFIXES)}, not {suffix!r}; a page is made by --html.")
+
+
+_PAGE = """<!doctype html>
+<html lang="en">
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width">
+<title>synvid presets</title>
+<style>
+ body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }}
+ section {{ display: grid; grid-template-columns: 17rem 1fr; gap: 1rem; padding: .9rem 0; border-top: 1px solid #ddd }}
+ h2 {{ font-size: 1rem; margin: 0; overflow-wrap: anywhere }}
+ p {{ margin: .25rem 0 }} code {{ background: #f3f3f3; padding: .1em .3em; font-size: .85em; overflow-wrap: anywhere }}
+ video {{ width: 128px; border-radius: 4px; margin-right: 4px; background: #eee }}
+ @media (max-width: 50rem) {{ section {{ grid-template-columns: 1fr }} }}
+</style>
+<h1>synvid presets</h1>
+<p>Column k is clip k of seed {seed} everywhere: what a preset does not change stays as it is in the presets above it.</p>
+{sections}
+</html>
+"""
+
+_SECTION = """<section>
+<div><h2>{name}</h2><p>{description}.</p><p><code>synvid preview {name}</code></p></div>
+<div>{videos}</div>
+</section>"""
+
+
+def page(presets: Sequence[Preset], clips: int = 4, seed: int = 0) -> str:
+    """One HTML page, with nothing outside it, on which clips of every preset play.
+
+    Args:
+        presets: a section each.
+        clips: of each preset.
+        seed: of the clips.
+    """
+    sections = []
+    for preset in presets:
+        shown = [render(scene, range(min(_MAX_FRAMES, scene.num_frames))) for scene in _scenes(preset, clips, seed)]
+        videos = "\n".join(video_tag(clip.frames, clip.fps, side=128, controls=False) for clip in shown)
+        name, description = html.escape(preset.name), html.escape(preset.description)
+        sections.append(_SECTION.format(name=name, description=description, videos=videos))
+    return _PAGE.format(seed=seed, sections="\n".join(sections))
+
+
+def _scenes(preset: Preset, clips: int, seed: int):  # type: ignore[no-untyped-def]
+    return (sample_scene(preset, seed, index) for index in range(clips))
+
+
+def write_preview(path: Path, data: bytes | str) -> None:
+    """Write a preview; kept apart so that it is whole or not there."""
+    from synvid.dataset.disk import named_errors, write_whole
+
+    with named_errors(path):
+        write_whole(path, data)

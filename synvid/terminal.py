@@ -1,0 +1,64 @@
+"""Talking to a person at a terminal: on stderr, a bar where it can be seen."""
+
+from __future__ import annotations
+
+import sys
+from typing import Any
+
+from synvid.dataset.progress import Progress
+
+__all__ = ["Bar", "Talk", "duration", "size"]
+
+
+class Bar(Progress):
+    """A bar with total, rate and time left; nothing where stderr is no terminal."""
+
+    def __init__(self, label: str, quiet: bool) -> None:
+        self.label, self.quiet = label, quiet
+        self.bar: Any = None
+
+    def start(self, total: int, done: int, unit: str) -> None:
+        """Show the bar."""
+        from tqdm import tqdm
+
+        tqdm.monitor_interval = 0  # no thread: workers are forked
+        disable = self.quiet or not sys.stderr.isatty()
+        self.bar = tqdm(total=total, initial=done, unit=f" {unit}s", desc=self.label, disable=disable, smoothing=0.1)
+
+    def update(self, done: int) -> None:
+        """Move it."""
+        self.bar.update(done - self.bar.n)
+
+    def finish(self) -> None:
+        """Leave it as it is."""
+        self.bar.close()
+
+
+class Talk:
+    """Sentences on stderr, unless quiet."""
+
+    def __init__(self, quiet: bool) -> None:
+        self.quiet = quiet
+
+    def __call__(self, sentence: str) -> None:
+        if not self.quiet:
+            print(sentence, file=sys.stderr)
+
+
+def size(number: float) -> str:
+    """Bytes in words: 1.5 GB."""
+    for unit in ("bytes", "kB", "MB", "GB"):
+        if number < 1000:
+            return f"{number:.0f} {unit}" if unit == "bytes" or number >= 100 else f"{number:.1f} {unit}"
+        number /= 1000
+    return f"{number:.1f} TB"
+
+
+def duration(seconds: float) -> str:
+    """Seconds in words: 2 min 5 s."""
+    if seconds < 60:
+        return f"{seconds:.1f} s"
+    minutes = round(seconds / 60)
+    if minutes < 60:
+        return f"{int(seconds) // 60} min {int(seconds) % 60} s"
+    return f"{minutes // 60} h {minutes % 60} min"
