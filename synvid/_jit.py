@@ -57,9 +57,11 @@ def jit(function: Function) -> Function:
 
     No fast-math and no contraction: the same IEEE operations in the same order give the same bits on every CPU.
     """
-    previous = numba.config.CACHE_DIR
-    numba.config.CACHE_DIR = _CACHE_FOLDER  # read when the cache is enabled, so other people's caches stay put
+    config: Any = numba.config
+    previous = config.CACHE_DIR
+    config.CACHE_DIR = _CACHE_FOLDER  # read when the cache is enabled, so other people's caches stay put
     try:
-        return numba.njit(cache=bool(_CACHE_FOLDER), nogil=True, boundscheck=False, error_model="numpy")(function)
+        compiled: Any = numba.njit(cache=bool(_CACHE_FOLDER), nogil=True, boundscheck=False, error_model="numpy")(function)
+        return compiled  # type: ignore[no-any-return]
     finally:
-        numba.config.CACHE_DIR = previous
+        config.CACHE_DIR = previous

@@ -156,7 +156,7 @@ def render(
     _report(made, out, share, result, as_json, talk)
 
 
-def _terminate(number: int, frame: object) -> None:
+def _terminate(number: int, _frame: object) -> None:
     raise SystemExit(128 + number)
 
 
@@ -223,9 +223,7 @@ def _plan(recipe: Recipe, out: Path, workers: int, part: tuple[int, int], as_jso
     click.echo(f"time     about {duration(total_seconds)} with {workers} worker{'s' if workers > 1 else ''}")
 
 
-def _report(
-    recipe: Recipe, out: Path, part: tuple[int, int], result: Any, as_json: bool, talk: Callable[[str], None]
-) -> None:
+def _report(recipe: Recipe, out: Path, part: tuple[int, int], result: Any, as_json: bool, talk: Callable[[str], None]) -> None:
     from synvid.dataset.shard import Marker, shard_path
     from synvid.terminal import duration, size
 
@@ -377,9 +375,11 @@ def preview(
     stem = chosen[0].name.replace("/", "_") if len(names) == 1 else "presets"
     out = out or Path(stem + (".html" if as_html else ".png"))
 
-    from synvid.preview import page, picture, write_preview
+    from synvid.dataset.disk import named_errors, write_whole
+    from synvid.preview import page, picture
     from synvid.terminal import Talk
 
     data = page(chosen, clips, seed) if as_html else picture(out.suffix.lower(), chosen, clips, columns, seed)
-    write_preview(out, data)
+    with named_errors(out):
+        write_whole(out, data)
     Talk(quiet)(f"{out}: {len(chosen)} preset{'s' if len(chosen) > 1 else ''}, {clips} clips each, seed {seed}.")

@@ -32,7 +32,9 @@ class Clip:
 
     def __repr__(self) -> str:
         count, height, width, _ = self.frames.shape
-        return f"Clip({count} frames of {width}x{height} at {self.fps:g} fps, seed={self.scene.seed}, index={self.scene.index})"
+        return (
+            f"Clip({count} frames of {width}x{height} at {self.fps:g} fps, seed={self.scene.seed}, index={self.scene.index})"
+        )
 
     def save(self, path: str | Path, encoding: str = "fast") -> None:
         """Write the clip as an MP4 file.

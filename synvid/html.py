@@ -47,7 +47,9 @@ def video_tag(frames: NDArray[np.uint8], fps: float, side: int = 256, controls: 
         side //= 2
         video = encode(shrink(frames, side), fps, "small")
     data = base64.b64encode(video).decode()
-    return f'<video {"controls " if controls else ""}loop autoplay muted playsinline src="data:video/mp4;base64,{data}"></video>'
+    return (
+        f'<video {"controls " if controls else ""}loop autoplay muted playsinline src="data:video/mp4;base64,{data}"></video>'
+    )
 
 
 def clip_html(clip: Clip) -> str:

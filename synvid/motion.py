@@ -47,7 +47,7 @@ class StepPowers(NamedTuple):
 
 
 @jit
-def _product(a, b):  # type: ignore[no-untyped-def]
+def _product(a, b):
     """The product of two 2x2 matrices."""
     return (
         a[0] * b[0] + a[1] * b[2],
@@ -58,14 +58,14 @@ def _product(a, b):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _factors(rotation, scale_x, scale_y, shear_x, shear_y):  # type: ignore[no-untyped-def]
+def _factors(rotation, scale_x, scale_y, shear_x, shear_y):
     """Rotation by an angle, scaling by 1 + s and shear by h, as 2x2 matrices."""
     sine, cosine = sin_cos(rotation)
     return (cosine, -sine, sine, cosine), (1.0 + scale_x, 0.0, 0.0, 1.0 + scale_y), (1.0, shear_x, shear_y, 1.0)
 
 
 @jit
-def _fill_powers(step, powers):  # type: ignore[no-untyped-def]
+def _fill_powers(step, powers):
     """Write powers 0, 1, 2, ... of a matrix; return the first that has no room."""
     power = (1.0, 0.0, 0.0, 1.0)
     for k in range(powers.shape[0]):
@@ -93,7 +93,7 @@ def step_powers(motion: Kinematics, num_frames: int) -> StepPowers:
 
 
 @jit
-def _linear_part(motion: Kinematics, powers: StepPowers, i: int, t: int):  # type: ignore[no-untyped-def]
+def _linear_part(motion: Kinematics, powers: StepPowers, i: int, t: int):
     """How object i is turned, stretched and slanted at frame t."""
     if motion.compound:
         return _product(powers.coarse[i, t // _STRIDE], powers.fine[i, t % _STRIDE])

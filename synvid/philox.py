@@ -52,7 +52,7 @@ def _high_product(a: np.uint64, b: np.uint64) -> np.uint64:
 
 
 @jit
-def philox4x64(counter, key):  # type: ignore[no-untyped-def]
+def philox4x64(counter, key):
     """Ten rounds of Philox4x64: four uint64 counter words and two key words give four random words."""
     c0, c1, c2, c3 = counter
     k0, k1 = key
@@ -66,7 +66,7 @@ def philox4x64(counter, key):  # type: ignore[no-untyped-def]
 
 
 @jit
-def raw(seed: int, index: int, stream: int, count: int) -> NDArray[np.uint64]:
+def raw(seed: np.uint64, index: np.uint64, stream: int, count: int) -> NDArray[np.uint64]:
     """The first `count` words of a stream, uint64 (count,). The counter is (block, stream, 0, 0)."""
     words = np.empty((count + 3) // 4 * 4, np.uint64)
     zero = np.uint64(0)
@@ -89,5 +89,5 @@ def uniform(seed: int, index: int, stream: Stream, shape: tuple[int, ...]) -> ND
     Returns:
         float64 array of `shape`.
     """
-    words = raw(np.uint64(seed), np.uint64(index), int(stream), int(np.prod(shape)))
-    return ((words >> np.uint64(11)) * 2.0**-53).reshape(shape)
+    words = raw(np.uint64(seed), np.uint64(index), stream, int(np.prod(shape)))
+    return ((words >> np.uint64(11)).astype(np.float64) * 2.0**-53).reshape(shape)

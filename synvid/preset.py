@@ -7,16 +7,16 @@ import difflib
 import hashlib
 import json
 import math
-import re
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
-from numbers import Integral, Real
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
 
 from synvid.errors import ConfigurationError
+from synvid.kinds import Choice, Flag, Interval, Kind, Names, Number, Vector
+from synvid.strict_yaml import load_yaml, read_yaml, short
 
 __all__ = ["Motion", "Objects", "Preset", "Transform", "Video", "list_presets", "load_preset", "parse_override"]
 
@@ -27,120 +27,6 @@ _FOLDER = _PACKAGE / "presets" if (_PACKAGE / "presets").is_dir() else _PACKAGE.
 SHAPE_NAMES = ("circle", "triangle", "quadrilateral", "square", "oriented_square", "rectangle")
 
 Pair = tuple[float, float]
-
-
-# ---- What a value may be ------------------------------------------------------------------------------------------
-class Kind:
-    """One kind of value: says in words what is right and turns YAML's value into ours."""
-
-    words: str
-
-    def parse(self, value: object) -> Any:
-        """The value, normalised; ValueError when it is not of this kind."""
-        raise NotImplementedError
-
-
-@dataclass(frozen=True)
-class Number(Kind):
-    """A number in [low, high], whole if `whole`."""
-
-    low: float
-    high: float
-    whole: bool = False
-
-    @property
-    def words(self) -> str:  # type: ignore[override]
-        return f"a {'whole ' if self.whole else ''}number from {self.low:.10g} to {self.high:.10g}"
-
-    def parse(self, value: object) -> int | float:
-        wanted = Integral if self.whole else Real
-        if isinstance(value, bool) or not isinstance(value, wanted):
-            raise ValueError
-        if not self.low <= value <= self.high:  # type: ignore[operator]  # NaN fails here too
-            raise ValueError
-        return int(value) if self.whole else float(value)
-
-
-@dataclass(frozen=True)
-class Interval(Kind):
-    """A pair [low, high] of numbers, low <= high; values are drawn uniformly, both ends included."""
-
-    of: Number
-
-    @property
-    def words(self) -> str:  # type: ignore[override]
-        return f"a pair [low, high], each {self.of.words}, low not above high"
-
-    def parse(self, value: object) -> tuple[Any, Any]:
-        if not isinstance(value, list | tuple) or len(value) != 2:
-            raise ValueError
-        low, high = (self.of.parse(number) for number in value)
-        if low > high:
-            raise ValueError
-        return low, high
-
-
-@dataclass(frozen=True)
-class Vector(Kind):
-    """A fixed number of numbers."""
-
-    length: int
-    of: Number
-
-    @property
-    def words(self) -> str:  # type: ignore[override]
-        return f"a list of {self.length}, each {self.of.words}"
-
-    def parse(self, value: object) -> tuple[Any, ...]:
-        if not isinstance(value, list | tuple) or len(value) != self.length:
-            raise ValueError
-        return tuple(self.of.parse(number) for number in value)
-
-
-class Flag(Kind):
-    """true or false."""
-
-    words = "true or false"
-
-    def parse(self, value: object) -> bool:
-        if not isinstance(value, bool):
-            raise ValueError
-        return value
-
-
-@dataclass(frozen=True)
-class Choice(Kind):
-    """One of some names."""
-
-    names: tuple[str, ...]
-
-    @property
-    def words(self) -> str:  # type: ignore[override]
-        return "one of " + ", ".join(self.names)
-
-    def parse(self, value: object) -> str:
-        if not isinstance(value, str) or value not in self.names:
-            raise ValueError
-        return value
-
-
-@dataclass(frozen=True)
-class Names(Kind):
-    """A list of some names, none twice."""
-
-    names: tuple[str, ...]
-    least: int = 0
-
-    @property
-    def words(self) -> str:  # type: ignore[override]
-        return f"a list of {'one or more of ' if self.least else ''}{', '.join(self.names)}, none twice"
-
-    def parse(self, value: object) -> tuple[str, ...]:
-        if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
-            raise ValueError
-        if len(value) < self.least or len(set(value)) < len(value) or not set(value) <= set(self.names):
-            raise ValueError
-        return tuple(value)
 
 
 def _setting(default: Any, kind: Kind) -> Any:
@@ -325,7 +211,7 @@ def _require_known(key: object, known: Iterable[str], source: str) -> None:
 
 def _build_section(section: type, key: str, settings: object, source: str) -> Any:
     if not isinstance(settings, Mapping):
-        raise ConfigurationError(f"{source}: {key} is {_short(settings)}; it must be a mapping of settings.")
+        raise ConfigurationError(f"{source}: {key} is {short(settings)}; it must be a mapping of settings.")
     kinds: dict[str, Kind] = {item.name: item.metadata["kind"] for item in dataclasses.fields(section)}
     values = {}
     for name, value in settings.items():
@@ -334,85 +220,18 @@ def _build_section(section: type, key: str, settings: object, source: str) -> An
             values[name] = kinds[name].parse(value)
         except ValueError:
             words = kinds[name].words
-            raise ConfigurationError(f"{source}: {key}.{name} is {_short(value)}; it must be {words}.") from None
+            raise ConfigurationError(f"{source}: {key}.{name} is {short(value)}; it must be {words}.") from None
     return section(**values)
 
 
-def _short(value: object) -> str:
-    text = repr(value)
-    return text if len(text) <= 60 else text[:57] + "..."
-
-
-# ---- Files --------------------------------------------------------------------------------------------------------
-class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML with its traps closed: no key twice, no aliases, and 1e-3 is a number."""
-
-    def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
-        if self.check_event(yaml.AliasEvent):
-            mark = self.peek_event().start_mark
-            raise yaml.constructor.ConstructorError(None, None, "aliases (*name) are not allowed; use extends", mark)
-        return super().compose_node(parent, index)
-
-    def construct_mapping(self, node: yaml.MappingNode, deep: bool = False) -> dict[Any, Any]:
-        seen = set()
-        for key_node, _ in node.value:
-            key = getattr(key_node, "value", None)
-            if isinstance(key, list) or key in seen:
-                problem = "a key must be text" if isinstance(key, list) else f"the key {key!r} stands twice"
-                raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
-            seen.add(key)
-        return super().construct_mapping(node, deep)
-
-
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
-)
-
-_MAX_BYTES = 1_000_000
-
-
-def load_yaml(text: str, source: str) -> Any:
-    """Parse strict YAML.
-
-    Raises:
-        ConfigurationError: the text is no YAML, or uses what a preset may not use.
-    """
-    try:
-        return yaml.load(text, _StrictLoader)  # noqa: S506  # a SafeLoader
-    except yaml.MarkedYAMLError as error:
-        line = f", line {error.problem_mark.line + 1}" if error.problem_mark else ""
-        raise ConfigurationError(f"{source}{line}: {error.problem}.") from None
-    except (yaml.YAMLError, ValueError, RecursionError) as error:
-        reason = str(error).splitlines()[0] if str(error) else type(error).__name__
-        raise ConfigurationError(f"{source}: not valid YAML: {reason}.") from None
-
-
-def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file whose top is a mapping.
-
-    Raises:
-        ConfigurationError: the file cannot be read, is larger than 1 MB, is no text or no mapping.
-    """
-    try:
-        if path.stat().st_size > _MAX_BYTES:
-            raise ConfigurationError(f"{path}: larger than 1 MB; this is no preset.")
-        text = path.read_text(encoding="utf-8")
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{path}: is no UTF-8 text.") from None
-    settings = load_yaml(text, str(path))
-    if not isinstance(settings, dict):
-        raise ConfigurationError(f"{path}: holds {_short(settings)}; a mapping of settings was expected.")
-    return settings
-
-
+# ---- Finding and loading -------------------------------------------------------------------------------------------
 def list_presets() -> list[str]:
     """Names of all presets that come with synvid: the paper's progression first, the released code's last.
 
     >>> "moving_shapes" in list_presets()
     True
     """
+
     def order(name: str) -> tuple[bool, bool, int, str]:
         return "/" in name, "slow_" in name, len(_lineage(_FOLDER / f"{name}.yaml")), name
 
@@ -488,7 +307,7 @@ def _lineage(path: Path) -> list[Path]:
         if parent is None:
             return chain
         if not isinstance(parent, str):
-            raise ConfigurationError(f"{chain[-1]}: extends is {_short(parent)}; it must be the name of one preset.")
+            raise ConfigurationError(f"{chain[-1]}: extends is {short(parent)}; it must be the name of one preset.")
         try:
             located = _locate(parent, chain[-1].parent)
         except ConfigurationError as error:

@@ -5,7 +5,6 @@ from __future__ import annotations
 import html
 import io
 from collections.abc import Sequence
-from pathlib import Path
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,7 +14,7 @@ from synvid.errors import ConfigurationError
 from synvid.html import shrink, video_tag
 from synvid.preset import Preset
 from synvid.renderer import render
-from synvid.scene import sample_scene
+from synvid.scene import Scene, sample_scene
 from synvid.video.encode import encode
 
 __all__ = ["SUFFIXES", "contact_sheet", "page", "picture", "side_by_side"]
@@ -75,7 +74,7 @@ def side_by_side(presets: Sequence[Preset], clips: int = 4, seed: int = 0, side:
     Returns:
         uint8 (T, H, W, 3).
     """
-    scenes = [[sample_scene(preset, seed, index) for index in range(clips)] for preset in presets]
+    scenes = [_scenes(preset, clips, seed) for preset in presets]
     length = min(_MAX_FRAMES, *(scene.num_frames for row in scenes for scene in row))
     shown = [[shrink(render(scene, range(length)).frames, side) for scene in row] for row in scenes]
     height, width = max(row[0].shape[1] for row in shown), max(row[0].shape[2] for row in shown)
@@ -118,10 +117,10 @@ _PAGE = """<!doctype html>
 <title>synvid presets</title>
 <style>
  body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }}
- section {{ display: grid; grid-template-columns: 17rem 1fr; gap: 1rem; padding: .9rem 0; border-top: 1px solid #ddd }}
+ section {{ display: grid; grid-template-columns: 19rem 1fr; gap: 1rem; padding: .9rem 0; border-top: 1px solid #ddd }}
  h2 {{ font-size: 1rem; margin: 0; overflow-wrap: anywhere }}
  p {{ margin: .25rem 0 }} code {{ background: #f3f3f3; padding: .1em .3em; font-size: .85em; overflow-wrap: anywhere }}
- video {{ width: 128px; border-radius: 4px; margin-right: 4px; background: #eee }}
+ video {{ width: 160px; border-radius: 4px; margin-right: 4px; background: #eee }}
  @media (max-width: 50rem) {{ section {{ grid-template-columns: 1fr }} }}
 </style>
 <h1>synvid presets</h1>
@@ -147,19 +146,11 @@ def page(presets: Sequence[Preset], clips: int = 4, seed: int = 0) -> str:
     sections = []
     for preset in presets:
         shown = [render(scene, range(min(_MAX_FRAMES, scene.num_frames))) for scene in _scenes(preset, clips, seed)]
-        videos = "\n".join(video_tag(clip.frames, clip.fps, side=128, controls=False) for clip in shown)
-        name, description = html.escape(preset.name), html.escape(preset.description)
-        sections.append(_SECTION.format(name=name, description=description, videos=videos))
+        videos = "\n".join(video_tag(clip.frames, clip.fps, side=160, controls=False) for clip in shown)
+        name = html.escape(preset.name).replace("_", "_<wbr>")
+        sections.append(_SECTION.format(name=name, description=html.escape(preset.description), videos=videos))
     return _PAGE.format(seed=seed, sections="\n".join(sections))
 
 
-def _scenes(preset: Preset, clips: int, seed: int):  # type: ignore[no-untyped-def]
-    return (sample_scene(preset, seed, index) for index in range(clips))
-
-
-def write_preview(path: Path, data: bytes | str) -> None:
-    """Write a preview; kept apart so that it is whole or not there."""
-    from synvid.dataset.disk import named_errors, write_whole
-
-    with named_errors(path):
-        write_whole(path, data)
+def _scenes(preset: Preset, clips: int, seed: int) -> list[Scene]:
+    return [sample_scene(preset, seed, index) for index in range(clips)]

@@ -23,7 +23,7 @@ _BAND = 32
 
 
 @jit
-def _render_plain(motion, powers, frames, outlines, colors, background, out):  # type: ignore[no-untyped-def]
+def _render_plain(motion, powers, frames, outlines, colors, background, out):
     """One sample a pixel. `out` is uint8 (T, H, W, 3), written."""
     _, height, width, _ = out.shape
     canvas = new_canvas(height, width, outlines[0].shape[1])
@@ -38,7 +38,7 @@ def _render_plain(motion, powers, frames, outlines, colors, background, out):  #
 
 
 @jit
-def _render_antialiased(motion, powers, frames, outlines, colors, background, out):  # type: ignore[no-untyped-def]
+def _render_antialiased(motion, powers, frames, outlines, colors, background, out):
     """SAMPLES x SAMPLES samples a pixel, averaged: the same traversal on a finer canvas, band by band."""
     _, height, width, _ = out.shape
     canvas = new_canvas(_BAND * SAMPLES, width * SAMPLES, outlines[0].shape[1])

@@ -83,7 +83,7 @@ class Scene:
         return poses
 
     def frame_number(self, t: object) -> int:
-        """t as an int, checked to be one of 0..num_frames - 1."""
+        """T as an int, checked to be one of 0..num_frames - 1."""
         if isinstance(t, bool) or not isinstance(t, int | np.integer) or not 0 <= t < self.num_frames:
             raise ConfigurationError(f"frame {t!r} is not in the clip; its frames are 0 to {self.num_frames - 1}.")
         return int(t)
@@ -190,7 +190,8 @@ class _Draw:
     def within(self, stream: Stream, *ranges: tuple[float, float]) -> Array:
         """Numbers within a range, (n,), or within several, (n, columns)."""
         low, high = np.array(ranges).T
-        return (low + (high - low) * self.uniform(stream, len(ranges))).squeeze(1 if len(ranges) == 1 else ())
+        numbers: Array = low + (high - low) * self.uniform(stream, len(ranges))
+        return numbers[:, 0] if len(ranges) == 1 else numbers
 
 
 def _sample_motion(preset: Preset, draw: _Draw, choice: NDArray[np.int64], num_vertices: NDArray[np.int64]) -> Kinematics:

@@ -41,6 +41,7 @@ class Talk:
         self.quiet = quiet
 
     def __call__(self, sentence: str) -> None:
+        """Say it."""
         if not self.quiet:
             print(sentence, file=sys.stderr)
 

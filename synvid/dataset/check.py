@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import enum
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -57,7 +56,7 @@ class CheckShard:
         if problem:
             path = Marker.path(self.folder, shard)
             if path.exists():
-                os.replace(path, Marker.damaged_path(self.folder, shard))
+                path.replace(Marker.damaged_path(self.folder, shard))
             raise RuntimeError(problem)
 
     def _problem(self, shard: int, tick: Callable[[], None]) -> str:

@@ -78,7 +78,7 @@ def clean_leftovers(folder: Path) -> None:
 
 def _lock(descriptor: int) -> bool:
     if fcntl is None:
-        return True
+        return True  # type: ignore[unreachable]
     try:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
@@ -95,6 +95,6 @@ def write_whole(path: Path, data: bytes | str) -> None:
             file.write(data.encode() if isinstance(data, str) else data)
             file.flush()
             os.fsync(file.fileno())
-        os.replace(temporary, path)
+        temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)

@@ -62,8 +62,10 @@ def open_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> None:
     """
     with named_errors(folder):
         present = (folder / RECIPE_FILE).is_file()
-        if not present and folder.exists() and any(name != STATE for name in _listdir(folder)):
-            raise ConfigurationError(f"{folder}: is not empty and holds no dataset of synvid; choose an empty folder for --out.")
+        if not present and folder.exists() and any(path.name != STATE for path in _entries(folder)):
+            raise ConfigurationError(
+                f"{folder}: is not empty and holds no dataset of synvid; choose an empty folder for --out."
+            )
         if present and overwrite:
             _remove(folder)
         elif present:
@@ -79,10 +81,10 @@ def open_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> None:
         write_whole(folder / RECIPE_FILE, recipe.to_yaml())
 
 
-def _listdir(folder: Path) -> list[str]:
+def _entries(folder: Path) -> list[Path]:
     if not folder.is_dir():
         raise ConfigurationError(f"{folder}: is a file; --out must be a folder.")
-    return os.listdir(folder)
+    return list(folder.iterdir())
 
 
 def _remove(folder: Path) -> None:
@@ -222,7 +224,7 @@ def _begin_worker(shared: _Shared) -> None:
 
 def _work(call: Any, task: int) -> str | None:
     """Do one task in a worker; None, or what went wrong."""
-    assert _shared is not None  # noqa: S101  # set by _begin_worker
+    assert _shared is not None  # set by _begin_worker
     try:
         call(task, _shared.tick)
     except _Cancelled:
@@ -234,9 +236,7 @@ def _work(call: Any, task: int) -> str | None:
     return None
 
 
-def run_tasks(
-    call: Any, tasks: Iterable[tuple[int, int]], workers: int, progress: Progress, done: int = 0
-) -> dict[int, str]:
+def run_tasks(call: Any, tasks: Iterable[tuple[int, int]], workers: int, progress: Progress, done: int = 0) -> dict[int, str]:
     """Do numbered tasks in processes.
 
     Args:
@@ -280,7 +280,7 @@ def _run_here(call: Any, tasks: list[int], progress: Progress, done: int) -> dic
 def _run_pool(call: Any, units: dict[int, int], workers: int, progress: Progress, done: int) -> dict[int, str]:
     """Run in a pool; when a worker dies, start a new pool for what is left."""
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    left, failed = list(units), {}
+    left, failed = list(units), dict[int, str]()
     for _ in range(_ATTEMPTS):
         shared = _Shared(context)
         with ProcessPoolExecutor(min(workers, len(left)), context, _begin_worker, (shared,)) as pool:

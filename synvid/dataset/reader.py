@@ -67,7 +67,7 @@ class Dataset:
             DatasetError: the shard is missing or shorter than it should be.
         """
         row = self.rows[i]
-        path = self.path / row.get("shard", row.get("file_name"))
+        path = self.path / str(row.get("shard") or row["file_name"])
         try:
             with path.open("rb") as file:
                 file.seek(row.get("offset", 0))

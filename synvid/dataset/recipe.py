@@ -11,7 +11,8 @@ import yaml
 
 from synvid import __version__
 from synvid.errors import ConfigurationError, DatasetError
-from synvid.preset import Preset, read_yaml
+from synvid.preset import Preset
+from synvid.strict_yaml import read_yaml
 from synvid.video.encode import Encoder, check_size, make_encoder
 
 __all__ = ["FORMATS", "OUTPUT_VERSION", "RECIPE_FILE", "Recipe"]

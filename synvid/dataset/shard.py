@@ -24,7 +24,18 @@ from synvid.renderer import render_frames
 from synvid.scene import Scene, sample_scene
 from synvid.video.encode import Encoder
 
-__all__ = ["Marker", "copy_shard", "file_sha256", "frames_sha256", "install", "key_of", "pieces", "render_clip", "render_shard", "shard_path"]
+__all__ = [
+    "Marker",
+    "copy_shard",
+    "file_sha256",
+    "frames_sha256",
+    "install",
+    "key_of",
+    "pieces",
+    "render_clip",
+    "render_shard",
+    "shard_path",
+]
 
 Row = dict[str, Any]
 
@@ -61,7 +72,7 @@ def render_clip(recipe: Recipe, index: int, encoder: Encoder) -> tuple[bytes, Ro
 
     def hashed() -> Iterator[NDArray[np.uint8]]:
         for piece in pieces(scene):
-            digest.update(piece)
+            digest.update(piece.data)
             yield piece
 
     video = encoder(hashed(), scene.width, scene.height, scene.fps)
@@ -72,7 +83,7 @@ def frames_sha256(recipe: Recipe, index: int) -> str:
     """SHA-256 of a clip's frames, rendered anew: its uint8 (T, H, W, 3) RGB bytes."""
     digest = hashlib.sha256()
     for piece in pieces(sample_scene(recipe.preset, recipe.seed, index)):
-        digest.update(piece)
+        digest.update(piece.data)
     return digest.hexdigest()
 
 
@@ -180,9 +191,9 @@ def install(made: Path, folder: Path, recipe: Recipe, shard: int, rows: list[Row
     target.parent.mkdir(parents=True, exist_ok=True)
     if made.is_dir():
         with contextlib.suppress(FileNotFoundError):  # a folder cannot be replaced in one step
-            os.replace(target, made.with_name("old"))
+            target.replace(made.with_name("old"))
     try:
-        os.replace(made, target)
+        made.replace(target)
     except OSError:
         if not (made.is_dir() and target.is_dir()):  # else another run has just put the same folder in place
             raise

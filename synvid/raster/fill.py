@@ -10,14 +10,14 @@ from synvid.raster.simd import fill_word
 __all__ = ["fill_color", "pack_colors"]
 
 
-def pack_colors(colors):  # type: ignore[no-untyped-def]
+def pack_colors(colors):
     """RGB uint8 (n, 3) to one uint32 a colour, red in the lowest byte."""
     wide = np.asarray(colors, np.uint32)
     return wide[..., 0] | wide[..., 1] << np.uint32(8) | wide[..., 2] << np.uint32(16)
 
 
 @jit
-def fill_color(word, mask, count, color, pixels):  # type: ignore[no-untyped-def]
+def fill_color(word, mask, count, color, pixels):
     """Give an object's runs its colour.
 
     Args:

@@ -57,7 +57,7 @@ def new_canvas(height: int, width: int, max_vertices: int) -> Canvas:
 
 
 @jit
-def _clear(height, width, owned, full_tiles):  # type: ignore[no-untyped-def]
+def _clear(height, width, owned, full_tiles):
     """Nobody owns anything but what lies outside the frame."""
     owned[:] = _NONE
     if width % 64:
@@ -67,7 +67,7 @@ def _clear(height, width, owned, full_tiles):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _mark_full_tiles(owned, full_tiles):  # type: ignore[no-untyped-def]
+def _mark_full_tiles(owned, full_tiles):
     """Mark the tiles that are fully owned; True if all are."""
     everything = True
     for row in range(full_tiles.shape[0]):
@@ -85,7 +85,7 @@ def _mark_full_tiles(owned, full_tiles):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _touches_open_tile(pose, reach, height, width, full_tiles):  # type: ignore[no-untyped-def]
+def _touches_open_tile(pose, reach, height, width, full_tiles):
     """Whether the bounding box of an object meets the frame where it is not yet full."""
     a, b, x0, c, d, y0 = pose
     half_width, half_height = reach * math.sqrt(a * a + b * b), reach * math.sqrt(c * c + d * d)
@@ -105,14 +105,14 @@ def _touches_open_tile(pose, reach, height, width, full_tiles):  # type: ignore[
 
 
 @jit
-def _word_mask(left, right, word):  # type: ignore[no-untyped-def]
+def _word_mask(left, right, word):
     """Bits of a word that a span covers; the span meets the word."""
     low, high = max(left - 64 * word, 0), min(right - 64 * word, 64)
     return (_ALL << np.uint64(low)) & (_ALL >> np.uint64(64 - high))
 
 
 @jit
-def _claim(top, bottom, spans, owned, run_word, run_mask, found):  # type: ignore[no-untyped-def]
+def _claim(top, bottom, spans, owned, run_word, run_mask, found):
     """Give an object what its spans cover and nobody owns; the number of its runs after that."""
     words = owned.shape[1]
     for y in range(max(top, 0), bottom):
@@ -130,7 +130,7 @@ def _claim(top, bottom, spans, owned, run_word, run_mask, found):  # type: ignor
 
 
 @jit
-def paint(poses, outlines, colors, canvas, pixels):  # type: ignore[no-untyped-def]
+def paint(poses, outlines, colors, canvas, pixels):
     """Paint every object where nothing nearer is.
 
     Args:

@@ -19,14 +19,14 @@ _SHIFT = np.uint32(4)
 
 
 @jit
-def copy_rows(pixels, stride, height, width, packed):  # type: ignore[no-untyped-def]
+def copy_rows(pixels, stride, height, width, packed):
     """Copy rows of `stride` RGBX pixels to a packed RGB frame, flat uint8 (height * width * 3)."""
     for y in range(height):
         pack_rgb(pixels, y * stride, width, packed, y * width * 3)
 
 
 @jit
-def average_rows(pixels, stride, height, width, packed):  # type: ignore[no-untyped-def]
+def average_rows(pixels, stride, height, width, packed):
     """The same from SAMPLES x SAMPLES samples a pixel, rounding halves up.
 
     Columns are summed first, which is vector code. The sums of two channels share a word: sixteen bytes need 12 bits.

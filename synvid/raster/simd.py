@@ -6,6 +6,7 @@ lowers to whatever the CPU has. Where they cannot be built, or SYNVID_SIMD=0 is 
 
 from __future__ import annotations
 
+import contextlib
 from typing import Any
 
 import numpy as np
@@ -19,14 +20,14 @@ _BYTE = np.uint32(255)
 
 
 @jit
-def _fill_word_plain(pixels, start, mask, value):  # type: ignore[no-untyped-def]
+def _fill_word_plain(pixels, start, mask, value):
     for lane in range(64):
         if (mask >> np.uint64(lane)) & _1:
             pixels[start + lane] = value
 
 
 @jit
-def _pack_pixel(pixels, source, packed, target):  # type: ignore[no-untyped-def]
+def _pack_pixel(pixels, source, packed, target):
     color = pixels[source]
     packed[target] = np.uint8(color & _BYTE)
     packed[target + 1] = np.uint8((color >> np.uint32(8)) & _BYTE)
@@ -34,7 +35,7 @@ def _pack_pixel(pixels, source, packed, target):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _pack_sixteen_plain(pixels, source, packed, target):  # type: ignore[no-untyped-def]
+def _pack_sixteen_plain(pixels, source, packed, target):
     for lane in range(16):
         _pack_pixel(pixels, source + lane, packed, target + 3 * lane)
 
@@ -54,7 +55,7 @@ def _vector_operations() -> tuple[Any, Any]:
     def lanes(numbers: list[int]) -> Any:
         return ir.Constant(ir.VectorType(i32, len(numbers)), numbers)
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def fill_word(typing: Any, pixels: Any, start: Any, mask: Any, value: Any) -> Any:
         """pixels[start + k] = value wherever bit k of mask is set; 64 lanes."""
 
@@ -73,7 +74,7 @@ def _vector_operations() -> tuple[Any, Any]:
 
         return types.void(pixels, types.int64, types.uint64, pixels.dtype), generate
 
-    @intrinsic  # type: ignore[untyped-decorator]
+    @intrinsic
     def pack_sixteen(typing: Any, pixels: Any, source: Any, packed: Any, target: Any) -> Any:
         """Sixteen uint32 RGBX pixels to 48 bytes RGB."""
 
@@ -91,8 +92,8 @@ def _vector_operations() -> tuple[Any, Any]:
         return types.void(pixels, types.int64, packed, types.int64), generate
 
     @jit
-    def probe(pixels, packed):  # type: ignore[no-untyped-def]
-        fill_word(pixels, 0, np.uint64(5), np.uint32(0x00030201))
+    def probe(pixels, packed):
+        fill_word(pixels, 0, np.uint64(5), np.uint32(0x00030201))  # type: ignore[call-arg]
         pack_sixteen(pixels, 0, packed, 0)
 
     packed = np.zeros(48, np.uint8)
@@ -104,10 +105,8 @@ def _vector_operations() -> tuple[Any, Any]:
 
 def _choose() -> tuple[bool, Any, Any]:
     if SIMD:
-        try:
+        with contextlib.suppress(Exception):  # whatever LLVM cannot do here, the plain loops can
             return True, *_vector_operations()
-        except Exception:  # noqa: BLE001  # whatever LLVM cannot do here, the plain loops can
-            pass
     return False, _fill_word_plain, _pack_sixteen_plain
 
 
@@ -116,7 +115,7 @@ VECTOR, fill_word, _pack_sixteen = _choose()
 
 
 @jit
-def pack_rgb(pixels, source, count, packed, target):  # type: ignore[no-untyped-def]
+def pack_rgb(pixels, source, count, packed, target):
     """Copy `count` RGBX pixels from pixels[source:] to three bytes each at packed[target:]; flat arrays."""
     for k in range(0, count - 15, 16):
         _pack_sixteen(pixels, source + k, packed, target + 3 * k)

@@ -35,7 +35,7 @@ def is_drawable(pose: Pose) -> bool:
 
 
 @jit
-def _pixel_from(x: float, size: int) -> int:
+def _pixel_from(x, size):
     """The first pixel whose centre is at or right of x, cut to 0..size."""
     return np.int32(math.ceil(min(max(x - 0.5, 0.0), float(size))))
 
@@ -47,7 +47,7 @@ def _rows(y0: float, y1: float, height: int) -> tuple[int, int]:
 
 
 @jit
-def _ellipse_spans(pose, width, spans):  # type: ignore[no-untyped-def]
+def _ellipse_spans(pose, width, spans):
     """Spans of the image of the unit circle.
 
     The row at distance d below the centre is cut at x = k d -+ w sqrt(h2 - d**2), h2 the squared half height.
@@ -71,7 +71,7 @@ def _ellipse_spans(pose, width, spans):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _place_corners(pose, vertices, i, count, corner):  # type: ignore[no-untyped-def]
+def _place_corners(pose, vertices, i, count, corner):
     """Map an outline's vertices to pixels."""
     a, b, x0, c, d, y0 = pose
     for k in range(count):
@@ -81,14 +81,14 @@ def _place_corners(pose, vertices, i, count, corner):  # type: ignore[no-untyped
 
 
 @jit
-def _is_monotone(corner, count):  # type: ignore[no-untyped-def]
+def _is_monotone(corner, count):
     """Whether an outline goes down once and up once, so that every row crosses it twice or not at all."""
     turns, last, first = 0, 0, 0
     for k in range(count):
         step = corner[1, k + 1 if k + 1 < count else 0] - corner[1, k]
         direction = (1 if step > 0.0 else 0) - (1 if step < 0.0 else 0)
         if direction != 0:
-            if last != 0 and direction != last:
+            if last * direction < 0:
                 turns += 1
             if first == 0:
                 first = direction
@@ -97,7 +97,7 @@ def _is_monotone(corner, count):  # type: ignore[no-untyped-def]
 
 
 @jit
-def _monotone_spans(count, width, spans, corner):  # type: ignore[no-untyped-def]
+def _monotone_spans(count, width, spans, corner):
     """Crossings of an outline of which every row meets one falling and one rising edge."""
     height = spans.shape[1]
     top, bottom = height, 0
@@ -117,7 +117,7 @@ def _monotone_spans(count, width, spans, corner):  # type: ignore[no-untyped-def
 
 
 @jit
-def _general_spans(count, part, width, spans, corner):  # type: ignore[no-untyped-def]
+def _general_spans(count, part, width, spans, corner):
     """Spans between crossings 2 part and 2 part + 1 of every row, for outlines of any form."""
     height = spans.shape[1]
     for row in range(height):
@@ -141,7 +141,7 @@ def _general_spans(count, part, width, spans, corner):  # type: ignore[no-untype
 
 
 @jit
-def num_parts(pose, vertices, i, count, corner):  # type: ignore[no-untyped-def]
+def num_parts(pose, vertices, i, count, corner):
     """Place an outline's corners; how many spans one of its rows can have: 1, or more where it is concave."""
     parts = 1
     if count > 0:
@@ -152,7 +152,7 @@ def num_parts(pose, vertices, i, count, corner):  # type: ignore[no-untyped-def]
 
 
 @jit
-def object_spans(pose, count, part, parts, width, spans, corner):  # type: ignore[no-untyped-def]
+def object_spans(pose, count, part, parts, width, spans, corner):
     """Write spans number `part` of the object that `num_parts` placed.
 
     Args:

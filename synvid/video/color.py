@@ -26,19 +26,19 @@ _16, _18 = np.int32(16), np.int32(18)
 
 
 @jit
-def _mix(weights, red, green, blue, zero, shift):  # type: ignore[no-untyped-def]
+def _mix(weights, red, green, blue, zero, shift):
     return np.uint8((weights[0] * red + weights[1] * green + weights[2] * blue + zero) >> shift)
 
 
 @jit
-def _split(row, red, green, blue):  # type: ignore[no-untyped-def]
+def _split(row, red, green, blue):
     """Take interleaved RGB bytes apart."""
     for x in range(red.size):
         red[x], green[x], blue[x] = row[3 * x], row[3 * x + 1], row[3 * x + 2]
 
 
 @jit
-def _convert(weights, red, green, blue, zero, shift, out):  # type: ignore[no-untyped-def]
+def _convert(weights, red, green, blue, zero, shift, out):
     for x in range(out.size):
         out[x] = _mix(weights, red[x], green[x], blue[x], zero, shift)
 

@@ -38,9 +38,9 @@ def decode(file: Any, frames: Sequence[int] | None = None, name: str = "video") 
             rate, base, start = stream.average_rate, stream.time_base, stream.start_time or 0
             if wanted and rate and base:
                 container.seek(start + int(wanted[0] / rate / base), stream=stream)
-            for number, frame in enumerate(container.decode(stream)):
-                if wanted is not None and rate and base and frame.pts is not None:
-                    number = round(float((frame.pts - start) * base * rate))
+            for count, frame in enumerate(container.decode(stream)):
+                seen = wanted is not None and rate and base and frame.pts is not None
+                number = round(float((frame.pts - start) * base * rate)) if seen else count
                 if wanted is None or number in wanted:
                     found[number] = frame.to_ndarray(format="rgb24")
                 if wanted is not None and number >= wanted[-1]:

@@ -223,7 +223,9 @@ def make_encoder(name: str = "pyav", encoding: str = "fast", codec: str = "") ->
     """
     if name not in ENCODERS or encoding not in ENCODINGS:
         what, known = (name, ENCODERS) if name not in ENCODERS else (encoding, ENCODINGS)
-        raise ConfigurationError(f"unknown {'encoder' if known is ENCODERS else 'encoding'} {what!r}; known are {', '.join(known)}.")
+        raise ConfigurationError(
+            f"unknown {'encoder' if known is ENCODERS else 'encoding'} {what!r}; known are {', '.join(known)}."
+        )
     chosen = ENCODINGS[encoding]
     if codec and name != "ffmpeg":
         raise ConfigurationError(f"--codec {codec}: only --encoder ffmpeg takes a codec of your choice.")
