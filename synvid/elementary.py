@@ -1,7 +1,7 @@
 """Sine, cosine and logarithm from + - * / alone, so that they have the same bits on every machine.
 
-The C library's versions differ in the last bit between systems and vector widths. These are correct to about one unit in
-the last place: a Taylor series after the argument has been brought near zero.
+The C library's versions differ in the last bit between systems and vector widths. These are right to about one unit in the
+last place: a Taylor series after the argument has been brought near zero.
 """
 
 from __future__ import annotations
@@ -18,6 +18,9 @@ _TWO_OVER_PI = 0.6366197723675814
 _HALF_PI_1 = float.fromhex("0x1.921fb54400000p+0")
 _HALF_PI_2 = float.fromhex("0x1.0b4611a600000p-34")
 _HALF_PI_3 = float.fromhex("0x1.3198a2e037073p-69")
+_TERMS = 9
+_SINE = np.array([1 / ((2 * k) * (2 * k + 1)) for k in range(1, _TERMS + 1)])
+_COSINE = np.array([1 / ((2 * k - 1) * (2 * k)) for k in range(1, _TERMS + 1)])
 _LN_2 = 0.6931471805599453
 _SQRT_HALF = 0.7071067811865476
 
@@ -28,12 +31,12 @@ def sin_cos(x: float) -> tuple[float, float]:
     quarter = np.floor(x * _TWO_OVER_PI + 0.5)
     r = ((x - quarter * _HALF_PI_1) - quarter * _HALF_PI_2) - quarter * _HALF_PI_3
     r2 = r * r
-    sine, cosine, term_s, term_c = 0.0, 0.0, r, 1.0
-    for k in range(1, 10):  # r**(2k-1)/(2k-1)! and r**(2k-2)/(2k-2)!, smallest addends last
-        sine += term_s
-        cosine += term_c
-        term_s *= -r2 / (2 * k * (2 * k + 1))
-        term_c *= -r2 / (2 * k * (2 * k - 1))
+    # 1 - r2/(2*3) (1 - r2/(4*5) (1 - ...)) and 1 - r2/(1*2) (1 - r2/(3*4) (1 - ...))
+    sine, cosine = 1.0, 1.0
+    for k in range(_TERMS - 1, -1, -1):
+        sine = 1.0 - r2 * _SINE[k] * sine
+        cosine = 1.0 - r2 * _COSINE[k] * cosine
+    sine *= r
     turn = int(quarter) & 3
     if turn == 0:
         return sine, cosine

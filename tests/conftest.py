@@ -1,0 +1,17 @@
+"""What several tests share."""
+
+import pytest
+
+#: A preset small enough to render in no time.
+TINY = {
+    "video.width": 32,
+    "video.height": 32,
+    "objects.count": 20,
+    "video.num_frames_range": [4, 8],
+}
+
+
+@pytest.fixture
+def tiny():
+    """Overrides that make any preset quick."""
+    return dict(TINY)

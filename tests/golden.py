@@ -1,0 +1,44 @@
+"""Golden cases: preset, overrides, seed and index → hash of the frames and a few statistics. `python golden.py` prints hashes."""
+
+import hashlib
+import json
+from pathlib import Path
+
+import numpy as np
+import yaml
+
+import synvid
+
+FOLDER = Path(__file__).parent / "cases"
+CASES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(FOLDER.glob("*.yaml"))}
+
+
+def clip_of(case):
+    """The clip of a case."""
+    preset = synvid.load_preset(case["preset"], case.get("overrides"))
+    return synvid.render(synvid.sample_scene(preset, case["seed"], case["index"]), case.get("frames"))
+
+
+def facts_of(clip):
+    """What a case records of its clip."""
+    return {
+        "shape": list(clip.frames.shape),
+        "num_frames": clip.scene.num_frames,
+        "mean": [round(float(value), 3) for value in clip.frames.mean((0, 1, 2))],
+        "black": round(float((clip.frames == 0).all(-1).mean()), 5),
+        "sha256": hashlib.sha256(clip.frames.data).hexdigest(),
+    }
+
+
+def hash_in_pieces(case):
+    """The hash of a case rendered a frame at a time, backwards, and put in order."""
+    clip = clip_of({**case, "frames": [0]})
+    frames = case.get("frames") or range(clip.scene.num_frames)
+    by_frame = {t: synvid.render(clip.scene, [t]).frames[0] for t in sorted(frames, reverse=True)}
+    return hashlib.sha256(np.stack([by_frame[t] for t in frames]).data).hexdigest()
+
+
+if __name__ == "__main__":
+    from synvid.raster.simd import VECTOR
+
+    print(json.dumps({"vector": VECTOR, "hashes": {name: facts_of(clip_of(case))["sha256"] for name, case in CASES.items()}}))

@@ -1,0 +1,45 @@
+"""(preset, seed, index) names one clip, bit for bit, on every machine."""
+
+import json
+import os
+import subprocess
+import sys
+from pathlib import Path
+
+import golden
+import pytest
+
+
+@pytest.mark.parametrize("name", golden.CASES)
+def test_golden_case(name):
+    """The frames of every recorded case are what they were when it was recorded."""
+    case = golden.CASES[name]
+    assert golden.facts_of(golden.clip_of(case)) == case["expected"]
+
+
+@pytest.mark.parametrize("name", [name for name in golden.CASES if not name.startswith("large")])
+def test_golden_case_in_pieces(name):
+    """Rendering a clip a frame at a time, backwards, gives the same frames."""
+    case = golden.CASES[name]
+    assert golden.hash_in_pieces(case) == case["expected"]["sha256"]
+
+
+TARGETS = {
+    "plain": {"SYNVID_SIMD": "0"},
+    "generic": {"NUMBA_CPU_NAME": "generic", "NUMBA_CPU_FEATURES": ""},
+    "nehalem": {"NUMBA_CPU_NAME": "nehalem", "NUMBA_CPU_FEATURES": ""},
+    "haswell": {"NUMBA_CPU_NAME": "haswell", "NUMBA_CPU_FEATURES": "+avx,+avx2,+fma,+bmi,+bmi2"},
+}
+
+
+@pytest.mark.parametrize("target", TARGETS)
+def test_other_targets_give_the_same_frames(target):
+    """Code for SSE2, SSE4, AVX2 with FMA, and the plain fallback paints every golden case alike."""
+    features = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
+    if target == "haswell" and "avx2" not in features:
+        pytest.skip("this CPU cannot run AVX2 code")
+    environment = {**os.environ, **TARGETS[target], "PYTHONPATH": os.pathsep.join(sys.path)}
+    run = subprocess.run([sys.executable, golden.__file__], capture_output=True, text=True, env=environment, check=True)
+    answer = json.loads(run.stdout)
+    assert answer["hashes"] == {name: case["expected"]["sha256"] for name, case in golden.CASES.items()}
+    assert answer["vector"] == (target != "plain")

@@ -1,0 +1,81 @@
+"""Random numbers and elementary functions: the ground that determinism stands on."""
+
+import math
+
+import numpy as np
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from synvid.elementary import log, sin_cos, sin_cos_of
+from synvid.philox import Stream, philox4x64, raw, uniform
+
+WORD = st.integers(0, 2**64 - 1)
+
+
+@settings(max_examples=50, deadline=None)
+@given(WORD, WORD, st.integers(0, 40))
+def test_streams_equal_numpys_philox(seed, index, stream):
+    """NumPy's Philox4x64 bit generator gives the same words for the same key and counter."""
+    words = raw(np.uint64(seed), np.uint64(index), stream, 11)
+    # NumPy counts up before it draws: begin one block early, 256 bits wide.
+    counter = (stream * 2**64 - 1) % 2**256
+    theirs = np.random.Philox(key=seed + index * 2**64, counter=counter).random_raw(11)
+    np.testing.assert_array_equal(words, theirs)
+
+
+def test_philox_gives_the_published_answers():
+    """The known answers for zeros, ones and digits of pi in the tests of Random123 (Salmon et al. 2011)."""
+    full = np.uint64(2**64 - 1)
+    answers = {
+        ((0, 0, 0, 0), (0, 0)): (0x16554D9ECA36314C, 0xDB20FE9D672D0FDC, 0xD7E772CEE186176B, 0x7E68B68AEC7BA23B),
+        ((full,) * 4, (full,) * 2): (0x87B092C3013FE90B, 0x438C3C67BE8D0224, 0x9CC7D7C69CD777B6, 0xA09CAEBF594F0BA0),
+    }
+    for (counter, key), answer in answers.items():
+        drawn = philox4x64(tuple(map(np.uint64, counter)), tuple(map(np.uint64, key)))
+        assert tuple(map(int, drawn)) == answer
+
+
+def test_uniform_numbers_are_uniform():
+    """Mean, variance and the share in each of 16 bins are those of the uniform distribution on [0, 1)."""
+    numbers = uniform(1, 2, Stream.COLOR, (100_000,))
+    assert 0 <= numbers.min() < 1e-4
+    assert 1 - 1e-4 < numbers.max() < 1
+    assert abs(numbers.mean() - 0.5) < 4 * math.sqrt(1 / 12 / 1e5)
+    counts = np.histogram(numbers, 16, (0, 1))[0]
+    assert ((counts - 6250) ** 2 / 6250).sum() < 37.7  # chi-squared, 15 degrees of freedom, p = 0.001
+
+
+def test_more_numbers_begin_with_the_same_ones():
+    """A stream does not depend on how much is drawn from it."""
+    np.testing.assert_array_equal(uniform(5, 6, Stream.SPEED, (7,)), uniform(5, 6, Stream.SPEED, (100,))[:7])
+
+
+@pytest.mark.parametrize("other", [(1, 0, Stream.SPEED), (0, 1, Stream.SPEED), (0, 0, Stream.COLOR)])
+def test_seed_index_and_stream_all_matter(other):
+    """Another seed, index or stream shares no number."""
+    first, second = uniform(0, 0, Stream.SPEED, (100,)), uniform(*other, (100,))
+    assert not np.intersect1d(first, second).size
+
+
+def test_sine_and_cosine_are_right_to_the_last_places():
+    """Within 2e-16 of the C library's near the circle, and within 1e-14 for large angles."""
+    near, far = np.linspace(-7, 7, 20_001), np.linspace(-1e5, 1e5, 20_001)
+    for angles, bound in ((near, 2.3e-16), (far, 1e-14)):
+        vectors = sin_cos_of(angles)
+        assert abs(vectors[:, 0] - np.cos(angles)).max() < bound
+        assert abs(vectors[:, 1] - np.sin(angles)).max() < bound
+
+
+def test_sine_and_cosine_of_right_angles():
+    """Zero gives exactly (0, 1), and quarter turns their values to 1e-16."""
+    assert sin_cos(0.0) == (0.0, 1.0)
+    for quarter, (sine, cosine) in enumerate([(0, 1), (1, 0), (0, -1), (-1, 0)]):
+        np.testing.assert_allclose(sin_cos(quarter * math.pi / 2), (sine, cosine), atol=2e-16)
+
+
+def test_logarithm_is_right_to_the_last_places():
+    """Within two units in the last place of the C library's on (0, 1], and exactly 0 at 1."""
+    values = np.concatenate([np.linspace(1e-6, 1, 50_001), 2.0 ** -np.arange(1, 54)])
+    np.testing.assert_allclose(log(values), np.log(values), rtol=4.5e-16, atol=1e-17)
+    assert log(np.ones(1))[0] == 0.0

@@ -1,0 +1,100 @@
+"""The reference presets against the authors' released generator.
+
+The figures were measured by running its `dead_leaves` (Unicorn53547/Synthetic-Video-Representations, commit 916ce9c) at
+256 px with 500 objects on 60 clips a dataset: mean and standard error.
+"""
+
+import math
+
+import numpy as np
+import pytest
+
+import synvid
+
+CLIPS = 60
+TIMES = (0, 100, 150, 198)
+
+#: Share of black pixels at frames 0, 100, 150 and 199, with its standard error.
+BLACK = {
+    "moving_circles": [(0.000, 0.000), (0.002, 0.001), (0.006, 0.002), (0.059, 0.009)],
+    "moving_shapes": [(0.036, 0.004), (0.048, 0.005), (0.095, 0.009), (0.181, 0.014)],
+    "moving_transforming_shapes": [(0.036, 0.004), (0.043, 0.005), (0.079, 0.008), (0.221, 0.018)],
+    "accelerating_transforming_shapes": [(0.036, 0.004), (0.031, 0.004), (0.092, 0.008), (0.252, 0.018)],
+}
+#: 5th, 50th and 95th percentile of the number of distinct colours in a frame, background included.
+COLOURS = {
+    "moving_circles": (17, 31, 46),
+    "moving_shapes": (21, 44, 66),
+    "moving_transforming_shapes": (23, 46, 67),
+    "accelerating_transforming_shapes": (25, 42, 67),
+}
+#: OpenCV paints pixels that an outline touches, we those whose centre is inside: ours leave a little more black.
+EDGE = 0.012
+
+
+@pytest.fixture(scope="module")
+def frames():
+    """Frames at four times of 60 clips of each dataset."""
+    found = {}
+    for name in BLACK:
+        preset = synvid.load_preset(f"reference/{name}", {"video.num_frames_range": [199, 199]})
+        clips = [synvid.render(synvid.sample_scene(preset, 11, index), TIMES).frames for index in range(CLIPS)]
+        found[name] = np.stack(clips)
+    return found
+
+
+@pytest.mark.parametrize("name", BLACK)
+def test_black_share_over_time(frames, name):
+    """As much of the frame is black as with the released code, at the start, in the middle and at the end."""
+    black = (frames[name] == 0).all(-1).mean((2, 3))
+    for values, (mean, error) in zip(black.T, BLACK[name], strict=True):
+        spread = math.hypot(error, values.std() / math.sqrt(CLIPS))
+        assert abs(values.mean() - mean) < 3.5 * spread + EDGE
+
+
+@pytest.mark.parametrize("name", COLOURS)
+def test_number_of_visible_objects(frames, name):
+    """As many different colours are seen in a frame: mostly 20 to 70 of the 500 objects."""
+    codes = frames[name].reshape(CLIPS * len(TIMES), -1, 3).astype(int) @ [1, 256, 65536]
+    counts = [len(np.unique(code)) for code in codes]
+    np.testing.assert_allclose(np.quantile(counts, [0.05, 0.5, 0.95]), COLOURS[name], atol=5)
+
+
+def test_radii():
+    """At 256 px: min 25, median 34, mean 43-44, 90 % below 71, 99 % below 152, max near 250."""
+    preset = synvid.load_preset("reference/moving_shapes")
+    radii = np.concatenate([synvid.sample_scene(preset, 0, index).motion.radius for index in range(100)])
+    assert radii.min() == 25
+    assert np.median(radii) == 34
+    assert 42.5 < radii.mean() < 44.5
+    assert abs(np.quantile(radii, 0.9) - 71) <= 1
+    assert abs(np.quantile(radii, 0.99) - 152) <= 3
+    assert 235 <= radii.max() <= 256
+
+
+def test_most_objects_start_outside():
+    """Three quarters of the centres lie to the right of or below the frame."""
+    preset = synvid.load_preset("reference/moving_circles")
+    centers = np.concatenate([synvid.sample_scene(preset, 0, index).motion.center for index in range(50)])
+    assert centers.min() >= 0
+    assert centers.max() < 512
+    assert abs((centers >= 256).any(1).mean() - 0.75) < 4 * math.sqrt(0.75 * 0.25 / len(centers))
+
+
+def test_objects_turn_back():
+    """About 41 % of the objects of the accelerating set have reversed by frame 200."""
+    preset = synvid.load_preset("reference/accelerating_transforming_shapes")
+    motion = [synvid.sample_scene(preset, 0, index).motion for index in range(20)]
+    reversed_ = np.concatenate([part.speed + part.acceleration * 200 < 0 for part in motion])
+    assert abs(reversed_.mean() - 0.41) < 0.04
+
+
+def test_the_paper_family_keeps_smallest_mean_and_ninetieth_percentile():
+    """The exponential law was chosen so that radii agree with the released code in these three."""
+    radii = {}
+    for name in ("moving_circles", "reference/moving_circles"):
+        preset = synvid.load_preset(name)
+        radii[name] = np.concatenate([synvid.sample_scene(preset, 0, index).motion.radius for index in range(50)])
+    ours, theirs = radii.values()
+    for statistic in (np.min, np.mean, lambda values: np.quantile(values, 0.9)):
+        np.testing.assert_allclose(statistic(ours), statistic(theirs), rtol=0.06)
