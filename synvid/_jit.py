@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numba
 
-__all__ = ["SIMD", "jit"]
+__all__ = ["SIMD", "is_cold", "jit"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -50,6 +50,11 @@ def _cache_folder() -> str:
 
 
 _CACHE_FOLDER = _cache_folder()
+
+
+def is_cold() -> bool:
+    """Whether the kernels have yet to be compiled on this machine, which takes some seconds."""
+    return not _CACHE_FOLDER or not any(Path(_CACHE_FOLDER).rglob("*.nbi"))
 
 
 def jit(function: Function) -> Function:

@@ -143,6 +143,7 @@ def render(
     made = _recipe(preset, n, recipe, seed, settings, shard_size, layout, encoding, encoder, codec)
     share = _parse_part(part, talk)
 
+    from synvid._jit import is_cold
     from synvid.dataset.engine import default_workers, render_dataset
     from synvid.terminal import Bar
 
@@ -151,6 +152,8 @@ def render(
         _plan(made, out, workers, share, as_json)
         return
     signal.signal(signal.SIGTERM, _terminate)
+    if is_cold():
+        talk("Compiling the kernels, once on this machine: about ten seconds.")
     bar = Bar(made.preset.name, quiet)
     result = render_dataset(made, out, workers=workers, part=share, overwrite=overwrite, progress=bar)
     _report(made, out, share, result, as_json, talk)

@@ -31,20 +31,16 @@ def sin_cos(x: float) -> tuple[float, float]:
     quarter = np.floor(x * _TWO_OVER_PI + 0.5)
     r = ((x - quarter * _HALF_PI_1) - quarter * _HALF_PI_2) - quarter * _HALF_PI_3
     r2 = r * r
-    # 1 - r2/(2*3) (1 - r2/(4*5) (1 - ...)) and 1 - r2/(1*2) (1 - r2/(3*4) (1 - ...))
+    # The series from their far end: sin r = r (1 - r**2 / 6 (1 - r**2 / 20 (...))), cos r = 1 - r**2 / 2 (1 - r**2 / 12 (...)).
     sine, cosine = 1.0, 1.0
     for k in range(_TERMS - 1, -1, -1):
         sine = 1.0 - r2 * _SINE[k] * sine
         cosine = 1.0 - r2 * _COSINE[k] * cosine
     sine *= r
-    turn = int(quarter) & 3
-    if turn == 0:
-        return sine, cosine
-    if turn == 1:
-        return cosine, -sine
-    if turn == 2:
-        return -sine, -cosine
-    return -cosine, sine
+    turn = int(quarter)
+    odd = turn & 1
+    one, other = (cosine, sine) if odd else (sine, cosine)
+    return -one if turn & 2 else one, -other if (turn + 1) & 2 else other
 
 
 @jit

@@ -6,6 +6,7 @@ they were: clip 7 of `moving_shapes` has the centres, colours and radii of clip 
 
 from __future__ import annotations
 
+import math
 from enum import IntEnum
 
 import numpy as np
@@ -89,5 +90,5 @@ def uniform(seed: int, index: int, stream: Stream, shape: tuple[int, ...]) -> ND
     Returns:
         float64 array of `shape`.
     """
-    words = raw(np.uint64(seed), np.uint64(index), stream, int(np.prod(shape)))
+    words = raw(np.uint64(seed), np.uint64(index), int(stream), math.prod(shape))
     return ((words >> np.uint64(11)).astype(np.float64) * 2.0**-53).reshape(shape)

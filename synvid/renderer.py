@@ -71,9 +71,7 @@ def render_frames(scene: Scene, frames: Sequence[int]) -> NDArray[np.uint8]:
     """
     numbers = np.array([scene.frame_number(t) for t in frames], np.int64)
     out = np.empty((len(numbers), scene.height, scene.width, 3), np.uint8)
-    reach = np.sqrt((scene.vertices**2).sum(2)).max(1, initial=0.0)
-    reach[scene.num_vertices == 0] = 1.0
-    outlines = (scene.vertices, scene.num_vertices, reach)
+    outlines = (scene.vertices, scene.num_vertices, scene.reach)
     kernel = _render_antialiased if scene.antialias else _render_plain
     background = pack_colors(scene.background)
     kernel(scene.motion, scene.step_powers, numbers, outlines, pack_colors(scene.colors), background, out)

@@ -71,6 +71,12 @@ class Scene:
         """Tables for `poses_at`."""
         return step_powers(self.motion, self.num_frames)
 
+    @cached_property
+    def reach(self) -> Array:
+        """Distance of every outline's farthest point from its origin, float64 (n,)."""
+        farthest = np.sqrt((self.vertices * self.vertices).sum(2)).max(1, initial=0.0)
+        return np.where(self.num_vertices == 0, 1.0, farthest)
+
     def poses(self, t: int) -> Array:
         """The affine maps from outline coordinates to pixels at frame t, float64 (n, 2, 3).
 

@@ -20,7 +20,7 @@ from synvid.dataset.disk import STATE, clean_leftovers, named_errors, write_whol
 from synvid.dataset.manifest import MANIFESTS, finish
 from synvid.dataset.progress import Progress
 from synvid.dataset.recipe import RECIPE_FILE, Recipe
-from synvid.dataset.shard import copy_shard, render_shard, shard_path
+from synvid.dataset.shard import copy_shard, render_shard, shard_path, warm_up
 from synvid.errors import ConfigurationError, DatasetError
 
 __all__ = ["Result", "default_workers", "merge_parts", "open_folder", "render_dataset", "run_tasks", "todo"]
@@ -137,6 +137,8 @@ def render_dataset(
     clean_leftovers(folder)
     missing, done = todo(recipe, folder, part)
     tasks = [(shard, len(recipe.indices(shard))) for shard in missing]
+    if tasks:
+        warm_up(recipe)
     failed = run_tasks(_Render(recipe, folder), tasks, workers, progress or Progress(), done)
     clips = sum(count for shard, count in tasks if shard not in failed)
     finished = finish(recipe, folder)

@@ -35,6 +35,7 @@ __all__ = [
     "render_clip",
     "render_shard",
     "shard_path",
+    "warm_up",
 ]
 
 Row = dict[str, Any]
@@ -85,6 +86,12 @@ def frames_sha256(recipe: Recipe, index: int) -> str:
     for piece in pieces(sample_scene(recipe.preset, recipe.seed, index)):
         digest.update(piece.data)
     return digest.hexdigest()
+
+
+def warm_up(recipe: Recipe) -> None:
+    """Compile, or load from the cache, all that rendering a clip needs, so that worker processes find it done."""
+    scene = sample_scene(recipe.preset, recipe.seed, 0)
+    recipe.make_encoder()([render_frames(scene, [0])], scene.width, scene.height, scene.fps)
 
 
 def clip_row(recipe: Recipe, scene: Scene, sha256: str) -> Row:

@@ -1,7 +1,7 @@
 """The one traversal: which pixels of a frame each object owns, found from the nearest object to the farthest.
 
-Each row has a bit a pixel, set once an object owns it, in words of 64. An object claims, word by word, what its span covers
-and nobody nearer has: a run. Every 24 objects the fully owned tiles of 8x8 pixels are marked, so that objects behind them
+Each row has a bit a pixel, set once an object owns it, in words of 64. An object takes, word by word, what its span covers
+and nobody nearer has: a run. Every 10 objects the fully owned tiles of 8x8 pixels are marked, so that objects behind them
 are passed over by their bounding box alone, and a full frame ends the walk early.
 """
 
@@ -14,13 +14,13 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synvid._jit import jit
-from synvid.raster.fill import fill_color
+from synvid.raster.simd import fill_word
 from synvid.raster.spans import is_drawable, num_parts, object_spans
 
 __all__ = ["Canvas", "new_canvas", "paint"]
 
 _TILE = 8
-_OBJECTS_BETWEEN_MARKS = 24
+_OBJECTS_BETWEEN_MARKS = 10
 _NONE, _ALL = np.uint64(0), np.uint64(0xFFFFFFFFFFFFFFFF)
 _TILE_ROW = np.uint64(0xFF)
 
@@ -34,8 +34,6 @@ class Canvas(NamedTuple):
     full_tiles: NDArray[np.uint8]  # (tile rows, words): a bit a tile
     spans: NDArray[np.int32]  # (2, height): of one object, where it begins and ends, in either order
     corner: NDArray[np.float64]  # (3, m): x and y of the vertices in pixels, and crossings of one row
-    word: NDArray[np.int64]  # of each run of one object: which 64 pixels, from the upper left, row by row
-    mask: NDArray[np.uint64]  # and which of them
 
 
 @jit
@@ -43,7 +41,6 @@ def new_canvas(height: int, width: int, max_vertices: int) -> Canvas:
     """Room for frames of one size and outlines of at most `max_vertices` vertices."""
     words = (width + 63) // 64
     tile_rows = (height + _TILE - 1) // _TILE
-    most = height * words * max(max_vertices // 2, 1)
     return Canvas(
         height,
         width,
@@ -51,8 +48,6 @@ def new_canvas(height: int, width: int, max_vertices: int) -> Canvas:
         np.empty((tile_rows, words), np.uint8),
         np.empty((2, height), np.int32),
         np.empty((3, max_vertices)),
-        np.empty(most, np.int64),
-        np.empty(most, np.uint64),
     )
 
 
@@ -85,23 +80,25 @@ def _mark_full_tiles(owned, full_tiles):
 
 
 @jit
-def _touches_open_tile(pose, reach, height, width, full_tiles):
-    """Whether the bounding box of an object meets the frame where it is not yet full."""
+def _open_rows(pose, reach, height, width, full_tiles):
+    """Rows first <= y < last in which the bounding box of an object meets tiles that are not yet full; none is (0, 0)."""
     a, b, x0, c, d, y0 = pose
     half_width, half_height = reach * math.sqrt(a * a + b * b), reach * math.sqrt(c * c + d * d)
     left, right = x0 - half_width, x0 + half_width
     top, bottom = y0 - half_height, y0 + half_height
-    if right < 0.0 or bottom < 0.0 or left > width or top > height:
-        return False
-    first_tile = int(max(left, 0.0)) // _TILE
-    last_tile = int(min(right, width - 1.0)) // _TILE
-    for row in range(int(max(top, 0.0)) // _TILE, int(min(bottom, height - 1.0)) // _TILE + 1):
-        for word in range(first_tile // 8, last_tile // 8 + 1):
-            low, high = max(first_tile - 8 * word, 0), min(last_tile - 8 * word, 7)
-            box = (0xFF << low) & (0xFF >> (7 - high))
-            if box & ~full_tiles[row, word]:
-                return True
-    return False
+    first, last = 0, 0
+    if right >= 0.0 and bottom >= 0.0 and left <= width and top <= height:
+        first_tile = int(max(left, 0.0)) // _TILE
+        last_tile = int(min(right, width - 1.0)) // _TILE
+        for row in range(int(max(top, 0.0)) // _TILE, int(min(bottom, height - 1.0)) // _TILE + 1):
+            for word in range(first_tile // 8, last_tile // 8 + 1):
+                low, high = max(first_tile - 8 * word, 0), min(last_tile - 8 * word, 7)
+                box = (0xFF << low) & (0xFF >> (7 - high))
+                if box & ~full_tiles[row, word]:
+                    first = first if last else row * _TILE
+                    last = min((row + 1) * _TILE, height)
+                    break
+    return first, last
 
 
 @jit
@@ -112,8 +109,8 @@ def _word_mask(left, right, word):
 
 
 @jit
-def _claim(top, bottom, spans, owned, run_word, run_mask, found):
-    """Give an object what its spans cover and nobody owns; the number of its runs after that."""
+def _paint_spans(top, bottom, spans, owned, pixels, color):
+    """Give an object what its spans cover and nobody owns, and paint it."""
     words = owned.shape[1]
     for y in range(max(top, 0), bottom):
         left, right = min(spans[0, y], spans[1, y]), max(spans[0, y], spans[1, y])
@@ -123,10 +120,7 @@ def _claim(top, bottom, spans, owned, run_word, run_mask, found):
                 mask = _word_mask(left, right, word) & ~taken
                 if mask != _NONE:
                     owned[y, word] = taken | mask
-                    run_word[found] = y * words + word
-                    run_mask[found] = mask
-                    found += 1
-    return found
+                    fill_word(pixels, (y * words + word) * 64, mask, color)
 
 
 @jit
@@ -142,7 +136,7 @@ def paint(poses, outlines, colors, canvas, pixels):
         pixels: uint32, flat, a whole number of 64-pixel words a row; written where an object is.
     """
     # Taken apart once: to take an array out of a tuple costs an atomic operation.
-    height, width, owned, full_tiles, spans, corner, word, mask = canvas
+    height, width, owned, full_tiles, spans, corner = canvas
     vertices, num_vertices, reach = outlines
     _clear(height, width, owned, full_tiles)
     since_mark = 0
@@ -152,12 +146,13 @@ def paint(poses, outlines, colors, canvas, pixels):
             if _mark_full_tiles(owned, full_tiles):
                 break
         pose = poses[i, 0, 0], poses[i, 0, 1], poses[i, 0, 2], poses[i, 1, 0], poses[i, 1, 1], poses[i, 1, 2]
-        if is_drawable(pose) and _touches_open_tile(pose, reach[i], height, width, full_tiles):
+        if is_drawable(pose):
+            first, last = _open_rows(pose, reach[i], height, width, full_tiles)
+            if first == last:
+                continue
             since_mark += 1
-            count, found = num_vertices[i], 0
+            count = num_vertices[i]
             parts = num_parts(pose, vertices, i, count, corner)
             for part in range(parts):
-                top, bottom = object_spans(pose, count, part, parts, width, spans, corner)
-                found = _claim(top, bottom, spans, owned, word, mask, found)
-            if found > 0:
-                fill_color(word, mask, found, colors[i], pixels)
+                top, bottom = object_spans(pose, count, part, parts, first, last, width, spans, corner)
+                _paint_spans(top, bottom, spans, owned, pixels, colors[i])

@@ -41,13 +41,16 @@ def _pixel_from(x, size):
 
 
 @jit
-def _rows(y0: float, y1: float, height: int) -> tuple[int, int]:
-    """Rows whose centres lie in y0 <= y < y1. The outer max lets LLVM see that no row is negative, and use vectors."""
-    return max(int(_pixel_from(y0, height)), 0), max(int(_pixel_from(y1, height)), 0)
+def _rows(y0, y1, first, last):
+    """Rows of first <= y < last whose centres lie in y0 <= y + 0.5 < y1.
+
+    The outer max lets LLVM see that no row is negative, and use vectors.
+    """
+    return max(int(_pixel_from(y0, last)), first, 0), max(int(_pixel_from(y1, last)), first, 0)
 
 
 @jit
-def _ellipse_spans(pose, width, spans):
+def _ellipse_spans(pose, first, last, width, spans):
     """Spans of the image of the unit circle.
 
     The row at distance d below the centre is cut at x = k d -+ w sqrt(h2 - d**2), h2 the squared half height.
@@ -57,8 +60,7 @@ def _ellipse_spans(pose, width, spans):
     if h2 < _FLAT:
         return 0, 0
     half_height = math.sqrt(h2)
-    height = spans.shape[1]
-    top, bottom = _rows(y0 - half_height, y0 + half_height, height)
+    top, bottom = _rows(y0 - half_height, y0 + half_height, first, last)
     lean = (a * c + b * d) / h2
     spread = abs(a * d - b * c) / h2
     for y in range(top, bottom):
@@ -97,30 +99,28 @@ def _is_monotone(corner, count):
 
 
 @jit
-def _monotone_spans(count, width, spans, corner):
+def _monotone_spans(count, first, last, width, spans, corner):
     """Crossings of an outline of which every row meets one falling and one rising edge."""
-    height = spans.shape[1]
-    top, bottom = height, 0
+    top, bottom = last, first
     for k in range(count):
         after = k + 1 if k + 1 < count else 0
         falls = corner[1, after] > corner[1, k]
         upper, lower = (k, after) if falls else (after, k)
         x, y = corner[0, upper], corner[1, upper]
-        first, last = _rows(y, corner[1, lower], height)
-        if first < last:
+        begin, end = _rows(y, corner[1, lower], first, last)
+        if begin < end:
             slope = (corner[0, lower] - x) / (corner[1, lower] - y)
             side = 0 if falls else 1
-            for row in range(first, last):
+            for row in range(begin, end):
                 spans[side, row] = _pixel_from(x + ((row + 0.5) - y) * slope, width)
-            top, bottom = min(top, first), max(bottom, last)
+            top, bottom = min(top, begin), max(bottom, end)
     return min(top, bottom), bottom
 
 
 @jit
-def _general_spans(count, part, width, spans, corner):
+def _general_spans(count, part, first, last, width, spans, corner):
     """Spans between crossings 2 part and 2 part + 1 of every row, for outlines of any form."""
-    height = spans.shape[1]
-    for row in range(height):
+    for row in range(first, last):
         center, found = row + 0.5, 0
         for k in range(count):
             after = k + 1 if k + 1 < count else 0
@@ -137,7 +137,7 @@ def _general_spans(count, part, width, spans, corner):
         some = 2 * part + 1 < found
         spans[0, row] = _pixel_from(corner[2, 2 * part], width) if some else 0
         spans[1, row] = _pixel_from(corner[2, 2 * part + 1], width) if some else 0
-    return 0, height
+    return first, last
 
 
 @jit
@@ -146,13 +146,13 @@ def num_parts(pose, vertices, i, count, corner):
     parts = 1
     if count > 0:
         _place_corners(pose, vertices, i, count, corner)
-        if not _is_monotone(corner, count):
+        if count > 3 and not _is_monotone(corner, count):
             parts = count // 2
     return parts
 
 
 @jit
-def object_spans(pose, count, part, parts, width, spans, corner):
+def object_spans(pose, count, part, parts, first, last, width, spans, corner):
     """Write spans number `part` of the object that `num_parts` placed.
 
     Args:
@@ -160,6 +160,7 @@ def object_spans(pose, count, part, parts, width, spans, corner):
         count: vertices, 0 for the unit circle.
         part: 0..parts - 1.
         parts: as `num_parts` said.
+        first, last: only rows first <= y < last are asked for.
         width: of the frame.
         spans: int32 (2, height), written: the pixels of row y from one of its ends up to the other, in either order.
         corner: float64 (3, m), as `num_parts` left it.
@@ -168,9 +169,9 @@ def object_spans(pose, count, part, parts, width, spans, corner):
         (top, bottom): rows top <= y < bottom have been written; on others there is nothing.
     """
     if count == 0:
-        rows = _ellipse_spans(pose, width, spans)
+        rows = _ellipse_spans(pose, first, last, width, spans)
     elif parts == 1:
-        rows = _monotone_spans(count, width, spans, corner)
+        rows = _monotone_spans(count, first, last, width, spans, corner)
     else:
-        rows = _general_spans(count, part, width, spans, corner)
+        rows = _general_spans(count, part, first, last, width, spans, corner)
     return rows  # one way out: Numba counts references on every other
