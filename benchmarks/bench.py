@@ -29,9 +29,10 @@ from skimage import draw
 import synvid
 from synvid.dataset.engine import render_dataset
 from synvid.dataset.recipe import Recipe
-from synvid.dataset.shard import pieces
+from synvid.dataset.shard import pieces, render_shard
 from synvid.raster.simd import VECTOR
 from synvid.video.color import planes_420
+from synvid.video.decode import decode
 from synvid.video.encode import make_encoder
 
 QUICK = "--quick" in sys.argv
@@ -119,9 +120,8 @@ def pillow_frame(poses, outlines, colors, size):
     return image
 
 
-CIRCLE = np.stack(
-    [np.cos(np.linspace(0, 2 * np.pi, 48, endpoint=False)), np.sin(np.linspace(0, 2 * np.pi, 48, endpoint=False))], 1
-)
+ANGLES = np.linspace(0, 2 * np.pi, 48, endpoint=False)
+CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)], 1)
 
 
 def skimage_frame(poses, outlines, colors, size):
@@ -241,8 +241,6 @@ def training_sample():
                 data = synvid.open_dataset(folder)
                 videos = [data.video(i) for i in range(len(data))]
                 frames = list(range(20, 84, 4))
-                from synvid.video.decode import decode
-
                 decoding = best(lambda: [decode(io.BytesIO(video), frames) for video in videos])
                 rendering_ = best(lambda: [data.render(i, frames) for i in range(len(data))])
             each = 1e3 / len(data)
@@ -279,8 +277,6 @@ def memory():
     """Resident memory while rendering many clips to shards."""
     process, seen = psutil.Process(), []
     recipe = Recipe(synvid.load_preset("accelerating_transforming_shapes"), 20 if QUICK else 120, shard_size=10)
-    from synvid.dataset.shard import render_shard
-
     with tempfile.TemporaryDirectory() as folder:
         for shard in range(recipe.num_shards):
             render_shard(recipe, Path(folder), shard)
@@ -291,12 +287,10 @@ def memory():
 
 def main():
     """Run everything."""
+    described = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
+    names = [line.split(":")[1].strip() for line in described.splitlines() if "model name" in line]
     RESULTS["machine"] = {
-        "processor": next(
-            (line.split(":")[1].strip() for line in open("/proc/cpuinfo") if "model name" in line), platform.processor()
-        )
-        if Path("/proc/cpuinfo").exists()
-        else platform.processor(),
+        "processor": (names or [platform.processor()])[0],
         "cores": os.cpu_count(),
         "python": platform.python_version(),
         "synvid": synvid.__version__,

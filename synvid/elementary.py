@@ -31,7 +31,7 @@ def sin_cos(x: float) -> tuple[float, float]:
     quarter = np.floor(x * _TWO_OVER_PI + 0.5)
     r = ((x - quarter * _HALF_PI_1) - quarter * _HALF_PI_2) - quarter * _HALF_PI_3
     r2 = r * r
-    # The series from their far end: sin r = r (1 - r**2 / 6 (1 - r**2 / 20 (...))), cos r = 1 - r**2 / 2 (1 - r**2 / 12 (...)).
+    # Taylor series, each term factored out of those behind it, from the far end.
     sine, cosine = 1.0, 1.0
     for k in range(_TERMS - 1, -1, -1):
         sine = 1.0 - r2 * _SINE[k] * sine

@@ -130,7 +130,7 @@ _PAGE = """<!doctype html>
 """
 
 _SECTION = """<section>
-<div><h2>{name}</h2><p>{description}.</p><p><code>synvid preview {name}</code></p></div>
+<div><h2>{title}</h2><p>{description}.</p><p><code>synvid preview {name}</code></p></div>
 <div>{videos}</div>
 </section>"""
 
@@ -147,8 +147,9 @@ def page(presets: Sequence[Preset], clips: int = 4, seed: int = 0) -> str:
     for preset in presets:
         shown = [render(scene, range(min(_MAX_FRAMES, scene.num_frames))) for scene in _scenes(preset, clips, seed)]
         videos = "\n".join(video_tag(clip.frames, clip.fps, side=160, controls=False) for clip in shown)
-        name = html.escape(preset.name).replace("_", "_<wbr>")
-        sections.append(_SECTION.format(name=name, description=html.escape(preset.description), videos=videos))
+        name = html.escape(preset.name)
+        title = name.replace("_", "_<wbr>")
+        sections.append(_SECTION.format(title=title, name=name, description=html.escape(preset.description), videos=videos))
     return _PAGE.format(seed=seed, sections="\n".join(sections))
 
 

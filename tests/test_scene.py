@@ -1,5 +1,6 @@
 """Scenes: what a preset promises is what is drawn, and poses follow their closed form."""
 
+import itertools
 import math
 
 import numpy as np
@@ -43,7 +44,7 @@ def test_a_scene_survives_json(name, tiny):
 def test_the_progression_adds_one_thing_at_a_time():
     """Clip i of each preset keeps of clip i of the one before what that preset does not change."""
     scenes = [synvid.sample_scene(synvid.load_preset(name), 0, 5) for name in PAPER]
-    for before, after in zip(scenes, scenes[1:], strict=False):
+    for before, after in itertools.pairwise(scenes):
         assert before.num_frames == after.num_frames
         np.testing.assert_array_equal(before.colors, after.colors)
         for field in ("radius", "center", "direction"):

@@ -241,10 +241,14 @@ def encode(frames: Frames, fps: float, encoding: str = "fast") -> bytes:
         frames: uint8 (T, H, W, 3).
         fps: frames per second.
         encoding: one of `ENCODINGS`.
+
+    Raises:
+        ConfigurationError: an unknown encoding, or one that cannot hold the frame's size.
     """
     _, height, width, _ = frames.shape
-    check_size(ENCODINGS[encoding], width, height)
-    return make_encoder(encoding=encoding)([frames], width, height, fps)
+    encoder = make_encoder(encoding=encoding)
+    check_size(encoder.encoding, width, height)
+    return encoder([frames], width, height, fps)
 
 
 def _tag_bt601(codec_context: Any) -> None:

@@ -1,0 +1,87 @@
+"""The public names, what importing costs, and what notebooks show."""
+
+import base64
+import importlib
+import io
+import re
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+import synvid
+from synvid.video.decode import decode
+
+
+def loaded_after(code):
+    """Modules that a fresh interpreter has loaded after some code."""
+    text = f"{code}\nimport sys\nprint(*sys.modules)"
+    return set(subprocess.run([sys.executable, "-c", text], capture_output=True, text=True, check=True).stdout.split())
+
+
+def test_importing_loads_nothing_heavy():
+    """`import synvid` loads none of Numba, PyAV, NumPy, Pillow and torch."""
+    assert not loaded_after("import synvid") & {"numba", "av", "numpy", "PIL", "torch", "yaml", "click"}
+
+
+def test_presets_load_without_numba():
+    """Listing and loading presets needs no compiler."""
+    assert not loaded_after("import synvid; synvid.load_preset(synvid.list_presets()[0])") & {"numba", "av", "torch"}
+
+
+def test_rendering_never_loads_torch():
+    """The generator does without torch."""
+    code = "import synvid; synvid.render(synvid.sample_scene(synvid.load_preset('moving_shapes')), [0]); import synvid.cli"
+    assert "torch" not in loaded_after(code)
+
+
+@pytest.mark.parametrize("name", synvid.__all__)
+def test_public_names_resolve_again_and_again(name):
+    """Every name of `__all__` is there, the same each time, even after all submodules are imported."""
+    first = getattr(synvid, name)
+    for module in ("synvid.cli", "synvid.preview", "synvid.renderer", "synvid.dataset.engine"):
+        importlib.import_module(module)
+    assert getattr(synvid, name) is first
+    assert name in dir(synvid)
+    assert name.startswith("__") or first.__doc__
+
+
+def test_an_unknown_name_is_an_attribute_error():
+    """A name that is not there is no surprise."""
+    with pytest.raises(AttributeError, match="no attribute 'nothing'"):
+        _ = synvid.nothing
+
+
+def test_a_clip_plays_itself(tiny):
+    """`_repr_html_` holds a video element with the clip's frames, and repr says what it is."""
+    clip = synvid.render(synvid.sample_scene(synvid.load_preset("moving_shapes", {**tiny, "video.width": 48}), 1, 2))
+    assert repr(clip).startswith(f"Clip({len(clip)} frames of 48x32 at 25 fps")
+    page = clip._repr_html_()
+    for word in ("<video", "controls", "loop", "autoplay", "muted"):
+        assert word in page
+    data = base64.b64decode(re.search(r"base64,([^\"]+)\"", page).group(1))
+    shown = decode(io.BytesIO(data))
+    assert shown.shape == clip.frames.shape
+    assert abs(shown.astype(int) - clip.frames).mean() < 25
+
+
+def test_a_large_clip_is_shown_small():
+    """What a notebook shows is at most 256 pixels wide and 4 MB, whatever the clip."""
+    overrides = {"video.width": 1280, "video.height": 721, "video.num_frames_range": [6, 6]}
+    clip = synvid.render(synvid.sample_scene(synvid.load_preset("moving_shapes", overrides)))
+    data = base64.b64decode(re.search(r"base64,([^\"]+)\"", clip._repr_html_()).group(1))
+    assert decode(io.BytesIO(data)).shape == (6, 144, 256, 3)
+    assert len(data) < 4_000_000
+
+
+def test_a_clip_saves_itself(tiny, tmp_path):
+    """`save` writes an MP4 file; without loss, it decodes to the very frames."""
+    clip = synvid.render(synvid.sample_scene(synvid.load_preset("moving_shapes", {**tiny, "video.width": 33}), 1, 2))
+    clip.save(tmp_path / "clip.mp4", encoding="lossless")
+    np.testing.assert_array_equal(decode(str(tmp_path / "clip.mp4")), clip.frames)
+    with pytest.raises(synvid.ConfigurationError, match="33x32"):
+        clip.save(tmp_path / "odd.mp4")
+    with pytest.raises(synvid.ConfigurationError, match="'best'"):
+        clip.save(tmp_path / "odd.mp4", encoding="best")
+    assert not (tmp_path / "odd.mp4").exists()
