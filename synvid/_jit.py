@@ -54,7 +54,7 @@ _CACHE_FOLDER = _cache_folder()
 
 def is_cold() -> bool:
     """Whether the kernels have yet to be compiled on this machine, which takes some seconds."""
-    return not _CACHE_FOLDER or not any(Path(_CACHE_FOLDER).rglob("*.nbi"))
+    return not _CACHE_FOLDER or not any(Path(_CACHE_FOLDER).rglob("renderer.*.nbi"))
 
 
 def jit(function: Function) -> Function:

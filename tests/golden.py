@@ -1,4 +1,4 @@
-"""Golden cases: preset, overrides, seed and index → hash of the frames and a few statistics. `python golden.py` prints hashes."""
+"""Golden cases: preset, overrides, seed and index → hash and a few statistics. `python golden.py` prints the hashes."""
 
 import hashlib
 import json

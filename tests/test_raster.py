@@ -103,7 +103,9 @@ def test_any_frame_size_equals_the_oracle(size, antialias):
 
 def one_object(vertices, pose, height=64, width=64):
     """A scene with one white object whose pose at frame 0 is `pose` up to rounding."""
-    scene = synvid.sample_scene(synvid.load_preset("moving_shapes", {"objects.count": 1, "video.width": width, "video.height": height}))
+    scene = synvid.sample_scene(
+        synvid.load_preset("moving_shapes", {"objects.count": 1, "video.width": width, "video.height": height})
+    )
     points = np.zeros((1, max(len(vertices), 1), 2))
     matrix, shift = np.array(pose, float)[:, :2], np.array(pose, float)[:, 2]
     if len(vertices):
