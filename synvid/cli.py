@@ -185,10 +185,18 @@ def _parse_part(text: str | None, talk: Callable[[str], None]) -> tuple[int, int
         task, count = os.environ.get("SLURM_ARRAY_TASK_ID"), os.environ.get("SLURM_ARRAY_TASK_COUNT")
         if task is None or count is None:
             return 0, 1
-        text = f"{_number(task) - _number(os.environ.get('SLURM_ARRAY_TASK_MIN', '0'))}/{count}"
-        talk(f"Part {text}, from SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT.")
-    first, _, second = text.partition("/")
-    i, n = _number(first), _number(second)
+        first, step = (
+            _number(os.environ.get(f"SLURM_ARRAY_TASK_{name}", value)) for name, value in (("MIN", "0"), ("STEP", "1"))
+        )
+        i, n = (_number(task) - first) // max(step, 1), _number(count)
+        if not (task.isdigit() and 0 <= i < n):
+            raise ConfigurationError(
+                f"SLURM_ARRAY_TASK_ID is {task!r} of {count} tasks; it is none of them. --part overrules it."
+            )
+        talk(f"Part {i}/{n}, from SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT.")
+        return i, n
+    one, _, other = text.partition("/")
+    i, n = _number(one), _number(other)
     if not 0 <= i < n:
         raise ConfigurationError(f"--part {text}: write I/N with I from 0 to N - 1, for example 0/8 for the first of eight.")
     return i, n

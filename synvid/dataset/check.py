@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
-from synvid.dataset.manifest import describe
+from synvid.dataset.manifest import outdated
 from synvid.dataset.recipe import Recipe
 from synvid.dataset.shard import Marker, file_sha256, frames_sha256
 
@@ -89,12 +89,4 @@ def check_descriptions(recipe: Recipe, folder: Path) -> list[str]:
     done = [marker for marker in markers if marker is not None]
     if len(done) < recipe.num_shards:
         return []
-    wanted = describe(recipe, done)
-    return [name for name, text in wanted.items() if not _equals(folder / name, text)]
-
-
-def _equals(path: Path, text: str) -> bool:
-    try:
-        return path.read_bytes() == text.encode()
-    except OSError:
-        return False
+    return list(outdated(recipe, folder, done))

@@ -86,10 +86,16 @@ def _lock(descriptor: int) -> bool:
     return True
 
 
-def write_whole(path: Path, data: bytes | str) -> None:
-    """Write a file under another name, then rename it: readers see the old one or the new one."""
+def write_whole(path: Path, data: bytes | str, room: Path | None = None) -> None:
+    """Write a file under another name, then rename it: readers see the old one or the new one.
+
+    Args:
+        path: of the file.
+        data: its content.
+        room: a workspace in which the other name lies, so that it is swept if we are killed; else it lies beside `path`.
+    """
     path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
+    temporary = (room or path.parent) / f".{path.name}.{secrets.token_hex(6)}"
     try:
         with temporary.open("wb") as file:
             file.write(data.encode() if isinstance(data, str) else data)

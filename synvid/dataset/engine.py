@@ -2,13 +2,15 @@
 
 from __future__ import annotations
 
+import contextlib
 import multiprocessing
 import os
 import signal
 import sys
+import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Iterator
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -16,11 +18,11 @@ from pathlib import Path
 from typing import Any
 
 from synvid.dataset.check import State, shard_state
-from synvid.dataset.disk import STATE, clean_leftovers, named_errors, write_whole
+from synvid.dataset.disk import STATE, clean_leftovers, named_errors, workspace, write_whole
 from synvid.dataset.manifest import MANIFESTS, finish
 from synvid.dataset.progress import Progress
 from synvid.dataset.recipe import RECIPE_FILE, Recipe
-from synvid.dataset.shard import copy_shard, render_shard, shard_path, warm_up
+from synvid.dataset.shard import copy_shard, key_of, render_shard, shard_path, warm_up
 from synvid.errors import ConfigurationError, DatasetError
 
 __all__ = ["Result", "default_workers", "merge_parts", "open_folder", "render_dataset", "run_tasks", "todo"]
@@ -67,7 +69,7 @@ def open_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> None:
                 f"{folder}: is not empty and holds no dataset of synvid; choose an empty folder for --out."
             )
         if present and overwrite:
-            _remove(folder)
+            _remove(Recipe.load(folder), folder)
         elif present:
             differences = recipe.differences(Recipe.load(folder))
             if differences:
@@ -77,8 +79,8 @@ def open_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> None:
                     "choose another folder, or --overwrite it."
                 )
             return
-        folder.mkdir(parents=True, exist_ok=True)
-        write_whole(folder / RECIPE_FILE, recipe.to_yaml())
+        with workspace(folder) as room:
+            write_whole(folder / RECIPE_FILE, recipe.to_yaml(), room)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -87,15 +89,23 @@ def _entries(folder: Path) -> list[Path]:
     return list(folder.iterdir())
 
 
-def _remove(folder: Path) -> None:
-    """Remove a dataset, and nothing that synvid has not written."""
+def _remove(recipe: Recipe, folder: Path) -> None:
+    """Remove a dataset but for its recipe, and nothing that synvid has not written."""
     import shutil
 
-    for pattern in ("train/shard-*.tar", "README.md", "lists/videomae.csv", *MANIFESTS.values(), RECIPE_FILE):
-        for path in folder.glob(pattern):
-            path.unlink()
-    for path in [*folder.glob("videos/[0-9]*"), folder / STATE]:
-        shutil.rmtree(path, ignore_errors=True)
+    names = [MANIFESTS[recipe.format], "README.md", "lists/videomae.csv"]
+    for shard in range(recipe.num_shards):
+        place = shard_path(recipe, shard)
+        videos = [(place / f"{key_of(index)}.mp4").as_posix() for index in recipe.indices(shard)]
+        names += [place.as_posix()] if recipe.format == "tar" else videos
+    for name in names:
+        (folder / name).unlink(missing_ok=True)
+    emptied = sorted({parent for name in names for parent in Path(name).parents if parent != Path()}, reverse=True)
+    for name in emptied:
+        with contextlib.suppress(OSError):  # not empty: somebody else's files
+            (folder / name).rmdir()
+    if (folder / STATE).exists():
+        shutil.rmtree(folder / STATE)
 
 
 def todo(recipe: Recipe, folder: Path, part: tuple[int, int] = (0, 1)) -> tuple[list[int], int]:
@@ -208,13 +218,33 @@ class _Shared:
 _shared: _Shared | None = None
 
 
-def _begin_worker(shared: _Shared) -> None:
+def _leave(number: int, _frame: object) -> None:
+    raise SystemExit(128 + number)  # so that workspaces are swept on the way out
+
+
+def _hold_signals(hold: bool) -> None:
+    """Put off Ctrl-C and termination, or let them through; a process that is started meanwhile puts them off, too."""
+    if hasattr(signal, "pthread_sigmask"):
+        how = signal.SIG_BLOCK if hold else signal.SIG_UNBLOCK
+        signal.pthread_sigmask(how, {signal.SIGINT, signal.SIGTERM})
+
+
+@contextlib.contextmanager
+def _signals_held() -> Iterator[None]:
+    _hold_signals(True)
+    try:
+        yield
+    finally:
+        _hold_signals(False)
+
+
+def _begin_worker(shared: _Shared, parent: int) -> None:
     """Leave Ctrl-C to the parent, and die with it."""
     global _shared  # noqa: PLW0603  # a worker's one link to its parent
     _shared = shared
     signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, signal.SIG_DFL)
-    parent = os.getppid()
+    signal.signal(signal.SIGTERM, _leave)
+    _hold_signals(False)
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -231,6 +261,8 @@ def _work(call: Any, task: int) -> str | None:
         call(task, _shared.tick)
     except _Cancelled:
         return "interrupted"
+    except SystemExit as ended:  # terminated, and swept; the pool would go on with the next task
+        os._exit(ended.code if isinstance(ended.code, int) else 1)
     except (ConfigurationError, DatasetError):
         raise
     except Exception as error:  # noqa: BLE001  # one bad shard must not cost the others
@@ -284,11 +316,15 @@ def _run_pool(call: Any, units: dict[int, int], workers: int, progress: Progress
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     left, failed = list(units), dict[int, str]()
     for _ in range(_ATTEMPTS):
-        shared = _Shared(context)
-        with ProcessPoolExecutor(min(workers, len(left)), context, _begin_worker, (shared,)) as pool:
-            futures: dict[Future[str | None], int] = {pool.submit(_work, call, task): task for task in left}
-            waiting = set(futures)
+        with named_errors(Path(tempfile.gettempdir())):
+            shared = _Shared(context)
+        futures: dict[Future[str | None], int] = {}
+        with ProcessPoolExecutor(min(workers, len(left)), context, _begin_worker, (shared, os.getpid())) as pool:
             try:
+                with _signals_held(), named_errors(Path(tempfile.gettempdir())):
+                    for task in left:
+                        futures[pool.submit(_work, call, task)] = task
+                waiting = set(futures)
                 while waiting:
                     over, waiting = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
                     progress.update(done + shared.count.value)

@@ -6,12 +6,12 @@ import json
 from pathlib import Path
 from typing import Any
 
-from synvid.dataset.disk import clean_leftovers, named_errors, write_whole
+from synvid.dataset.disk import STATE, clean_leftovers, named_errors, workspace, write_whole
 from synvid.dataset.recipe import RECIPE_FILE, Recipe
 from synvid.dataset.shard import Marker
 from synvid.errors import DatasetError
 
-__all__ = ["MANIFESTS", "describe", "finish", "read_rows"]
+__all__ = ["MANIFESTS", "describe", "finish", "outdated", "read_rows"]
 
 #: Name of the manifest in each layout; in the files layout Hugging Face `datasets` wants it called metadata.
 MANIFESTS = {"tar": "manifest.jsonl", "files": "metadata.jsonl"}
@@ -118,9 +118,26 @@ def finish(recipe: Recipe, folder: Path) -> bool:
     if len(done) < recipe.num_shards:
         return False
     with named_errors(folder):
-        for name, text in describe(recipe, done).items():
-            write_whole(folder / name, text)
+        for damaged in (folder / STATE).glob("*.damaged"):  # left where a run was killed after it had mended a shard
+            damaged.unlink()
+        stale = outdated(recipe, folder, done)
+        if stale:
+            with workspace(folder) as room:
+                for name, text in stale.items():
+                    write_whole(folder / name, text, room)
     return True
+
+
+def outdated(recipe: Recipe, folder: Path, markers: list[Marker]) -> dict[str, str]:
+    """Those of the describing files that are missing or not as they should be, path → text that they should have."""
+    return {name: text for name, text in describe(recipe, markers).items() if not _equals(folder / name, text)}
+
+
+def _equals(path: Path, text: str) -> bool:
+    try:
+        return path.read_bytes() == text.encode()
+    except OSError:
+        return False
 
 
 def read_rows(recipe: Recipe, folder: Path) -> list[dict[str, Any]]:

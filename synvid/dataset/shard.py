@@ -133,11 +133,11 @@ class Marker:
         """Where `verify` puts it when the shard is not what it says."""
         return folder / STATE / f"shard-{shard:06d}.damaged"
 
-    def write(self, folder: Path, shard: int) -> None:
-        """Declare the shard done."""
+    def write(self, folder: Path, shard: int, room: Path) -> None:
+        """Declare the shard done, by way of a workspace."""
         frames = sum(row["frames"] for row in self.rows)
         stats = {"clips": len(self.rows), "frames": frames, "bytes": sum(file["bytes"] for file in self.files)}
-        write_whole(self.path(folder, shard), json.dumps({**stats, "files": self.files, "rows": self.rows}))
+        write_whole(self.path(folder, shard), json.dumps({**stats, "files": self.files, "rows": self.rows}), room)
         self.damaged_path(folder, shard).unlink(missing_ok=True)
 
     @classmethod
@@ -145,8 +145,10 @@ class Marker:
         """The record of a shard; None if there is none, or it cannot be read."""
         try:
             record = json.loads(cls.path(folder, shard).read_bytes())
-            return cls(files=record["files"], rows=record["rows"])
-        except (OSError, ValueError, KeyError, TypeError):
+            marker = cls(files=record["files"], rows=record["rows"])
+            whole = all({"path", "bytes", "sha256"} <= file.keys() for file in marker.files)
+            return marker if whole and all({"index", "sha256"} <= row.keys() for row in marker.rows) else None
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
 
 
@@ -184,16 +186,17 @@ def copy_shard(recipe: Recipe, source: Path, folder: Path, shard: int) -> None:
             shutil.copytree(place, made)
         else:
             shutil.copyfile(place, made)
+        found = list_files(made, shard_path(recipe, shard))
+        altered = [file["path"] for file in marker.files if file not in found] or [place.name] * (found != marker.files)
+        if altered:
+            raise DatasetError(f"{source / altered[0]}: has been altered; `synvid verify` and `synvid render` mend it.")
         install(made, folder, recipe, shard, marker.rows)
 
 
 def install(made: Path, folder: Path, recipe: Recipe, shard: int, rows: list[Row]) -> None:
-    """Move a finished shard to its place and declare it done."""
+    """Move a finished shard from a workspace to its place and declare it done."""
     place = shard_path(recipe, shard)
-    files = []
-    for path in sorted(made.iterdir()) if made.is_dir() else [made]:
-        name = place / path.name if made.is_dir() else place
-        files.append({"path": name.as_posix(), "bytes": path.stat().st_size, "sha256": file_sha256(path)})
+    files = list_files(made, place)
     target = folder / place
     target.parent.mkdir(parents=True, exist_ok=True)
     if made.is_dir():
@@ -204,7 +207,13 @@ def install(made: Path, folder: Path, recipe: Recipe, shard: int, rows: list[Row
     except OSError:
         if not (made.is_dir() and target.is_dir()):  # else another run has just put the same folder in place
             raise
-    Marker(files, rows).write(folder, shard)
+    Marker(files, rows).write(folder, shard, made.parent)
+
+
+def list_files(made: Path, place: Path) -> list[Row]:
+    """The files of a shard with size and hash, under the names they have in the dataset."""
+    files = [(path, place / path.name) for path in sorted(made.iterdir())] if made.is_dir() else [(made, place)]
+    return [{"path": name.as_posix(), "bytes": path.stat().st_size, "sha256": file_sha256(path)} for path, name in files]
 
 
 def file_sha256(path: Path) -> str:
