@@ -54,9 +54,9 @@ def _oriented_square(u: Array) -> Array:
 
 def _rectangle(u: Array) -> Array:
     """A uniform point on the circle and its three reflections in the axes."""
-    corner: Array = sin_cos_of(u[:, 0] * (math.pi / 2))[:, None, :]
-    signs = np.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
-    return np.multiply(corner, signs)
+    corner = sin_cos_of(u[:, 0] * (math.pi / 2))
+    rectangle: Array = corner[:, None, :] * np.array([[1.0, 1.0], [-1.0, 1.0], [-1.0, -1.0], [1.0, -1.0]])
+    return rectangle
 
 
 #: Name → function from uniforms (n, 4) to vertices (n, m, 2); None is the unit circle.

@@ -100,10 +100,9 @@ def _remove(recipe: Recipe, folder: Path) -> None:
         names += [place.as_posix()] if recipe.format == "tar" else videos
     for name in names:
         (folder / name).unlink(missing_ok=True)
-    emptied = sorted({parent for name in names for parent in Path(name).parents if parent != Path()}, reverse=True)
-    for name in emptied:
+    for parent in sorted({parent for name in names for parent in Path(name).parents if parent != Path()}, reverse=True):
         with contextlib.suppress(OSError):  # not empty: somebody else's files
-            (folder / name).rmdir()
+            (folder / parent).rmdir()
     if (folder / STATE).exists():
         shutil.rmtree(folder / STATE)
 
