@@ -264,7 +264,10 @@ def _report(recipe: Recipe, out: Path, part: tuple[int, int], result: Any, as_js
 @click.argument("folder", type=_FOLDER)
 @_json_option
 def status(folder: Path, as_json: bool) -> None:
-    """Say which shards of a dataset are done, missing or damaged, from their records."""
+    """Say what is done, missing or damaged.
+
+    From the records of the shards and the sizes of their files.
+    """
     from synvid.dataset.check import State, shard_state
     from synvid.dataset.manifest import MANIFESTS
     from synvid.dataset.recipe import Recipe
@@ -327,7 +330,10 @@ def verify(folder: Path, deep: bool, workers: int | None, as_json: bool, quiet: 
 @click.argument("sources", nargs=-1, type=_FOLDER)
 @_quiet_option
 def merge(folder: Path, sources: tuple[Path, ...], quiet: bool) -> None:
-    """Join parts that were rendered into other folders, and write manifest, card and lists."""
+    """Join parts from other folders, and finish.
+
+    Copies shards from the SOURCES, then writes manifest, card and lists.
+    """
     from synvid.dataset.engine import merge_parts
     from synvid.terminal import Talk
 
