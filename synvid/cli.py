@@ -48,6 +48,10 @@ class _Synvid(click.Group):
         except BrokenPipeError:  # `synvid ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1
+        except OSError as error:  # what no named_errors has caught
+            name = f"{error.filename}: " if isinstance(error.filename, str) else ""
+            click.echo(f"synvid: {name}{error.strerror or error}.", err=True)
+            code = 1
         sys.exit(code)
 
 
@@ -144,7 +148,7 @@ def render(
     share = _parse_part(part, talk)
 
     from synvid._jit import is_cold
-    from synvid.dataset.engine import default_workers, render_dataset
+    from synvid.dataset.engine import check_folder, default_workers, render_dataset
     from synvid.terminal import Bar
 
     workers = workers or default_workers()
@@ -152,6 +156,7 @@ def render(
         _plan(made, out, workers, share, as_json)
         return
     signal.signal(signal.SIGTERM, _terminate)
+    check_folder(made, out, overwrite)
     if is_cold():
         talk("Compiling the kernels, once on this machine: about ten seconds.")
     bar = Bar(made.preset.name, quiet)
@@ -170,14 +175,25 @@ def _recipe(
     from synvid.dataset.recipe import RECIPE_FILE, Recipe
 
     if recipe is not None:
-        if preset or n or settings:
-            raise ConfigurationError("--recipe has all settings; leave out --preset, --n and --set.")
+        given = [f"--{name.replace('_', '-')}" for name in _SETTINGS if _is_given(_PARAMETERS.get(name, name))]
+        if given:
+            raise ConfigurationError(f"--recipe has all settings; leave out {', '.join(given)}.")
         if recipe.name != RECIPE_FILE or not recipe.is_file():
             raise ConfigurationError(f"--recipe {recipe}: give the path of a dataset's {RECIPE_FILE}.")
         return Recipe.load(recipe.parent)
     if preset is None or n is None:
         raise ConfigurationError("--preset and --n are needed, for example --preset moving_shapes --n 100.")
     return Recipe(_load(preset, settings), n, seed, shard_size, layout, encoding, encoder, codec)
+
+
+#: Options that a recipe takes the place of, and their names as parameters where those differ.
+_SETTINGS = ("preset", "n", "set", "seed", "shard_size", "format", "encoding", "encoder", "codec")
+_PARAMETERS = {"set": "settings", "format": "layout"}
+
+
+def _is_given(parameter: str) -> bool:
+    source = click.get_current_context().get_parameter_source(parameter)
+    return source is click.core.ParameterSource.COMMANDLINE
 
 
 def _parse_part(text: str | None, talk: Callable[[str], None]) -> tuple[int, int]:

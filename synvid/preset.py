@@ -162,8 +162,8 @@ class Preset:
         parts: dict[str, Any] = {}
         for key in ("name", "description"):
             text = settings.get(key, "")
-            if not isinstance(text, str):
-                raise ConfigurationError(f"{source}: {key} is {text!r}; it must be text.")
+            if not isinstance(text, str) or not text.isprintable():
+                raise ConfigurationError(f"{source}: {key} is {short(text)}; it must be text of one line.")
             if text:
                 parts[key] = text
         for key, section in cls.SECTIONS.items():
@@ -287,10 +287,13 @@ def _name_of(path: Path) -> str:
 def _locate(name: str, base: Path) -> Path:
     """The file of a preset; paths are relative to `base`."""
     if name.endswith((".yaml", ".yml")):
-        path = base / Path(name).expanduser()
-        if not path.is_file():
-            raise ConfigurationError(f"{path}: no such preset file.")
-        return path.resolve()
+        try:
+            path = base / Path(name).expanduser()
+            if path.is_file():
+                return path.resolve()
+        except (OSError, RuntimeError):  # a name too long, or of a user who is not there
+            path = base / name
+        raise ConfigurationError(f"{short(str(path))[1:-1]}: no such preset file.")
     names = [path.relative_to(_FOLDER).with_suffix("").as_posix() for path in _FOLDER.rglob("*.yaml")]
     if name in names:
         return (_FOLDER / f"{name}.yaml").resolve()

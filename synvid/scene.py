@@ -14,10 +14,12 @@ from numpy.typing import NDArray
 from synvid import philox
 from synvid.elementary import log, sin_cos_of
 from synvid.errors import ConfigurationError
+from synvid.kinds import Flag, Kind, Number, Vector
 from synvid.motion import Kinematics, StepPowers, poses_at, step_powers
 from synvid.outline import sample_vertices
 from synvid.philox import Stream
 from synvid.preset import Objects, Preset
+from synvid.strict_yaml import short
 
 __all__ = ["Scene", "sample_scene"]
 
@@ -115,25 +117,71 @@ class Scene:
         """
         try:
             values = json.loads(text)
-            motion = Kinematics(**{key: _array_or_flag(value) for key, value in values.pop("motion").items()})
-            count = len(motion.radius)
-            scene = cls(
-                **{
-                    **values,
-                    "background": tuple(values["background"]),
-                    "colors": np.array(values["colors"], np.uint8).reshape(count, 3),
-                    "vertices": np.array(values["vertices"], np.float64).reshape(count, -1, 2),
-                    "num_vertices": np.array(values["num_vertices"], np.int64).reshape(count),
-                    "motion": motion,
-                }
-            )
-        except (ValueError, TypeError, KeyError, AttributeError, OverflowError) as error:
+            motion = values.pop("motion")
+            count = len(motion["radius"])
+            parts = {name: _part(name, kind, values.pop(name)) for name, kind in _KINDS.items()}
+            arrays = {name: _array(name, (count, *shape), values.pop(name)) for name, shape in _ARRAYS.items()}
+            moving = {name: _array(name, (count, *shape), motion.pop(name)) for name, shape in _MOTION.items()}
+            moving["pivot"] = _array("pivot", (2,), motion.pop("pivot"))
+            flags = {name: _part(name, Flag(), motion.pop(name)) for name in ("compound", "whole_pixels")}
+            for name in (*values, *motion):
+                raise ValueError(f"{name} is not a part of it")
+            vertices, colors, num_vertices = arrays["vertices"], arrays["colors"], arrays["num_vertices"]
+            if ((num_vertices % 1 != 0) | (num_vertices < 0) | (num_vertices > vertices.shape[1])).any():
+                raise ValueError("num_vertices does not fit the vertices")
+            if ((colors % 1 != 0) | (colors < 0) | (colors > 255)).any():
+                raise ValueError("colors are not whole numbers from 0 to 255")
+        except KeyError as error:
+            raise ConfigurationError(f"this is not a scene as Scene.to_json writes it: {error} is missing.") from None
+        except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ConfigurationError(f"this is not a scene as Scene.to_json writes it: {error}.") from None
-        return scene
+        return cls(
+            **parts,
+            colors=colors.astype(np.uint8),
+            vertices=vertices,
+            num_vertices=num_vertices.astype(np.int64),
+            motion=Kinematics(**moving, **flags),
+        )
 
 
-def _array_or_flag(value: bool | list[Any]) -> Any:
-    return value if isinstance(value, bool) else np.array(value, np.float64)
+#: What the parts of a scene may be, when it is read.
+_KINDS: Mapping[str, Kind] = {
+    "num_frames": Number(1, 10_000, whole=True),
+    "height": Number(16, 2048, whole=True),
+    "width": Number(16, 2048, whole=True),
+    "fps": Number(1, 1000),
+    "seed": Number(0, 2**64 - 1, whole=True),
+    "index": Number(0, 2**64 - 1, whole=True),
+    "background": Vector(3, Number(0, 255, whole=True)),
+    "antialias": Flag(),
+}
+#: Shapes of its arrays and of its motion's, for each object; -1 is any length.
+_ARRAYS: Mapping[str, tuple[int, ...]] = {"colors": (3,), "vertices": (-1, 2), "num_vertices": ()}
+_MOTION: Mapping[str, tuple[int, ...]] = {
+    "radius": (),
+    "center": (2,),
+    "direction": (2,),
+    "speed": (),
+    "acceleration": (),
+    "rotation": (),
+    "scale": (2,),
+    "shear": (2,),
+}
+
+
+def _part(name: str, kind: Kind, value: object) -> Any:
+    try:
+        return kind.parse(value)
+    except ValueError:
+        raise ValueError(f"{name} is {short(value)}; it must be {kind.words}") from None
+
+
+def _array(name: str, shape: tuple[int, ...], values: object) -> Array:
+    array = np.array(values, np.float64) if isinstance(values, list) else np.empty(0)
+    fits = array.ndim == len(shape) and all(wants in (-1, has) for has, wants in zip(array.shape, shape, strict=True))
+    if not fits or not np.isfinite(array).all():
+        raise ValueError(f"{name} is no list of finite numbers of shape {shape}")
+    return array
 
 
 def sample_scene(preset: Preset, seed: int = 0, index: int = 0) -> Scene:
@@ -152,7 +200,7 @@ def sample_scene(preset: Preset, seed: int = 0, index: int = 0) -> Scene:
 
     >>> from synvid.preset import load_preset
     >>> sample_scene(load_preset("moving_shapes"), seed=0, index=7)
-    Scene(seed=0, index=7: 500 objects, 132 frames of 256x256 at 25 fps)
+    Scene(seed=0, index=7: 500 objects, 125 frames of 256x256 at 25 fps)
     """
     for name, number in (("seed", seed), ("index", index)):
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or not 0 <= number < 2**64:
@@ -236,15 +284,3 @@ def _sample_radius(objects: Objects, u: Array) -> Array:
     after = np.minimum(np.searchsorted(share, u), _POWER_LAW_POINTS - 1)
     before = np.maximum(after - 1, 0)
     return points[np.where(u - share[before] < share[after] - u, before, after)]
-
-
-def scene_summary(scene: Scene) -> Mapping[str, object]:
-    """The facts of a scene that a manifest row repeats."""
-    return {
-        "index": scene.index,
-        "frames": scene.num_frames,
-        "fps": float(scene.fps),
-        "width": scene.width,
-        "height": scene.height,
-        "objects": scene.num_objects,
-    }

@@ -28,6 +28,10 @@ class _StrictLoader(yaml.SafeLoader):
         seen = set()
         for key_node, _ in node.value:
             key = getattr(key_node, "value", None)
+            if key_node.tag == "tag:yaml.org,2002:merge":
+                raise yaml.constructor.ConstructorError(
+                    None, None, "merging (<<) is not allowed; use extends", key_node.start_mark
+                )
             if isinstance(key, list) or key in seen:
                 problem = "a key must be text" if isinstance(key, list) else f"the key {key!r} stands twice"
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
@@ -35,9 +39,21 @@ class _StrictLoader(yaml.SafeLoader):
         return super().construct_mapping(node, deep)
 
 
-_StrictLoader.add_implicit_resolver(
-    "tag:yaml.org,2002:float", re.compile(r"^[-+]?[0-9]+(\.[0-9]*)?[eE][-+]?[0-9]+$"), list("-+0123456789")
+#: Numbers as people write them; 1:30 is not 90, and 010 is not 8.
+_NUMBERS = (
+    ("tag:yaml.org,2002:int", r"^[-+]?(0|[1-9][0-9_]*)$"),
+    (
+        "tag:yaml.org,2002:float",
+        r"^[-+]?([0-9][0-9_]*\.[0-9]*([eE][-+]?[0-9]+)?|\.[0-9]+([eE][-+]?[0-9]+)?|[0-9]+[eE][-+]?[0-9]+)$",
+    ),
+    ("tag:yaml.org,2002:float", r"^([-+]?\.(inf|Inf|INF)|\.(nan|NaN|NAN))$"),
 )
+_StrictLoader.yaml_implicit_resolvers = {
+    first: [(tag, regexp) for tag, regexp in resolvers if tag not in {tag for tag, _ in _NUMBERS}]
+    for first, resolvers in yaml.SafeLoader.yaml_implicit_resolvers.items()
+}
+for _tag, _pattern in _NUMBERS:
+    _StrictLoader.add_implicit_resolver(_tag, re.compile(_pattern), list("-+.0123456789"))
 
 
 def load_yaml(text: str, source: str) -> Any:
@@ -54,6 +70,8 @@ def load_yaml(text: str, source: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigurationError(f"{source}: not valid YAML: {reason}.") from None
+    except (AttributeError, LookupError, TypeError):  # PyYAML's constructors of !!timestamp, !!int and others
+        raise ConfigurationError(f"{source}: not valid YAML: a value does not fit its tag.") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:

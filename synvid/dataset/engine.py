@@ -25,7 +25,7 @@ from synvid.dataset.recipe import RECIPE_FILE, Recipe
 from synvid.dataset.shard import copy_shard, key_of, render_shard, shard_path, warm_up
 from synvid.errors import ConfigurationError, DatasetError
 
-__all__ = ["Result", "default_workers", "merge_parts", "open_folder", "render_dataset", "run_tasks", "todo"]
+__all__ = ["Result", "check_folder", "default_workers", "merge_parts", "open_folder", "render_dataset", "run_tasks", "todo"]
 
 _ATTEMPTS = 3
 _POLL = 0.1  # seconds
@@ -55,8 +55,8 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def open_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> None:
-    """Make a folder the home of a dataset, or find that it is.
+def check_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> bool:
+    """Whether a folder holds this dataset already, or another that may be overwritten; changes nothing.
 
     Raises:
         ConfigurationError: it holds another dataset, or other things.
@@ -68,19 +68,30 @@ def open_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> None:
             raise ConfigurationError(
                 f"{folder}: is not empty and holds no dataset of synvid; choose an empty folder for --out."
             )
+        differences = recipe.differences(Recipe.load(folder)) if present else []
+    if differences and not overwrite:
+        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
+        raise ConfigurationError(
+            f"{folder}: holds a dataset of another configuration (asked, there: {'; '.join(differences[:3])}{more}); "
+            "choose another folder, or --overwrite it."
+        )
+    return present
+
+
+def open_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> None:
+    """Make a folder the home of a dataset, unless it is.
+
+    Raises:
+        ConfigurationError: it holds another dataset, or other things.
+        DatasetError: the file system refuses.
+    """
+    present = check_folder(recipe, folder, overwrite)
+    with named_errors(folder):
         if present and overwrite:
             _remove(Recipe.load(folder), folder)
-        elif present:
-            differences = recipe.differences(Recipe.load(folder))
-            if differences:
-                more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
-                raise ConfigurationError(
-                    f"{folder}: holds a dataset of another configuration (asked, there: {'; '.join(differences[:3])}{more}); "
-                    "choose another folder, or --overwrite it."
-                )
-            return
-        with workspace(folder) as room:
-            write_whole(folder / RECIPE_FILE, recipe.to_yaml(), room)
+        if overwrite or not present:
+            with workspace(folder) as room:
+                write_whole(folder / RECIPE_FILE, recipe.to_yaml(), room)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -142,12 +153,13 @@ def render_dataset(
         DatasetError: the file system refuses.
     """
     begin = time.monotonic()
+    check_folder(recipe, folder, overwrite)
+    if overwrite or todo(recipe, folder, part)[0]:
+        warm_up(recipe)
     open_folder(recipe, folder, overwrite)
     clean_leftovers(folder)
     missing, done = todo(recipe, folder, part)
     tasks = [(shard, len(recipe.indices(shard))) for shard in missing]
-    if tasks:
-        warm_up(recipe)
     failed = run_tasks(_Render(recipe, folder), tasks, workers, progress or Progress(), done)
     clips = sum(count for shard, count in tasks if shard not in failed)
     finished = finish(recipe, folder)

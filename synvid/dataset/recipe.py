@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+import numpy as np
 import yaml
 
 from synvid import __version__
@@ -53,6 +54,9 @@ class Recipe:
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise ConfigurationError(f"{name} is {value!r}; it must be a whole number from {low} to {high}.")
+        for name in ("format", "encoding", "encoder", "codec"):
+            if not isinstance(getattr(self, name), str):
+                raise ConfigurationError(f"{name} is {getattr(self, name)!r}; it must be text.")
         if self.format not in FORMATS:
             raise ConfigurationError(f"format is {self.format!r}; it must be one of {', '.join(FORMATS)}.")
         encoding = make_encoder(self.encoder, self.encoding, self.codec).encoding
@@ -70,6 +74,16 @@ class Recipe:
     def make_encoder(self) -> Encoder:
         """The encoder of this recipe."""
         return make_encoder(self.encoder, self.encoding, self.codec)
+
+    def try_encoder(self) -> None:
+        """Encode one black frame, where the encoder is not ours.
+
+        Raises:
+            ConfigurationError: it refuses.
+        """
+        if self.encoder != "pyav":
+            width, height = self.preset.video.width, self.preset.video.height
+            self.make_encoder()([np.zeros((1, height, width, 3), np.uint8)], width, height, self.preset.video.fps)
 
     def to_dict(self) -> dict[str, Any]:
         """As it stands in `synvid.yaml`."""
@@ -115,7 +129,11 @@ class Recipe:
         known = {"n", "seed", "shard_size", "format", "encoding", "encoder", "codec"}
         if not isinstance(preset, dict) or not settings.keys() <= known or "n" not in settings:
             raise ConfigurationError(f"{path}: is not as `synvid render` wrote it; restore it or use another folder.")
-        return cls(preset=Preset.from_dict(preset, str(path)), **settings)
+        parsed = Preset.from_dict(preset, str(path))
+        try:
+            return cls(preset=parsed, **settings)
+        except ConfigurationError as error:
+            raise ConfigurationError(f"{path}: {error}") from None
 
     def differences(self, other: Recipe) -> list[str]:
         """What differs from another recipe, as `key: ours, theirs`; names and descriptions of presets do not count."""
