@@ -165,6 +165,7 @@ def render(
 
 
 def _terminate(number: int, _frame: object) -> None:
+    signal.signal(number, signal.SIG_IGN)  # once is enough: what follows is tidying
     raise SystemExit(128 + number)
 
 

@@ -121,7 +121,7 @@ class Scene:
             count = len(motion["radius"])
             parts = {name: _part(name, kind, values.pop(name)) for name, kind in _KINDS.items()}
             arrays = {name: _array(name, (count, *shape), values.pop(name)) for name, shape in _ARRAYS.items()}
-            moving = {name: _array(name, (count, *shape), motion.pop(name)) for name, shape in _MOTION.items()}
+            moving: dict[str, Any] = {name: _array(name, (count, *shape), motion.pop(name)) for name, shape in _MOTION.items()}
             moving["pivot"] = _array("pivot", (2,), motion.pop("pivot"))
             flags = {name: _part(name, Flag(), motion.pop(name)) for name in ("compound", "whole_pixels")}
             for name in (*values, *motion):

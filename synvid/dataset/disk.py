@@ -6,6 +6,7 @@ import contextlib
 import os
 import secrets
 import shutil
+import signal
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -17,7 +18,7 @@ try:
 except ImportError:  # no such locks here: leftovers are told by their age
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["STATE", "clean_leftovers", "named_errors", "workspace", "write_whole"]
+__all__ = ["STATE", "clean_leftovers", "named_errors", "uninterrupted", "workspace", "write_whole"]
 
 #: Folder of a dataset in which synvid keeps its own records; hidden, so that loaders pass it over.
 STATE = ".synvid"
@@ -40,6 +41,19 @@ def named_errors(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
+def uninterrupted() -> Iterator[None]:
+    """Put off Ctrl-C and termination; a process that is started meanwhile puts them off, too, until it says otherwise."""
+    if not hasattr(signal, "pthread_sigmask"):
+        yield
+        return
+    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    try:
+        yield
+    finally:
+        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+
+
+@contextlib.contextmanager
 def workspace(folder: Path) -> Iterator[Path]:
     """A folder of our own inside a dataset, on its file system, removed at the end whatever happens.
 
@@ -47,20 +61,34 @@ def workspace(folder: Path) -> Iterator[Path]:
     """
     state = folder / STATE
     state.mkdir(parents=True, exist_ok=True)
+    room, descriptor = None, None
+    try:
+        with uninterrupted():
+            room, descriptor = _open_room(state)
+        yield room
+    finally:
+        with uninterrupted():
+            if room is not None and descriptor is not None:
+                shutil.rmtree(room, ignore_errors=True)
+                room.with_suffix(".lock").unlink(missing_ok=True)
+                os.close(descriptor)
+
+
+def _open_room(state: Path) -> tuple[Path, int]:
+    """Make an empty folder and lock the file beside it, or leave nothing."""
     while True:
         lock = state / f"tmp-{secrets.token_hex(6)}.lock"
         descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
         if _lock(descriptor) and lock.exists():  # else a cleaner took it between the two calls
             break
         os.close(descriptor)
-    room = lock.with_suffix("")
     try:
-        room.mkdir()
-        yield room
-    finally:
-        shutil.rmtree(room, ignore_errors=True)
+        lock.with_suffix("").mkdir()
+    except OSError:
         lock.unlink(missing_ok=True)
         os.close(descriptor)
+        raise
+    return lock.with_suffix(""), descriptor
 
 
 def clean_leftovers(folder: Path) -> None:

@@ -10,7 +10,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Callable, Iterable, Iterator
+from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
 from dataclasses import dataclass, field
@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from synvid.dataset.check import State, shard_state
-from synvid.dataset.disk import STATE, clean_leftovers, named_errors, workspace, write_whole
+from synvid.dataset.disk import STATE, clean_leftovers, named_errors, uninterrupted, workspace, write_whole
 from synvid.dataset.manifest import MANIFESTS, finish
 from synvid.dataset.progress import Progress
 from synvid.dataset.recipe import RECIPE_FILE, Recipe
@@ -230,23 +230,8 @@ _shared: _Shared | None = None
 
 
 def _leave(number: int, _frame: object) -> None:
-    raise SystemExit(128 + number)  # so that workspaces are swept on the way out
-
-
-def _hold_signals(hold: bool) -> None:
-    """Put off Ctrl-C and termination, or let them through; a process that is started meanwhile puts them off, too."""
-    if hasattr(signal, "pthread_sigmask"):
-        how = signal.SIG_BLOCK if hold else signal.SIG_UNBLOCK
-        signal.pthread_sigmask(how, {signal.SIGINT, signal.SIGTERM})
-
-
-@contextlib.contextmanager
-def _signals_held() -> Iterator[None]:
-    _hold_signals(True)
-    try:
-        yield
-    finally:
-        _hold_signals(False)
+    signal.signal(number, signal.SIG_IGN)  # a second one must not break off the sweeping of workspaces on the way out
+    raise SystemExit(128 + number)
 
 
 def _begin_worker(shared: _Shared, parent: int) -> None:
@@ -255,7 +240,8 @@ def _begin_worker(shared: _Shared, parent: int) -> None:
     _shared = shared
     signal.signal(signal.SIGINT, signal.SIG_IGN)
     signal.signal(signal.SIGTERM, _leave)
-    _hold_signals(False)
+    if hasattr(signal, "pthread_sigmask"):  # put off while we were started
+        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -332,7 +318,7 @@ def _run_pool(call: Any, units: dict[int, int], workers: int, progress: Progress
         futures: dict[Future[str | None], int] = {}
         with ProcessPoolExecutor(min(workers, len(left)), context, _begin_worker, (shared, os.getpid())) as pool:
             try:
-                with _signals_held(), named_errors(Path(tempfile.gettempdir())):
+                with uninterrupted(), named_errors(Path(tempfile.gettempdir())):
                     for task in left:
                         futures[pool.submit(_work, call, task)] = task
                 waiting = set(futures)
