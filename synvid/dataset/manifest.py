@@ -19,7 +19,7 @@ MANIFESTS = {"tar": "manifest.jsonl", "files": "metadata.jsonl"}
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
 _CARD = """---
-pretty_name: synvid {name}, {n} clips, seed {seed}
+pretty_name: {title}
 tags: [video, synthetic, pre-training, {layout}]
 size_categories: ["{size}"]
 configs:
@@ -175,6 +175,7 @@ def _card(recipe: Recipe, markers: list[Marker]) -> str:
     loading = _LOADING[recipe.format]
     return _CARD.format(
         name=recipe.preset.name,
+        title=json.dumps(f"synvid {recipe.preset.name}, {recipe.n} clips, seed {recipe.seed}", ensure_ascii=False),
         description=recipe.preset.description or "Clips of a custom preset",
         n=recipe.n,
         seed=recipe.seed,

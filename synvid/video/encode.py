@@ -176,8 +176,7 @@ class FFmpegEncoder(Encoder):
         pixel_format = self.encoding.pixel_format
         options = [word for key, value in self.encoding.options.items() for word in (f"-{key}", value)]
         if pixel_format != "rgb24":
-            options += ["-colorspace", "smpte170m", "-color_primaries", "smpte170m", "-color_trc", "smpte170m"]
-            options += ["-color_range", "tv"]
+            options += ["-vf", "setparams=colorspace=smpte170m:color_primaries=smpte170m:color_trc=smpte170m:range=tv"]
         with tempfile.TemporaryDirectory(prefix="synvid-") as folder:
             path = Path(folder) / "clip.mp4"
             writer = imageio_ffmpeg.write_frames(
