@@ -1,0 +1,1 @@
+"""Where textures come from: the pictures that fill the objects of a clip."""
