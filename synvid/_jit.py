@@ -21,7 +21,7 @@ SIMD = os.environ.get("SYNVID_SIMD", "1") != "0"
 
 
 def _source_stamp() -> str:
-    """Hash of the sources of every kernel.
+    """Hash of the names, sizes and dates of all sources.
 
     Numba notices a change in a function's own file, but not in the files it calls into.
     """
@@ -41,9 +41,11 @@ def _cache_folder() -> str:
     for base in (chosen, str(Path(tempfile.gettempdir()) / f"synvid-{os.getuid() if hasattr(os, 'getuid') else ''}")):
         folder = Path(base) / stamp
         try:
-            folder.mkdir(parents=True, exist_ok=True)
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            ours = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
             with tempfile.TemporaryFile(dir=folder):
-                return str(folder)
+                if ours:  # Numba runs what lies here: nobody else may have put it there
+                    return str(folder)
         except OSError:
             continue
     return ""

@@ -152,11 +152,11 @@ def render(
     from synvid.terminal import Bar
 
     workers = workers or default_workers()
+    check_folder(made, out, overwrite)
     if dry_run:
-        _plan(made, out, workers, share, as_json)
+        _plan(made, out, workers, share, overwrite, as_json)
         return
     signal.signal(signal.SIGTERM, _terminate)
-    check_folder(made, out, overwrite)
     if is_cold():
         talk("Compiling the kernels, once on this machine: about ten seconds.")
     bar = Bar(made.preset.name, quiet)
@@ -223,7 +223,7 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
 
 
-def _plan(recipe: Recipe, out: Path, workers: int, part: tuple[int, int], as_json: bool) -> None:
+def _plan(recipe: Recipe, out: Path, workers: int, part: tuple[int, int], overwrite: bool, as_json: bool) -> None:
     """Say what a run would do, from two clips rendered to see."""
     import time
 
@@ -232,6 +232,8 @@ def _plan(recipe: Recipe, out: Path, workers: int, part: tuple[int, int], as_jso
     from synvid.terminal import duration, size
 
     missing, done = todo(recipe, out, part)
+    if overwrite:
+        missing, done = list(range(part[0], recipe.num_shards, part[1])), 0
     clips = sum(len(recipe.indices(shard)) for shard in missing)
     encoder, seconds, sizes = recipe.make_encoder(), [], []
     for index in (0, 0, recipe.n // 2):  # the first also compiles
@@ -269,7 +271,8 @@ def _report(recipe: Recipe, out: Path, part: tuple[int, int], result: Any, as_js
         count = len(result.failed)
         raise DatasetError(f"{count} shard{'s' if count > 1 else ''} failed; the same command renders what is missing.")
     before = f", {result.skipped} were there" if result.skipped else ""
-    talk(f"{out}: {result.clips} clips{before}, {size(total)}, in {duration(result.seconds)} ({rate:.1f} clips/s).")
+    pace = f" in {duration(result.seconds)} ({rate:.1f} clips/s)" if result.clips else ""
+    talk(f"{out}: {result.clips} clips rendered{pace}{before}; {size(total)}.")
     if result.finished:
         talk(f"Next: synvid.open_dataset({str(out)!r}) in Python, or see {out / 'README.md'} for other loaders.")
     else:
@@ -413,7 +416,11 @@ def preview(
     from synvid.preview import page, picture
     from synvid.terminal import Talk
 
+    if as_html and out.suffix.lower() not in (".html", ".htm"):
+        raise ConfigurationError(f"--out {out}: a page ends in .html.")
     data = page(chosen, clips, seed) if as_html else picture(out.suffix.lower(), chosen, clips, columns, seed)
     with named_errors(out):
         write_whole(out, data)
-    Talk(quiet)(f"{out}: {len(chosen)} preset{'s' if len(chosen) > 1 else ''}, {clips} clips each, seed {seed}.")
+    Talk(quiet)(
+        f"{out}: {len(chosen)} preset{'s' if len(chosen) > 1 else ''}, {clips} clip{'s' if clips > 1 else ''} each, seed {seed}."
+    )

@@ -27,28 +27,44 @@ _SQRT_HALF = 0.7071067811865476
 
 @jit
 def sin_cos(x: float) -> tuple[float, float]:
-    """Sine and cosine of x radians, |x| up to 1e5."""
+    """Sine and cosine of x radians, |x| up to 1e5: the same bits as `sin_cos_of`, for one angle at a time."""
     quarter = np.floor(x * _TWO_OVER_PI + 0.5)
     r = ((x - quarter * _HALF_PI_1) - quarter * _HALF_PI_2) - quarter * _HALF_PI_3
     r2 = r * r
-    # Taylor series, each term factored out of those behind it, from the far end.
     sine, cosine = 1.0, 1.0
     for k in range(_TERMS - 1, -1, -1):
         sine = 1.0 - r2 * _SINE[k] * sine
         cosine = 1.0 - r2 * _COSINE[k] * cosine
     sine *= r
     turn = int(quarter)
-    odd = turn & 1
-    one, other = (cosine, sine) if odd else (sine, cosine)
-    return -one if turn & 2 else one, -other if (turn + 1) & 2 else other
+    if turn & 1:
+        sine, cosine = cosine, sine
+    return -sine if turn & 2 else sine, -cosine if (turn + 1) & 2 else cosine
 
 
 @jit
 def sin_cos_of(angles: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit vectors (cos, sin) of angles in radians: float64 (n,) to (n, 2)."""
+    """Unit vectors (cos, sin) of angles in radians, up to 1e5 either way: float64 (n,) to (n, 2).
+
+    Terms outside, angles inside: each inner loop is vector code.
+    """
+    quarter = np.floor(angles * _TWO_OVER_PI + 0.5)
+    r = ((angles - quarter * _HALF_PI_1) - quarter * _HALF_PI_2) - quarter * _HALF_PI_3
+    r2 = r * r
+    sine, cosine = np.ones(angles.size), np.ones(angles.size)
+    for k in range(_TERMS - 1, -1, -1):  # Taylor series, each term factored out of those behind it, from the far end
+        a, b = _SINE[k], _COSINE[k]
+        for i in range(angles.size):
+            sine[i] = 1.0 - r2[i] * a * sine[i]
+            cosine[i] = 1.0 - r2[i] * b * cosine[i]
     vectors = np.empty((angles.size, 2))
     for i in range(angles.size):
-        vectors[i, 1], vectors[i, 0] = sin_cos(angles[i])
+        turn = int(quarter[i])
+        one, other = r[i] * sine[i], cosine[i]
+        if turn & 1:
+            one, other = other, one
+        vectors[i, 0] = -other if (turn + 1) & 2 else other
+        vectors[i, 1] = -one if turn & 2 else one
     return vectors
 
 

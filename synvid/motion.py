@@ -13,7 +13,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synvid._jit import jit
-from synvid.elementary import sin_cos
+from synvid.elementary import sin_cos_of
 
 __all__ = ["Kinematics", "StepPowers", "poses_at", "step_powers"]
 
@@ -58,9 +58,8 @@ def _product(a, b):
 
 
 @jit
-def _factors(rotation, scale_x, scale_y, shear_x, shear_y):
+def _factors(cosine, sine, scale_x, scale_y, shear_x, shear_y):
     """Rotation by an angle, scaling by 1 + s and shear by h, as 2x2 matrices."""
-    sine, cosine = sin_cos(rotation)
     return (cosine, -sine, sine, cosine), (1.0 + scale_x, 0.0, 0.0, 1.0 + scale_y), (1.0, shear_x, shear_y, 1.0)
 
 
@@ -83,9 +82,10 @@ def step_powers(motion: Kinematics, num_frames: int) -> StepPowers:
     count = motion.radius.size if motion.compound else 0
     fine = np.empty((count, _STRIDE, 4))
     coarse = np.empty((count, (num_frames + _STRIDE - 1) // _STRIDE, 4))
+    turns = sin_cos_of(motion.rotation)
     for i in range(count):
         turn, stretch, slant = _factors(
-            motion.rotation[i], motion.scale[i, 0], motion.scale[i, 1], motion.shear[i, 0], motion.shear[i, 1]
+            turns[i, 0], turns[i, 1], motion.scale[i, 0], motion.scale[i, 1], motion.shear[i, 0], motion.shear[i, 1]
         )
         stride = _fill_powers(_product(slant, _product(turn, stretch)), fine[i])
         _fill_powers(stride, coarse[i])
@@ -93,12 +93,13 @@ def step_powers(motion: Kinematics, num_frames: int) -> StepPowers:
 
 
 @jit
-def _linear_part(motion: Kinematics, powers: StepPowers, i: int, t: int):
+def _linear_part(motion: Kinematics, powers: StepPowers, turns, i: int, t: int):
     """How object i is turned, stretched and slanted at frame t."""
     if motion.compound:
         return _product(powers.coarse[i, t // _STRIDE], powers.fine[i, t % _STRIDE])
     turn, stretch, slant = _factors(
-        motion.rotation[i] * t,
+        turns[i, 0],
+        turns[i, 1],
         motion.scale[i, 0] * t,
         motion.scale[i, 1] * t,
         motion.shear[i, 0] * t,
@@ -118,6 +119,7 @@ def poses_at(motion: Kinematics, powers: StepPowers, t: int, poses: Array) -> No
         poses: float64 (n, 2, 3), written: x = p00 u + p01 v + p02, y = p10 u + p11 v + p12 maps the outline's (u, v)
             to pixels.
     """
+    turns = np.empty((0, 2)) if motion.compound else sin_cos_of(motion.rotation * t)
     for i in range(motion.radius.size):
         radius = motion.radius[i]
         travel = (motion.speed[i] + 0.5 * motion.acceleration[i] * t) * t
@@ -125,7 +127,7 @@ def poses_at(motion: Kinematics, powers: StepPowers, t: int, poses: Array) -> No
         y = motion.center[i, 1] + travel * motion.direction[i, 1]
         if motion.whole_pixels:
             x, y = math.floor(x), math.floor(y)
-        m00, m01, m10, m11 = _linear_part(motion, powers, i, t)
+        m00, m01, m10, m11 = _linear_part(motion, powers, turns, i, t)
         u, v = motion.pivot
         poses[i, 0, 0], poses[i, 0, 1] = radius * m00, radius * m01
         poses[i, 1, 0], poses[i, 1, 1] = radius * m10, radius * m11

@@ -32,8 +32,7 @@ def _render_plain(motion, powers, frames, outlines, colors, background, out):
     poses = np.empty((motion.radius.size, 2, 3))
     for k in range(frames.size):
         poses_at(motion, powers, frames[k], poses)
-        pixels[:] = background
-        paint(poses, outlines, colors, canvas, pixels)
+        paint(poses, outlines, colors, background, canvas, pixels)
         copy_rows(pixels, stride, height, width, out[k].ravel())
 
 
@@ -49,8 +48,7 @@ def _render_antialiased(motion, powers, frames, outlines, colors, background, ou
         poses_at(motion, powers, frames[k], poses)
         poses *= SAMPLES
         for top in range(0, height, _BAND):
-            pixels[:] = background
-            paint(poses, outlines, colors, canvas, pixels)
+            paint(poses, outlines, colors, background, canvas, pixels)
             rows = min(_BAND, height - top)
             average_rows(pixels, stride, rows, width, out[k, top : top + rows].ravel())
             poses[:, 1, 2] -= _BAND * SAMPLES

@@ -69,9 +69,15 @@ def test_sine_and_cosine_are_right_to_the_last_places():
 
 def test_sine_and_cosine_of_right_angles():
     """Zero gives exactly (0, 1), and quarter turns their values to 1e-16."""
-    assert sin_cos(0.0) == (0.0, 1.0)
-    for quarter, (sine, cosine) in enumerate([(0, 1), (1, 0), (0, -1), (-1, 0)]):
-        np.testing.assert_allclose(sin_cos(quarter * math.pi / 2), (sine, cosine), atol=2e-16)
+    assert sin_cos_of(np.zeros(1)).tolist() == [[1.0, 0.0]]
+    quarters = sin_cos_of(np.arange(-4, 4) * (math.pi / 2))
+    np.testing.assert_allclose(quarters, [[1, 0], [0, 1], [-1, 0], [0, -1]] * 2, atol=5e-16)
+
+
+def test_one_angle_has_the_bits_of_many():
+    """`sin_cos` and `sin_cos_of` agree to the last bit."""
+    angles = np.linspace(-50, 50, 2001)
+    assert [sin_cos(angle)[::-1] for angle in angles] == [tuple(pair) for pair in sin_cos_of(angles).tolist()]
 
 
 def test_logarithm_is_right_to_the_last_places():

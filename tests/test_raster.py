@@ -172,7 +172,7 @@ def synvid_paint(scene, poses):
     canvas = new_canvas(64, 64, scene.vertices.shape[1])
     pixels = np.zeros(64 * 64, np.uint32)
     outlines_of = (scene.vertices, scene.num_vertices, np.array([1.0]))
-    paint(poses, outlines_of, np.array([1], np.uint32), canvas, pixels)
+    paint(poses, outlines_of, np.array([1], np.uint32), np.uint32(0), canvas, pixels)
     return pixels.reshape(64, 64)
 
 
@@ -215,9 +215,7 @@ def test_ellipses_agree_with_skimage():
 
 def test_antialiasing_is_the_share_of_a_pixel_that_is_covered():
     """A half-plane edge at 30 % of a pixel gives it 1/4, the share of the samples left of the edge."""
-    overrides = {"video.antialias": True, "objects.count": 1, "video.width": 64, "video.height": 64}
     scene = one_object([(0, 0), (1, 0), (1, 1), (0, 1)], [[10.3, 0, 10], [0, 10, 10]])
     smooth = dataclasses.replace(scene, antialias=True)
     row = synvid.render(smooth, [0]).frames[0, 15, :, 0]
     assert row[10:22].tolist() == [255] * 10 + [64, 0]
-    assert synvid.load_preset("moving_shapes", overrides).video.antialias

@@ -336,6 +336,17 @@ def test_decoded_frames_are_close_to_rendered_ones(layout, sets):
         assert apart[:2].mean() < others[:2].mean()
 
 
+@pytest.mark.parametrize("encoding", ["fast", "small", "yuv444"])
+@pytest.mark.parametrize("encoder", ["pyav", "ffmpeg"])
+@pytest.mark.parametrize(("width", "height"), [(32, 30), (30, 34), (34, 36)])
+def test_every_size_is_stored_as_it_was_rendered(encoding, encoder, width, height, preset, tmp_path):
+    """Clips whose sides are even, but no multiples of 4 or 16, are decoded as near to what was rendered as others."""
+    size = ["--set", f"video.width={width}", "--set", f"video.height={height}", "--set", "objects.count=3"]
+    run(*command(preset, "files", tmp_path / "set", *size, "--encoding", encoding, "--encoder", encoder, "--n", 1))
+    dataset = synvid.open_dataset(tmp_path / "set")
+    assert abs(dataset.decode(0).frames.astype(float) - dataset.render(0).frames).mean() < 8
+
+
 @both_layouts
 @pytest.mark.parametrize("encoder", ["pyav", "ffmpeg"])
 def test_lossless_clips_decode_to_the_rendered_frames(layout, encoder, preset, tmp_path):

@@ -7,6 +7,7 @@ import os
 import secrets
 import shutil
 import signal
+import socket
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -18,12 +19,13 @@ try:
 except ImportError:  # no such locks here: leftovers are told by their age
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["STATE", "clean_leftovers", "named_errors", "uninterrupted", "workspace", "write_whole"]
+__all__ = ["STATE", "clean_leftovers", "named_errors", "uninterrupted", "workspace", "write_first", "write_whole"]
 
 #: Folder of a dataset in which synvid keeps its own records; hidden, so that loaders pass it over.
 STATE = ".synvid"
 
 _OLD = 86_400.0  # seconds
+_HOST = socket.gethostname().encode()
 
 
 @contextlib.contextmanager
@@ -79,6 +81,7 @@ def _open_room(state: Path) -> tuple[Path, int]:
     while True:
         lock = state / f"tmp-{secrets.token_hex(6)}.lock"
         descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
+        os.write(descriptor, _HOST)
         if _lock(descriptor) and lock.exists():  # else a cleaner took it between the two calls
             break
         os.close(descriptor)
@@ -97,7 +100,9 @@ def clean_leftovers(folder: Path) -> None:
         with contextlib.suppress(OSError):
             descriptor = os.open(lock, os.O_RDWR)
             try:
-                if _lock(descriptor) if fcntl else time.time() - lock.stat().st_mtime > _OLD:
+                old = time.time() - lock.stat().st_mtime > _OLD
+                ours = fcntl is not None and os.read(descriptor, 1000) in (_HOST, b"")
+                if old or (ours and _lock(descriptor)):  # a lock may not be seen from another machine
                     shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
                     lock.unlink(missing_ok=True)
             finally:
@@ -111,6 +116,23 @@ def _lock(descriptor: int) -> bool:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
     except BlockingIOError:
         return False
+    except OSError:  # a file system without locks
+        return True
+    return True
+
+
+def write_first(path: Path, data: str, room: Path) -> bool:
+    """Write a file unless it is there, whole; False if somebody else was first."""
+    temporary = room / path.name
+    temporary.write_text(data, encoding="utf-8")
+    try:
+        os.link(temporary, path)
+    except FileExistsError:
+        return False
+    except OSError:  # no hard links here
+        if path.exists():
+            return False
+        temporary.replace(path)
     return True
 
 

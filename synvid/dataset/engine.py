@@ -18,7 +18,7 @@ from pathlib import Path
 from typing import Any
 
 from synvid.dataset.check import State, shard_state
-from synvid.dataset.disk import STATE, clean_leftovers, named_errors, uninterrupted, workspace, write_whole
+from synvid.dataset.disk import STATE, clean_leftovers, named_errors, uninterrupted, workspace, write_first, write_whole
 from synvid.dataset.manifest import MANIFESTS, finish
 from synvid.dataset.progress import Progress
 from synvid.dataset.recipe import RECIPE_FILE, Recipe
@@ -63,8 +63,9 @@ def check_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> bool:
         DatasetError: the file system refuses.
     """
     with named_errors(folder):
-        present = (folder / RECIPE_FILE).is_file()
-        if not present and folder.exists() and any(path.name != STATE for path in _entries(folder)):
+        others = folder.exists() and any(path.name != STATE for path in _entries(folder))
+        present = (folder / RECIPE_FILE).is_file()  # asked after `others`: a run beside this one may just be putting it there
+        if others and not present:
             raise ConfigurationError(
                 f"{folder}: is not empty and holds no dataset of synvid; choose an empty folder for --out."
             )
@@ -89,9 +90,13 @@ def open_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> None:
     with named_errors(folder):
         if present and overwrite:
             _remove(Recipe.load(folder), folder)
-        if overwrite or not present:
             with workspace(folder) as room:
                 write_whole(folder / RECIPE_FILE, recipe.to_yaml(), room)
+        elif not present:
+            with workspace(folder) as room:
+                first = write_first(folder / RECIPE_FILE, recipe.to_yaml(), room)
+            if not first:  # another run has just begun here: of the same recipe?
+                check_folder(recipe, folder)
 
 
 def _entries(folder: Path) -> list[Path]:
@@ -162,7 +167,7 @@ def render_dataset(
     tasks = [(shard, len(recipe.indices(shard))) for shard in missing]
     failed = run_tasks(_Render(recipe, folder), tasks, workers, progress or Progress(), done)
     clips = sum(count for shard, count in tasks if shard not in failed)
-    finished = finish(recipe, folder)
+    finished = finish(recipe, folder) and not todo(recipe, folder)[0]  # of any part
     return Result(clips, done, failed, finished, time.monotonic() - begin)
 
 

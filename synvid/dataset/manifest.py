@@ -153,7 +153,8 @@ def read_rows(recipe: Recipe, folder: Path) -> list[dict[str, Any]]:
     for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
         try:
             row = json.loads(line)
-            row["index"], row["size"], row["sha256"]
+            if not isinstance(row["index"], int) or not isinstance(row["size"], int) or not isinstance(row["sha256"], str):
+                raise TypeError
         except (ValueError, KeyError, TypeError):
             raise DatasetError(f"{path}, line {number}: is damaged; `synvid merge {folder}` writes it anew.") from None
         rows.append(row)

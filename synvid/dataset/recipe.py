@@ -136,10 +136,9 @@ class Recipe:
             raise ConfigurationError(f"{path}: {error}") from None
 
     def differences(self, other: Recipe) -> list[str]:
-        """What differs from another recipe, as `key: ours, theirs`; names and descriptions of presets do not count."""
+        """What differs from another recipe, as `key: ours, theirs`; the version of synvid does not count."""
         mine, theirs = _flat(self.to_dict()), _flat(other.to_dict())
-        ignored = ("synvid", "preset.name", "preset.description")
-        keys = [key for key in {**mine, **theirs} if key not in ignored]
+        keys = [key for key in {**mine, **theirs} if key != "synvid"]
         return [f"{key}: {mine.get(key)}, {theirs.get(key)}" for key in keys if mine.get(key) != theirs.get(key)]
 
 

@@ -146,7 +146,7 @@ class Marker:
         try:
             record = json.loads(cls.path(folder, shard).read_bytes())
             marker = cls(files=record["files"], rows=record["rows"])
-            whole = all({"path", "bytes", "sha256"} <= file.keys() for file in marker.files)
+            whole = all(isinstance(file["path"], str) and {"bytes", "sha256"} <= file.keys() for file in marker.files)
             return marker if whole and all({"index", "sha256"} <= row.keys() for row in marker.rows) else None
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
@@ -258,7 +258,10 @@ def _write_files(recipe: Recipe, shard: int, path: Path, tick: Callable[[], None
     for index in recipe.indices(shard):
         video, row = render_clip(recipe, index, encoder)
         name = f"{row['key']}.mp4"
-        (path / name).write_bytes(video)
+        with (path / name).open("wb") as file:
+            file.write(video)
+            file.flush()
+            os.fsync(file.fileno())
         rows.append({"file_name": (place / name).as_posix(), **row, "size": len(video)})
         tick()
     return rows

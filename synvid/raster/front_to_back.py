@@ -80,6 +80,24 @@ def _mark_full_tiles(owned, full_tiles):
 
 
 @jit
+def _is_outside(pose, reach, height, width):
+    """Whether an object is surely outside the frame; a bound without a square root, since most objects are."""
+    a, b, x0, c, d, y0 = pose
+    across, down = reach * (abs(a) + abs(b)), reach * (abs(c) + abs(d))
+    return x0 + across < 0.0 or x0 - across > width or y0 + down < 0.0 or y0 - down > height
+
+
+@jit
+def _paint_background(owned, height, color, pixels):
+    """Paint what nobody owns."""
+    words = owned.shape[1]
+    for y in range(height):
+        for word in range(words):
+            if owned[y, word] != _ALL:
+                fill_word(pixels, (y * words + word) * 64, ~owned[y, word], color)
+
+
+@jit
 def _open_rows(pose, reach, height, width, full_tiles):
     """Rows first <= y < last in which the bounding box of an object meets tiles that are not yet full; none is (0, 0)."""
     a, b, x0, c, d, y0 = pose
@@ -124,16 +142,17 @@ def _paint_spans(top, bottom, spans, owned, pixels, color):
 
 
 @jit
-def paint(poses, outlines, colors, canvas, pixels):
-    """Paint every object where nothing nearer is.
+def paint(poses, outlines, colors, background, canvas, pixels):
+    """Paint every object where nothing nearer is, and the background where nothing is.
 
     Args:
         poses: float64 (n, 2, 3), outline to pixels, back to front.
         outlines: vertices (n, m, 2), their number (n,), 0 for the unit circle, and the distance (n,) of an outline's
             farthest point from its origin.
         colors: uint32 (n,), from `pack_colors`.
+        background: uint32.
         canvas: of the frame's size.
-        pixels: uint32, flat, a whole number of 64-pixel words a row; written where an object is.
+        pixels: uint32, flat, a whole number of 64-pixel words a row; written.
     """
     # Taken apart once: to take an array out of a tuple costs an atomic operation.
     height, width, owned, full_tiles, spans, corner = canvas
@@ -146,7 +165,7 @@ def paint(poses, outlines, colors, canvas, pixels):
             if _mark_full_tiles(owned, full_tiles):
                 break
         pose = poses[i, 0, 0], poses[i, 0, 1], poses[i, 0, 2], poses[i, 1, 0], poses[i, 1, 1], poses[i, 1, 2]
-        if is_drawable(pose):
+        if not _is_outside(pose, reach[i], height, width) and is_drawable(pose):
             first, last = _open_rows(pose, reach[i], height, width, full_tiles)
             if first == last:
                 continue
@@ -156,3 +175,4 @@ def paint(poses, outlines, colors, canvas, pixels):
             for part in range(parts):
                 top, bottom = object_spans(pose, count, part, parts, first, last, width, spans, corner)
                 _paint_spans(top, bottom, spans, owned, pixels, colors[i])
+    _paint_background(owned, height, background, pixels)

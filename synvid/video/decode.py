@@ -30,6 +30,8 @@ def decode(file: Any, frames: Sequence[int] | None = None, name: str = "video") 
     import av
 
     wanted = None if frames is None else sorted(set(frames))
+    if wanted == []:
+        wanted = [0]  # for the size of a frame
     found: dict[int, NDArray[np.uint8]] = {}
     try:
         with av.open(file) as container:
@@ -48,6 +50,8 @@ def decode(file: Any, frames: Sequence[int] | None = None, name: str = "video") 
     except (av.FFmpegError, IndexError, ValueError) as error:
         raise DatasetError(f"{name}: cannot be decoded: {error}.") from None
     order = sorted(found) if frames is None else list(frames)
+    if frames is not None and not len(frames) and found:
+        return np.empty((0, *found[0].shape), np.uint8)
     missing = [number for number in order if number not in found]
     if missing or not order:
         raise DatasetError(f"{name}: has no frame {missing[0] if missing else 0}.")

@@ -144,8 +144,9 @@ class PyAVEncoder(Encoder):
             if self.encoding.pixel_format != "rgb24":
                 _tag_bt601(stream.codec_context)
             for number, planes in enumerate(self._layouts(pieces)):
-                # Without a copy where PyAV can.
-                wrap = av.VideoFrame.from_ndarray if planes.ndim == 3 else av.VideoFrame.from_numpy_buffer
+                # Without a copy where PyAV can: it takes the height of a 4:2:0 buffer to be a multiple of 4.
+                copies = planes.ndim == 3 or height % 4
+                wrap = av.VideoFrame.from_ndarray if copies else av.VideoFrame.from_numpy_buffer
                 frame = wrap(planes, self.encoding.pixel_format)
                 frame.pts = number
                 frame.time_base = 1 / rate
@@ -188,7 +189,7 @@ class FFmpegEncoder(Encoder):
                 codec=self.encoding.codec,
                 quality=None,
                 macro_block_size=1,
-                ffmpeg_log_level="error",
+                ffmpeg_log_level="fatal",
                 input_params=["-color_range", "tv"] if pixel_format != "rgb24" else [],
                 output_params=[*options, "-threads", "1"],
             )
@@ -198,8 +199,8 @@ class FFmpegEncoder(Encoder):
                     for frame in piece:
                         writer.send(_planes(frame, pixel_format))
                 writer.close()
-            except OSError as error:
-                raise ConfigurationError(f"ffmpeg could not encode with codec {self.encoding.codec!r}: {error}.") from None
+            except OSError:
+                raise ConfigurationError(f"ffmpeg could not encode with codec {self.encoding.codec!r}.") from None
             if not path.is_file() or path.stat().st_size == 0:
                 raise ConfigurationError(f"ffmpeg could not encode with codec {self.encoding.codec!r}.")
             return path.read_bytes()
