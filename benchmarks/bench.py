@@ -8,6 +8,7 @@ the machine.
 
 from __future__ import annotations
 
+import dataclasses
 import hashlib
 import io
 import json
@@ -33,10 +34,10 @@ from synvid.dataset.shard import pieces, render_shard
 from synvid.raster.simd import VECTOR
 from synvid.video.color import planes_420
 from synvid.video.decode import decode
-from synvid.video.encode import make_encoder
+from synvid.video.encode import ENCODINGS, encode, make_encoder
 
 QUICK = "--quick" in sys.argv
-PRESETS = [name for name in synvid.list_presets() if not name.startswith(("slow_", "reference/slow_"))]
+PRESETS = synvid.list_presets()
 RESULTS: dict[str, object] = {}
 cv2.setNumThreads(1)
 
@@ -74,7 +75,7 @@ def rendering():
     rows = []
     for name in PRESETS:
         preset = synvid.load_preset(name)
-        scenes = [synvid.sample_scene(preset, 0, index) for index in range(2 if QUICK else 6)]
+        scenes = [synvid.sample_scene(preset, 0, index) for index in range(2 if QUICK else 4)]
         pixels = sum(scene.num_frames * scene.height * scene.width for scene in scenes)
         whole = best(lambda: [synvid.render(scene) for scene in scenes])
         in_pieces = best(lambda: [sum(len(piece) for piece in pieces(scene)) for scene in scenes])
@@ -89,115 +90,147 @@ def rendering():
 
 
 # ---- Other painters -----------------------------------------------------------------------------------------------
-def opencv_frame(poses, outlines, colors, size):
-    """Paint with fillConvexPoly and ellipse, back to front."""
-    image = np.zeros((size, size, 3), np.uint8)
-    for pose, outline, color in zip(poses, outlines, colors, strict=True):
-        if outline is None:
-            (a, b), (c, d) = pose[:, :2]
-            angle, across, along = axes(a, b, c, d)
-            center = (int(pose[0, 2] * 16), int(pose[1, 2] * 16))
-            cv2.ellipse(image, center, (int(across * 16), int(along * 16)), angle, 0, 360, color, -1, shift=4)
-        else:
-            points = outline @ pose[:, :2].T + pose[:, 2]
-            cv2.fillConvexPoly(image, (points * 16).astype(np.int32), color, shift=4)
-    return image
-
-
-def axes(a, b, c, d):
-    """Angle in degrees and half axes of the image of the unit circle."""
-    u, s, _ = np.linalg.svd(np.array([[a, b], [c, d]]))
-    return math.degrees(math.atan2(u[1, 0], u[0, 0])), s[0], s[1]
-
-
-def pillow_frame(poses, outlines, colors, size):
-    """Paint with ImageDraw; turned ellipses as 48-sided polygons, which Pillow cannot draw otherwise."""
-    image = Image.new("RGB", (size, size))
-    pen = ImageDraw.Draw(image)
-    for pose, outline, color in zip(poses, outlines, colors, strict=True):
-        points = (CIRCLE if outline is None else outline) @ pose[:, :2].T + pose[:, 2]
-        pen.polygon([tuple(point) for point in points.tolist()], fill=color)
-    return image
+# What each library paints is prepared beforehand, points and half axes in the form that it wants; only painting is timed.
+def axes(pose):
+    """Angle in radians and half axes of the image of the unit circle."""
+    turns, lengths, _ = np.linalg.svd(pose[:, :2])
+    return math.atan2(turns[1, 0], turns[0, 0]), lengths[0], lengths[1]
 
 
 ANGLES = np.linspace(0, 2 * np.pi, 48, endpoint=False)
 CIRCLE = np.stack([np.cos(ANGLES), np.sin(ANGLES)], 1)
 
 
-def skimage_frame(poses, outlines, colors, size):
-    """Paint with skimage.draw."""
-    image = np.zeros((size, size, 3), np.uint8)
-    for pose, outline, color in zip(poses, outlines, colors, strict=True):
-        if outline is None:
-            angle, across, along = axes(*pose[0, :2], *pose[1, :2])
-            where = draw.ellipse(pose[1, 2], pose[0, 2], along, across, (size, size), rotation=-math.radians(angle))
-        else:
-            points = outline @ pose[:, :2].T + pose[:, 2]
-            where = draw.polygon(points[:, 1], points[:, 0], (size, size))
-        image[where] = color
-    return image
+def for_opencv(pose, outline, color):
+    """A call of fillConvexPoly, or of ellipse, in sixteenths of a pixel."""
+    if outline is None:
+        angle, across, along = axes(pose)
+        center = (int(pose[0, 2] * 16), int(pose[1, 2] * 16))
+        half = (int(across * 16), int(along * 16))
+        return lambda image: cv2.ellipse(image, center, half, math.degrees(angle), 0, 360, color, -1, shift=4)
+    points = ((outline @ pose[:, :2].T + pose[:, 2]) * 16).astype(np.int32)
+    return lambda image: cv2.fillConvexPoly(image, points, color, shift=4)
+
+
+def for_pillow(pose, outline, color):
+    """A call of ImageDraw.polygon; turned ellipses, which Pillow does not have, as polygons of 48 sides."""
+    points = [tuple(point) for point in ((CIRCLE if outline is None else outline) @ pose[:, :2].T + pose[:, 2]).tolist()]
+    return lambda pen: pen.polygon(points, fill=color)
+
+
+def for_skimage(pose, outline, color):
+    """A call of skimage.draw."""
+    size = (256, 256)
+    if outline is None:
+        angle, across, along = axes(pose)
+
+        def paint(image):
+            image[draw.ellipse(pose[1, 2], pose[0, 2], along, across, size, rotation=-angle)] = color
+
+        return paint
+    points = outline @ pose[:, :2].T + pose[:, 2]
+
+    def fill(image):
+        image[draw.polygon(points[:, 1], points[:, 0], size)] = color
+
+    return fill
+
+
+def blank():
+    """A black frame."""
+    return np.zeros((256, 256, 3), np.uint8)
+
+
+PAINTERS = {
+    "OpenCV": (for_opencv, blank),
+    "Pillow": (for_pillow, lambda: ImageDraw.Draw(Image.new("RGB", (256, 256)))),
+    "skimage.draw": (for_skimage, blank),
+}
+
+
+def paint_all(calls, new):
+    """Paint some frames, each back to front on a new canvas."""
+    for frame in calls:
+        canvas = new()
+        for call in frame:
+            call(canvas)
 
 
 def others():
     """The same scenes painted by other libraries."""
     rows = []
-    for name in PRESETS[1:5]:
+    for name in [name for name in PRESETS if "/" not in name]:
         scene = synvid.sample_scene(synvid.load_preset(name), 0, 1)
-        times = list(range(0, 96, 24 if QUICK else 12))
-        poses = [scene.poses(t) for t in times]
-        colors = [tuple(map(int, color)) for color in scene.colors]
-        outlines = scene.outlines
-        # As many frames as a clip has, so that what a call costs once is spread as in use.
-        ours = best(lambda: synvid.render(scene)) / scene.num_frames
+        colors, outlines = [tuple(map(int, color)) for color in scene.colors], scene.outlines
+        ours = best(lambda: sum(len(piece) for piece in pieces(scene)), 5) / scene.num_frames
         row = [name, 1e3 * ours]
-        for painter in (opencv_frame, pillow_frame, skimage_frame):
-            theirs = best(lambda: [painter(pose, outlines, colors, 256) for pose in poses], 2) / len(times)
-            row.append(theirs / ours)
+        for prepare, new in PAINTERS.values():
+            times = range(0, 96, 24 if QUICK else 12)
+            calls = [[prepare(*parts) for parts in zip(scene.poses(t), outlines, colors, strict=True)] for t in times]
+            row.append(best(lambda: paint_all(calls, new), 3) / len(calls) / ours)
         rows.append(row)
+    header = ["preset", "synvid ms/frame", *PAINTERS]
+    section("Painting the same scenes, 500 objects at 256x256: how many times longer others take", header, rows, "others")
+
+
+def options():
+    """What antialiasing costs, and how large clips are."""
+    scene = synvid.sample_scene(synvid.load_preset("accelerating_transforming_shapes"), 0, 1)
+    smooth = dataclasses.replace(scene, antialias=True)
+    frames = range(0, 96, 4)
+    ratio = best(lambda: synvid.render(smooth, frames)) / best(lambda: synvid.render(scene, frames))
     section(
-        "Painting the same scenes, 500 objects at 256x256: how many times longer others take",
-        ["preset", "synvid ms/frame", "OpenCV", "Pillow", "skimage.draw"],
-        rows,
-        "others",
+        "Antialiasing, times a plain frame", ["preset", "ratio"], [["accelerating_transforming_shapes", ratio]], "antialias"
     )
+    rows = []
+    clips = [synvid.render(synvid.sample_scene(synvid.load_preset("moving_shapes"), 0, index)) for index in range(4)]
+    for encoding in ENCODINGS:
+        seconds = best(lambda: [encode(clip.frames, clip.fps, encoding) for clip in clips], 2) / len(clips)
+        rows.append(
+            [encoding, sum(len(encode(clip.frames, clip.fps, encoding)) for clip in clips) / len(clips) / 1e6, 1e3 * seconds]
+        )
+    section("Encodings, a clip of moving_shapes", ["encoding", "MB", "ms"], rows, "encodings")
 
 
 # ---- End to end ---------------------------------------------------------------------------------------------------
 def shares():
     """Where the time of one clip goes, at the default encoder setting."""
     rows = []
-    for name in PRESETS[1:5]:
+    for name in [name for name in PRESETS if "/" not in name]:
         preset = synvid.load_preset(name)
         encoder = make_encoder()
         spent = dict.fromkeys(["sampling", "rendering", "conversion", "hashing", "encoding", "writing"], 0.0)
         with tempfile.TemporaryDirectory() as folder:
-            for index in range(-1, 3 if QUICK else 12):
+            for index in range(-1, 3 if QUICK else 8):
                 if index == 0:
                     spent = dict.fromkeys(spent, 0.0)
                 clock = Clock(spent)
                 scene = synvid.sample_scene(preset, 0, max(index, 0))
                 clock("sampling")
-                found, digest, planes = [], hashlib.sha256(), np.empty(256 * 256 * 3 // 2, np.uint8)
-                for piece in pieces(scene):
-                    clock("rendering")
-                    digest.update(piece.data)
-                    clock("hashing")
-                    for frame in piece:
-                        planes_420(frame, planes)
-                    clock("conversion")
-                    found.append(piece)
-                    clock("writing")
-                clock("writing")
-                video = encoder(found, 256, 256, 25.0)
+                video = encoder(timed_pieces(scene, clock), 256, 256, 25.0)
                 clock("encoding")
                 Path(folder, f"{index}.mp4").write_bytes(video)
                 clock("writing")
-        spent["encoding"] -= spent["conversion"]  # the encoder converts, too
+        spent["encoding"] -= spent["conversion"]  # the encoder converts as well
         total = sum(spent.values())
         ours = sum(spent[part] for part in ("sampling", "rendering", "conversion")) / total
         rows.append([name, *(f"{100 * value / total:.1f} %" for value in spent.values()), f"{100 * ours:.1f} %"])
     header = ["preset", *spent, "sampling + rendering + conversion"]
     section("Shares of the time of a clip, end to end, encoding fast, one core", header, rows, "shares")
+
+
+def timed_pieces(scene, clock):
+    """The frames of a clip as they go to the encoder, hashed, and converted once more to time it."""
+    digest, planes = hashlib.sha256(), np.empty(256 * 256 * 3 // 2, np.uint8)
+    for piece in pieces(scene):
+        clock("rendering")
+        digest.update(piece.data)
+        clock("hashing")
+        for frame in piece:
+            planes_420(frame, planes)
+        clock("conversion")
+        yield piece
+        clock("encoding")
 
 
 class Clock:
@@ -215,7 +248,7 @@ class Clock:
 def end_to_end():
     """Clips per second of a whole dataset with one and two workers."""
     rows = []
-    clips = 32 if QUICK else 128
+    clips = 32 if QUICK else 96
     for name in ("moving_circles", "accelerating_transforming_shapes"):
         recipe = Recipe(synvid.load_preset(name), clips, shard_size=8)
         rates = []
@@ -241,8 +274,8 @@ def training_sample():
                 data = synvid.open_dataset(folder)
                 videos = [data.video(i) for i in range(len(data))]
                 frames = list(range(20, 84, 4))
-                decoding = best(lambda: [decode(io.BytesIO(video), frames) for video in videos])
-                rendering_ = best(lambda: [data.render(i, frames) for i in range(len(data))])
+                decoding = best(lambda: sum(len(decode(io.BytesIO(video), frames)) for video in videos), 5)
+                rendering_ = best(lambda: sum(len(data.render(i, frames)) for i in range(len(data))), 5)
             each = 1e3 / len(data)
             rows.append([f"{name}, {encoding}", rendering_ * each, decoding * each, decoding / rendering_])
     section(
@@ -297,11 +330,12 @@ def main():
         "vector": VECTOR,
     }
     print(json.dumps(RESULTS["machine"]))
-    for part in (rendering, others, shares, end_to_end, training_sample, start_up, memory):
+    for part in (rendering, others, options, shares, end_to_end, training_sample, start_up, memory):
         part()
-    path = Path(__file__).with_name("results.json")
-    path.write_text(json.dumps(RESULTS, indent=1) + "\n")
-    print(f"\n{path.name} written")
+    if not QUICK:
+        path = Path(__file__).with_name("results.json")
+        path.write_text(json.dumps(RESULTS, indent=1) + "\n")
+        print(f"\n{path.name} written")
 
 
 if __name__ == "__main__":

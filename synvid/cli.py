@@ -421,6 +421,5 @@ def preview(
     data = page(chosen, clips, seed) if as_html else picture(out.suffix.lower(), chosen, clips, columns, seed)
     with named_errors(out):
         write_whole(out, data)
-    Talk(quiet)(
-        f"{out}: {len(chosen)} preset{'s' if len(chosen) > 1 else ''}, {clips} clip{'s' if clips > 1 else ''} each, seed {seed}."
-    )
+    count, each = f"{len(chosen)} preset{'s' * (len(chosen) > 1)}", f"{clips} clip{'s' * (clips > 1)} each"
+    Talk(quiet)(f"{out}: {count}, {each}, seed {seed}.")

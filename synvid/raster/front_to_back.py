@@ -67,6 +67,8 @@ def _mark_full_tiles(owned, full_tiles):
     everything = True
     for row in range(full_tiles.shape[0]):
         for word in range(full_tiles.shape[1]):
+            if full_tiles[row, word] == 0xFF:
+                continue
             common = _ALL
             for y in range(row * _TILE, row * _TILE + _TILE):
                 common &= owned[y, word]
