@@ -434,7 +434,7 @@ def test_nothing_to_do_changes_nothing(layout, preset, tmp_path):
     ages = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     data, talk = run(*command(preset, layout, folder, "--json"))
     assert (json.loads(data)["clips"], json.loads(data)["skipped"]) == (0, N)
-    assert f"0 clips, {N} were there" in talk
+    assert f"0 clips rendered, {N} were there" in talk
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == ages
 
 
@@ -450,7 +450,7 @@ def test_render_tells_what_it_did(layout, preset, tmp_path):
     assert (facts["clips"], facts["skipped"], facts["finished"], facts["failed"]) == (N, 0, True, [])
     assert facts["seconds"] > 0
     assert facts["clips_per_second"] > 0
-    assert f"{tmp_path / 'set'}: {N} clips, " in talk
+    assert f"{tmp_path / 'set'}: {N} clips rendered in " in talk
     assert "synvid.open_dataset(" in talk
     assert run(*command(preset, layout, tmp_path / "quiet", "--quiet")) == ("", "")
     assert run("verify", tmp_path / "quiet", "--quiet", "--workers", 1) == ("", "")
