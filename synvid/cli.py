@@ -271,8 +271,8 @@ def _report(recipe: Recipe, out: Path, part: tuple[int, int], result: Any, as_js
         count = len(result.failed)
         raise DatasetError(f"{count} shard{'s' if count > 1 else ''} failed; the same command renders what is missing.")
     before = f", {result.skipped} were there" if result.skipped else ""
-    pace = f" in {duration(result.seconds)} ({rate:.1f} clips/s)" if result.clips else ""
-    talk(f"{out}: {result.clips} clips rendered{pace}{before}; {size(total)}.")
+    pace = f", in {duration(result.seconds)} ({rate:.1f} clips/s)" if result.clips else ""
+    talk(f"{out}: {result.clips} clips rendered{before}, {size(total)}{pace}.")
     if result.finished:
         talk(f"Next: synvid.open_dataset({str(out)!r}) in Python, or see {out / 'README.md'} for other loaders.")
     else:

@@ -244,7 +244,10 @@ class _Draw:
     def within(self, stream: Stream, *ranges: tuple[float, float]) -> Array:
         """Numbers within a range, (n,), or within several, (n, columns)."""
         low, high = np.array(ranges).T
-        numbers: Array = low + (high - low) * self.uniform(stream, len(ranges))
+        if (low == high).all():  # no need to draw
+            numbers: Array = np.broadcast_to(low, (self.count, len(ranges))).copy()
+        else:
+            numbers = low + (high - low) * self.uniform(stream, len(ranges))
         return numbers[:, 0] if len(ranges) == 1 else numbers
 
 

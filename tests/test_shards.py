@@ -450,7 +450,7 @@ def test_render_tells_what_it_did(layout, preset, tmp_path):
     assert (facts["clips"], facts["skipped"], facts["finished"], facts["failed"]) == (N, 0, True, [])
     assert facts["seconds"] > 0
     assert facts["clips_per_second"] > 0
-    assert f"{tmp_path / 'set'}: {N} clips rendered in " in talk
+    assert f"{tmp_path / 'set'}: {N} clips rendered, " in talk
     assert "synvid.open_dataset(" in talk
     assert run(*command(preset, layout, tmp_path / "quiet", "--quiet")) == ("", "")
     assert run("verify", tmp_path / "quiet", "--quiet", "--workers", 1) == ("", "")
