@@ -557,7 +557,7 @@ def test_damage_is_found_and_mended(layout, damage, small, undisturbed, finished
     assert json.loads(synvid("status", folder, "--json").data)["damaged"] == [3]
     mended = synvid(*command(small, layout, folder))
     assert mended.code == 0
-    assert f"{4} clips, {20} were there" in mended.talk
+    assert f"{4} clips rendered, {20} were there" in mended.talk
     assert_same(folder, undisturbed(small, layout))
     assert synvid("verify", folder, "--workers", 1).code == 0
 

@@ -81,7 +81,8 @@ def _open_room(state: Path) -> tuple[Path, int]:
     while True:
         lock = state / f"tmp-{secrets.token_hex(6)}.lock"
         descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
-        os.write(descriptor, _HOST)
+        with contextlib.suppress(OSError):  # a full disk will say so when it matters
+            os.write(descriptor, _HOST)
         if _lock(descriptor) and lock.exists():  # else a cleaner took it between the two calls
             break
         os.close(descriptor)
