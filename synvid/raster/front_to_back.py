@@ -100,12 +100,25 @@ def _paint_background(owned, height, color, pixels):
 
 
 @jit
-def _open_rows(pose, reach, height, width, full_tiles):
-    """Rows first <= y < last in which the bounding box of an object meets tiles that are not yet full; none is (0, 0)."""
+def _bounds(pose, reach, count, corner):
+    """Left, right, top and bottom of an object: of its corners, or of the ellipse around it."""
     a, b, x0, c, d, y0 = pose
-    half_width, half_height = reach * math.sqrt(a * a + b * b), reach * math.sqrt(c * c + d * d)
-    left, right = x0 - half_width, x0 + half_width
-    top, bottom = y0 - half_height, y0 + half_height
+    if count > 0:
+        left, right, top, bottom = corner[0, 0], corner[0, 0], corner[1, 0], corner[1, 0]
+        for k in range(1, count):
+            left, right = min(left, corner[0, k]), max(right, corner[0, k])
+            top, bottom = min(top, corner[1, k]), max(bottom, corner[1, k])
+    else:
+        half_width, half_height = reach * math.sqrt(a * a + b * b), reach * math.sqrt(c * c + d * d)
+        left, right = x0 - half_width, x0 + half_width
+        top, bottom = y0 - half_height, y0 + half_height
+    return left, right, top, bottom
+
+
+@jit
+def _open_rows(bounds, height, width, full_tiles):
+    """Rows first <= y < last in which the bounding box of an object meets tiles that are not yet full; none is (0, 0)."""
+    left, right, top, bottom = bounds
     first, last = 0, 0
     if right >= 0.0 and bottom >= 0.0 and left <= width and top <= height:
         first_tile = int(max(left, 0.0)) // _TILE
@@ -168,12 +181,12 @@ def paint(poses, outlines, colors, background, canvas, pixels):
                 break
         pose = poses[i, 0, 0], poses[i, 0, 1], poses[i, 0, 2], poses[i, 1, 0], poses[i, 1, 1], poses[i, 1, 2]
         if not _is_outside(pose, reach[i], height, width) and is_drawable(pose):
-            first, last = _open_rows(pose, reach[i], height, width, full_tiles)
+            count = num_vertices[i]
+            parts = num_parts(pose, vertices, i, count, corner)
+            first, last = _open_rows(_bounds(pose, reach[i], count, corner), height, width, full_tiles)
             if first == last:
                 continue
             since_mark += 1
-            count = num_vertices[i]
-            parts = num_parts(pose, vertices, i, count, corner)
             for part in range(parts):
                 top, bottom = object_spans(pose, count, part, parts, first, last, width, spans, corner)
                 _paint_spans(top, bottom, spans, owned, pixels, colors[i])
