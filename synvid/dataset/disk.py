@@ -8,6 +8,7 @@ import secrets
 import shutil
 import signal
 import socket
+import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
@@ -44,15 +45,26 @@ def named_errors(path: Path) -> Iterator[None]:
 
 @contextlib.contextmanager
 def uninterrupted() -> Iterator[None]:
-    """Put off Ctrl-C and termination; a process that is started meanwhile puts them off, too, until it says otherwise."""
-    if not hasattr(signal, "pthread_sigmask"):
+    """Put off Ctrl-C and termination till the end; a process that is started meanwhile has them blocked.
+
+    Blocking alone would not do: another thread takes the signal, and Python handles it in this one.
+    """
+    if threading.current_thread() is not threading.main_thread():  # where no handler ever runs
         yield
         return
-    before = signal.pthread_sigmask(signal.SIG_BLOCK, {signal.SIGINT, signal.SIGTERM})
+    arrived: list[int] = []
+    numbers = (signal.SIGINT, signal.SIGTERM)
+    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in numbers}
+    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers) if hasattr(signal, "pthread_sigmask") else None
     try:
         yield
     finally:
-        signal.pthread_sigmask(signal.SIG_SETMASK, before)
+        if mask is not None:
+            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
+        for number, handler in before.items():
+            signal.signal(number, signal.SIG_DFL if handler is None else handler)
+        for late in set(arrived):
+            signal.raise_signal(late)
 
 
 @contextlib.contextmanager
