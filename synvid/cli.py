@@ -165,7 +165,7 @@ def render(
 
 
 def _terminate(number: int, _frame: object) -> None:
-    signal.signal(number, signal.SIG_IGN)  # once is enough: what follows is tidying
+    signal.signal(number, lambda *_: None)  # once is enough: what follows is tidying
     raise SystemExit(128 + number)
 
 

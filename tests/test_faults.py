@@ -424,6 +424,41 @@ def test_a_run_interrupted_while_it_starts_a_worker_ends(number, code, slow, tmp
     assert_tidy(folder, {})
 
 
+class InterruptAtLock:
+    """Interrupt this process just after it has taken its k-th lock, as bad luck might, while its workers work."""
+
+    def __init__(self, k):
+        self.left = k
+
+    def __call__(self):
+        clips_take_their_time()
+        run_pool, self.home = engine._run_pool, os.getpid()
+
+        def watched(*args):
+            sys.setprofile(self.see)
+            return run_pool(*args)
+
+        engine._run_pool = watched
+
+    def see(self, _frame, event, function):
+        if event == "c_return" and function.__name__ in ("acquire", "__enter__") and os.getpid() == self.home:
+            self.left -= 1
+            if self.left == 0:
+                os.kill(self.home, signal.SIGINT)
+
+
+@pytest.mark.parametrize("k", [*range(1, 40, 6), *range(40, 640, 60)])
+def test_a_run_interrupted_while_it_holds_a_lock_ends(k, small, tmp_path):
+    """Ctrl-C between taking a lock and being able to give it back does not leave workers or threads waiting for ever."""
+    folder = tmp_path / "set"
+    run = Run(folder, *command(small, "tar", folder, size=1), before=InterruptAtLock(k))
+    run.process.join(10)
+    ended = run.process.exitcode
+    run.signal(signal.SIGKILL, group=True)
+    assert ended in (0, 130), run.log.read_text()
+    assert "Traceback" not in run.log.read_text()
+
+
 @pytest.mark.parametrize(("number", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)], ids=["INT", "TERM"])
 def test_the_program_itself_can_be_interrupted(number, code, slow, undisturbed, tmp_path):
     """The installed program, started as a user starts it, keeps the same promises."""

@@ -6,13 +6,12 @@ import contextlib
 import os
 import secrets
 import shutil
-import signal
 import socket
-import threading
 import time
 from collections.abc import Iterator
 from pathlib import Path
 
+from synvid.dataset.interrupt import postponed
 from synvid.errors import DatasetError
 
 try:
@@ -20,7 +19,7 @@ try:
 except ImportError:  # no such locks here: leftovers are told by their age
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["STATE", "clean_leftovers", "named_errors", "uninterrupted", "workspace", "write_first", "write_whole"]
+__all__ = ["STATE", "clean_leftovers", "named_errors", "workspace", "write_first", "write_whole"]
 
 #: Folder of a dataset in which synvid keeps its own records; hidden, so that loaders pass it over.
 STATE = ".synvid"
@@ -44,30 +43,6 @@ def named_errors(path: Path) -> Iterator[None]:
 
 
 @contextlib.contextmanager
-def uninterrupted() -> Iterator[None]:
-    """Put off Ctrl-C and termination till the end; a process that is started meanwhile has them blocked.
-
-    Blocking alone would not do: another thread takes the signal, and Python handles it in this one.
-    """
-    if threading.current_thread() is not threading.main_thread():  # where no handler ever runs
-        yield
-        return
-    arrived: list[int] = []
-    numbers = (signal.SIGINT, signal.SIGTERM)
-    before = {number: signal.signal(number, lambda number, _: arrived.append(number)) for number in numbers}
-    mask = signal.pthread_sigmask(signal.SIG_BLOCK, numbers) if hasattr(signal, "pthread_sigmask") else None
-    try:
-        yield
-    finally:
-        if mask is not None:
-            signal.pthread_sigmask(signal.SIG_SETMASK, mask)
-        for number, handler in before.items():
-            signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        for late in set(arrived):
-            signal.raise_signal(late)
-
-
-@contextlib.contextmanager
 def workspace(folder: Path) -> Iterator[Path]:
     """A folder of our own inside a dataset, on its file system, removed at the end whatever happens.
 
@@ -75,17 +50,14 @@ def workspace(folder: Path) -> Iterator[Path]:
     """
     state = folder / STATE
     state.mkdir(parents=True, exist_ok=True)
-    room, descriptor = None, None
-    try:
-        with uninterrupted():
-            room, descriptor = _open_room(state)
-        yield room
-    finally:
-        with uninterrupted():
-            if room is not None and descriptor is not None:
-                shutil.rmtree(room, ignore_errors=True)
-                room.with_suffix(".lock").unlink(missing_ok=True)
-                os.close(descriptor)
+    with postponed():
+        room, descriptor = _open_room(state)
+        try:
+            yield room
+        finally:
+            shutil.rmtree(room, ignore_errors=True)
+            room.with_suffix(".lock").unlink(missing_ok=True)
+            os.close(descriptor)
 
 
 def _open_room(state: Path) -> tuple[Path, int]:

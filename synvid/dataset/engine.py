@@ -17,8 +17,11 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+import numpy as np
+
 from synvid.dataset.check import State, shard_state
-from synvid.dataset.disk import STATE, clean_leftovers, named_errors, uninterrupted, workspace, write_first, write_whole
+from synvid.dataset.disk import STATE, clean_leftovers, named_errors, workspace, write_first, write_whole
+from synvid.dataset.interrupt import interrupted, postponed
 from synvid.dataset.manifest import MANIFESTS, finish
 from synvid.dataset.progress import Progress
 from synvid.dataset.recipe import RECIPE_FILE, Recipe
@@ -161,13 +164,14 @@ def render_dataset(
     check_folder(recipe, folder, overwrite)
     if overwrite or todo(recipe, folder, part)[0]:
         warm_up(recipe)
-    open_folder(recipe, folder, overwrite)
-    clean_leftovers(folder)
-    missing, done = todo(recipe, folder, part)
-    tasks = [(shard, len(recipe.indices(shard))) for shard in missing]
-    failed = run_tasks(_Render(recipe, folder), tasks, workers, progress or Progress(), done)
-    clips = sum(count for shard, count in tasks if shard not in failed)
-    finished = finish(recipe, folder) and not todo(recipe, folder)[0]  # of any part
+    with postponed():
+        open_folder(recipe, folder, overwrite)
+        clean_leftovers(folder)
+        missing, done = todo(recipe, folder, part)
+        tasks = [(shard, len(recipe.indices(shard))) for shard in missing]
+        failed = run_tasks(_Render(recipe, folder), tasks, workers, progress or Progress(), done)
+        clips = sum(count for shard, count in tasks if shard not in failed)
+        finished = finish(recipe, folder) and not todo(recipe, folder)[0]  # of any part
     return Result(clips, done, failed, finished, time.monotonic() - begin)
 
 
@@ -213,40 +217,35 @@ class _Render:
 
 # ---- Running tasks ------------------------------------------------------------------------------------------------
 class _Cancelled(BaseException):
-    """Raised in a worker, between two clips, when the run has been interrupted."""
+    """Raised between two clips when the run has been interrupted."""
 
 
 class _Shared:
-    """What the processes of a run have in common: a count of clips, and whether to stop."""
+    """What the processes of a run have in common, without a lock that could die with its holder.
 
-    def __init__(self, context: Any) -> None:
-        self.count = context.Value("q", 0)
-        self.stop = context.Event()
+    Attributes:
+        counts: units done of each task; only who does the task writes its count.
+        stop: whether to come to an end.
+    """
 
-    def tick(self) -> None:
-        """One clip more; the way out of a task when the run is over."""
-        if self.stop.is_set():
-            raise _Cancelled
-        with self.count.get_lock():
-            self.count.value += 1
+    def __init__(self, context: Any, tasks: int) -> None:
+        self.counts = context.RawArray("q", tasks)
+        self.stop = context.RawValue("b", 0)
+
+    def done(self) -> int:
+        """Units done of all tasks."""
+        return int(np.frombuffer(self.counts, np.int64).sum())
 
 
 _shared: _Shared | None = None
 
 
-def _leave(number: int, _frame: object) -> None:
-    signal.signal(number, signal.SIG_IGN)  # a second one must not break off the sweeping of workspaces on the way out
-    raise SystemExit(128 + number)
-
-
 def _begin_worker(shared: _Shared, parent: int) -> None:
-    """Leave Ctrl-C to the parent, and die with it."""
+    """Between tasks: leave Ctrl-C to the parent, end when terminated, and die with the parent."""
     global _shared  # noqa: PLW0603  # a worker's one link to its parent
     _shared = shared
-    signal.signal(signal.SIGINT, signal.SIG_IGN)
-    signal.signal(signal.SIGTERM, _leave)
-    if hasattr(signal, "pthread_sigmask"):  # put off while we were started
-        signal.pthread_sigmask(signal.SIG_UNBLOCK, {signal.SIGINT, signal.SIGTERM})
+    signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, see `postponed`
+    signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
     def watch() -> None:
         while os.getppid() == parent:
@@ -256,15 +255,27 @@ def _begin_worker(shared: _Shared, parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _work(call: Any, task: int) -> str | None:
+def _work(call: Any, place: int, task: int) -> str | None:
     """Do one task in a worker; None, or what went wrong."""
-    assert _shared is not None  # set by _begin_worker
+    shared = _shared
+    assert shared is not None  # set by _begin_worker
+    shared.counts[place] = 0
+
+    def tick() -> None:
+        if shared.stop.value or interrupted():
+            raise _Cancelled
+        shared.counts[place] += 1
+
+    with postponed():
+        return _attempt(call, task, tick)
+
+
+def _attempt(call: Any, task: int, tick: Callable[[], None]) -> str | None:
+    """Do one task; None, or what went wrong, unless it is something that must end the run."""
     try:
-        call(task, _shared.tick)
+        call(task, tick)
     except _Cancelled:
         return "interrupted"
-    except SystemExit as ended:  # terminated, and swept; the pool would go on with the next task
-        os._exit(ended.code if isinstance(ended.code, int) else 1)
     except (ConfigurationError, DatasetError):
         raise
     except Exception as error:  # noqa: BLE001  # one bad shard must not cost the others
@@ -288,9 +299,10 @@ def run_tasks(call: Any, tasks: Iterable[tuple[int, int]], workers: int, progres
     units = dict(tasks)
     progress.start(done + sum(units.values()), done, "clip")
     try:
-        if min(workers, len(units)) <= 1:
-            return _run_here(call, list(units), progress, done)
-        return _run_pool(call, units, workers, progress, done)
+        with postponed():
+            if min(workers, len(units)) <= 1:
+                return _run_here(call, list(units), progress, done)
+            return _run_pool(call, list(units), workers, progress, done)
     finally:
         progress.finish()
 
@@ -300,53 +312,53 @@ def _run_here(call: Any, tasks: list[int], progress: Progress, done: int) -> dic
 
     def tick() -> None:
         nonlocal count
+        if interrupted():
+            raise _Cancelled
         count += 1
         progress.update(count)
 
     for task in tasks:
         try:
-            call(task, tick)
+            problem = "interrupted" if interrupted() else _attempt(call, task, tick)
         except (ConfigurationError, DatasetError):
-            raise
-        except Exception as error:  # noqa: BLE001  # one bad shard must not cost the others
-            failed[task] = f"{type(error).__name__}: {error}"
+            if not interrupted():  # an encoder's process may have been hit by the same signal
+                raise
+            problem = "interrupted"
+        if problem is not None:
+            failed[task] = problem
     return failed
 
 
-def _run_pool(call: Any, units: dict[int, int], workers: int, progress: Progress, done: int) -> dict[int, str]:
+def _run_pool(call: Any, tasks: list[int], workers: int, progress: Progress, done: int) -> dict[int, str]:
     """Run in a pool; when a worker dies, start a new pool for what is left."""
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    left, failed = list(units), dict[int, str]()
+    left, failed = dict(enumerate(tasks)), dict[int, str]()
+    with named_errors(Path(tempfile.gettempdir())):
+        shared = _Shared(context, len(tasks))
     for _ in range(_ATTEMPTS):
-        with named_errors(Path(tempfile.gettempdir())):
-            shared = _Shared(context)
-        futures: dict[Future[str | None], int] = {}
-        with ProcessPoolExecutor(min(workers, len(left)), context, _begin_worker, (shared, os.getpid())) as pool:
+        with (
+            named_errors(Path(tempfile.gettempdir())),
+            ProcessPoolExecutor(min(workers, len(left)), context, _begin_worker, (shared, os.getpid())) as pool,
+        ):
+            waiting: dict[Future[str | None], int] = {}
             try:
-                with uninterrupted(), named_errors(Path(tempfile.gettempdir())):
-                    for task in left:
-                        futures[pool.submit(_work, call, task)] = task
-                waiting = set(futures)
-                while waiting:
-                    over, waiting = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
-                    progress.update(done + shared.count.value)
+                for place, task in left.items():
+                    waiting[pool.submit(_work, call, place, task)] = place
+                while waiting and not interrupted():
+                    over, _ = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
+                    progress.update(done + shared.done())
                     for future in over:
-                        _note(future, futures[future], left, failed)
+                        problem, place = future.result(), waiting.pop(future)
+                        task = left.pop(place)
+                        if problem is not None:
+                            failed[task] = problem
             except BrokenProcessPool:
                 pass
-            except BaseException:
-                shared.stop.set()
+            finally:
+                shared.stop.value = bool(waiting)
                 pool.shutdown(wait=True, cancel_futures=True)
-                raise
-        done += sum(units[task] for task in futures.values() if task not in left and task not in failed)
-        if not left:
+        if not left or interrupted():
             break
-    return failed | dict.fromkeys(left, f"its worker died {_ATTEMPTS} times, of too little memory perhaps")
-
-
-def _note(future: Future[str | None], task: int, left: list[int], failed: dict[int, str]) -> None:
-    """Record how a task ended; raises what must end the run."""
-    problem = future.result()
-    left.remove(task)
-    if problem is not None:
-        failed[task] = problem
+        shared.stop.value = 0
+    why = "interrupted" if interrupted() else f"its worker died {_ATTEMPTS} times, of too little memory perhaps"
+    return failed | dict.fromkeys(left.values(), why)

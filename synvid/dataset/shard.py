@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synvid.dataset.disk import STATE, named_errors, uninterrupted, workspace, write_whole
+from synvid.dataset.disk import STATE, named_errors, workspace, write_whole
 from synvid.dataset.recipe import Recipe
 from synvid.errors import DatasetError
 from synvid.renderer import render_frames
@@ -199,16 +199,15 @@ def install(made: Path, folder: Path, recipe: Recipe, shard: int, rows: list[Row
     files = list_files(made, place)
     target = folder / place
     target.parent.mkdir(parents=True, exist_ok=True)
-    with uninterrupted():
-        if made.is_dir():
-            with contextlib.suppress(FileNotFoundError):  # a folder cannot be replaced in one step
-                target.replace(made.with_name("old"))
-        try:
-            made.replace(target)
-        except OSError:
-            if not (made.is_dir() and target.is_dir()):  # else another run has just put the same folder in place
-                raise
-        Marker(files, rows).write(folder, shard, made.parent)
+    if made.is_dir():
+        with contextlib.suppress(FileNotFoundError):  # a folder cannot be replaced in one step
+            target.replace(made.with_name("old"))
+    try:
+        made.replace(target)
+    except OSError:
+        if not (made.is_dir() and target.is_dir()):  # else another run has just put the same folder in place
+            raise
+    Marker(files, rows).write(folder, shard, made.parent)
 
 
 def list_files(made: Path, place: Path) -> list[Row]:
