@@ -12,9 +12,10 @@ from collections.abc import Callable, Mapping
 import numpy as np
 from numpy.typing import NDArray
 
+from synvid._jit import jit
 from synvid.elementary import sin_cos_of
 
-__all__ = ["MAX_VERTICES", "SHAPES", "sample_vertices"]
+__all__ = ["MAX_VERTICES", "SHAPES", "reach_of", "sample_vertices"]
 
 Array = NDArray[np.float64]
 
@@ -90,3 +91,15 @@ def sample_vertices(shapes: tuple[str, ...], choice: NDArray[np.int64], u: Array
             count[rows] = drawn.shape[1]
             vertices[rows, : drawn.shape[1]] = drawn
     return vertices, count
+
+
+@jit
+def reach_of(vertices: Array, num_vertices: NDArray[np.int64]) -> Array:
+    """Distance of each outline's farthest point from its origin, float64 (n,); 1 for the unit circle."""
+    reach = np.empty(num_vertices.size)
+    for i in range(num_vertices.size):
+        farthest = 0.0
+        for k in range(vertices.shape[1]):
+            farthest = max(farthest, vertices[i, k, 0] * vertices[i, k, 0] + vertices[i, k, 1] * vertices[i, k, 1])
+        reach[i] = 1.0 if num_vertices[i] == 0 else math.sqrt(farthest)
+    return reach

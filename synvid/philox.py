@@ -78,6 +78,15 @@ def raw(seed: np.uint64, index: np.uint64, stream: int, count: int) -> NDArray[n
     return words[:count]
 
 
+@jit
+def _unit(words):
+    """The upper 53 bits of each word as a number in [0, 1)."""
+    numbers = np.empty(words.size)
+    for i in range(words.size):
+        numbers[i] = np.float64(np.int64(words[i] >> np.uint64(11))) * 2.0**-53
+    return numbers
+
+
 def uniform(seed: int, index: int, stream: Stream, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Uniform numbers in [0, 1) with 53 random bits.
 
@@ -90,5 +99,5 @@ def uniform(seed: int, index: int, stream: Stream, shape: tuple[int, ...]) -> ND
     Returns:
         float64 array of `shape`.
     """
-    words = raw(np.uint64(seed), np.uint64(index), int(stream), math.prod(shape))
-    return ((words >> np.uint64(11)).astype(np.float64) * 2.0**-53).reshape(shape)
+    numbers: NDArray[np.float64] = _unit(raw(np.uint64(seed), np.uint64(index), int(stream), math.prod(shape)))
+    return numbers.reshape(shape)

@@ -16,7 +16,7 @@ from synvid.elementary import log, sin_cos_of
 from synvid.errors import ConfigurationError
 from synvid.kinds import Flag, Kind, Number, Vector
 from synvid.motion import Kinematics, StepPowers, poses_at, step_powers
-from synvid.outline import sample_vertices
+from synvid.outline import reach_of, sample_vertices
 from synvid.philox import Stream
 from synvid.preset import Objects, Preset
 from synvid.strict_yaml import short
@@ -76,8 +76,7 @@ class Scene:
     @cached_property
     def reach(self) -> Array:
         """Distance of every outline's farthest point from its origin, float64 (n,)."""
-        farthest = np.sqrt((self.vertices * self.vertices).sum(2)).max(1, initial=0.0)
-        return np.where(self.num_vertices == 0, 1.0, farthest)
+        return reach_of(self.vertices, self.num_vertices)
 
     def poses(self, t: int) -> Array:
         """The affine maps from outline coordinates to pixels at frame t, float64 (n, 2, 3).
@@ -243,11 +242,10 @@ class _Draw:
 
     def within(self, stream: Stream, *ranges: tuple[float, float]) -> Array:
         """Numbers within a range, (n,), or within several, (n, columns)."""
-        low, high = np.array(ranges).T
-        if (low == high).all():  # no need to draw
-            numbers: Array = np.broadcast_to(low, (self.count, len(ranges))).copy()
-        else:
-            numbers = low + (high - low) * self.uniform(stream, len(ranges))
+        numbers = np.empty((self.count, len(ranges)))
+        drawn = self.uniform(stream, len(ranges)) if any(low != high for low, high in ranges) else numbers
+        for column, (low, high) in enumerate(ranges):
+            numbers[:, column] = low + (high - low) * drawn[:, column] if low != high else low
         return numbers[:, 0] if len(ranges) == 1 else numbers
 
 
