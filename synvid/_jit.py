@@ -12,7 +12,7 @@ from typing import Any, TypeVar
 
 import numba
 
-__all__ = ["SIMD", "is_cold", "jit"]
+__all__ = ["SIMD", "cache_home", "is_cold", "jit"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
@@ -33,10 +33,14 @@ def _source_stamp() -> str:
     return digest.hexdigest()[:16]
 
 
+def cache_home() -> Path:
+    """The user's folder for caches."""
+    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+
+
 def _cache_folder() -> str:
     """The first folder we may write to: NUMBA_CACHE_DIR, the user's cache, a temporary one."""
-    home = os.environ.get("XDG_CACHE_HOME") or str(Path("~/.cache").expanduser())
-    chosen = os.environ.get("NUMBA_CACHE_DIR") or str(Path(home) / "synvid" / "numba")
+    chosen = os.environ.get("NUMBA_CACHE_DIR") or str(cache_home() / "synvid" / "numba")
     stamp = _source_stamp()
     for base in (chosen, str(Path(tempfile.gettempdir()) / f"synvid-{os.getuid() if hasattr(os, 'getuid') else ''}")):
         folder = Path(base) / stamp

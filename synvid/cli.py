@@ -148,7 +148,8 @@ def render(
     share = _parse_part(part, talk)
 
     from synvid._jit import is_cold
-    from synvid.dataset.engine import check_folder, default_workers, render_dataset
+    from synvid.dataset.engine import check_folder, render_dataset
+    from synvid.work.pool import default_workers
     from synvid.terminal import Bar
 
     workers = workers or default_workers()
@@ -318,7 +319,7 @@ def status(folder: Path, as_json: bool) -> None:
 def verify(folder: Path, deep: bool, workers: int | None, as_json: bool, quiet: bool) -> None:
     """Check every hash of a dataset. What is damaged is rendered anew by the next `render`."""
     from synvid.dataset.check import CheckShard, check_descriptions
-    from synvid.dataset.engine import default_workers, run_tasks
+    from synvid.work.pool import default_workers, run_tasks
     from synvid.dataset.recipe import Recipe
     from synvid.dataset.shard import shard_path
     from synvid.terminal import Bar, Talk
@@ -412,7 +413,7 @@ def preview(
     stem = chosen[0].name.replace("/", "_") if len(names) == 1 else "presets"
     out = out or Path(stem + (".html" if as_html else ".png"))
 
-    from synvid.dataset.disk import named_errors, write_whole
+    from synvid.work.disk import named_errors, write_whole
     from synvid.preview import page, picture
     from synvid.terminal import Talk
 

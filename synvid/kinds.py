@@ -6,7 +6,7 @@ from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["Choice", "Flag", "Interval", "Kind", "Names", "Number", "Vector"]
+__all__ = ["Choice", "Either", "Flag", "Interval", "Kind", "Names", "Number", "Vector"]
 
 
 class Kind:
@@ -121,3 +121,21 @@ class Names(Kind):
         if len(value) < self.least or len(set(value)) < len(value) or not set(value) <= set(self.names):
             raise ValueError
         return tuple(value)
+
+
+@dataclass(frozen=True)
+class Either(Kind):
+    """A value of one kind or of another."""
+
+    one: Kind
+    other: Kind
+
+    @property
+    def words(self) -> str:  # type: ignore[override]
+        return f"{self.one.words}, or {self.other.words}"
+
+    def parse(self, value: object) -> Any:
+        try:
+            return self.one.parse(value)
+        except ValueError:
+            return self.other.parse(value)

@@ -32,6 +32,13 @@ class Stream(IntEnum):
     ROTATION = 9
     SCALE = 10
     SHEAR = 11
+    BACKGROUND = 12
+    TEXTURED = 13
+    TEXTURE = 14
+    CROP = 15
+    BACKGROUND_TEXTURE = 16
+    REAL_ORDER = 17
+    REAL_WINDOW = 18
 
 
 _LOW32 = np.uint64(0xFFFFFFFF)
@@ -87,7 +94,7 @@ def _unit(words):
     return numbers
 
 
-def uniform(seed: int, index: int, stream: Stream, shape: tuple[int, ...]) -> NDArray[np.float64]:
+def uniform(seed: int, index: int, stream: int, shape: tuple[int, ...]) -> NDArray[np.float64]:
     """Uniform numbers in [0, 1) with 53 random bits.
 
     Args:

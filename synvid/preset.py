@@ -9,20 +9,49 @@ import json
 import math
 from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
+from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
 
 import yaml
 
 from synvid.errors import ConfigurationError
-from synvid.kinds import Choice, Flag, Interval, Kind, Names, Number, Vector
+from synvid.kinds import Choice, Either, Flag, Interval, Kind, Names, Number, Vector
 from synvid.strict_yaml import load_yaml, read_yaml, short
 
-__all__ = ["Motion", "Objects", "Preset", "Transform", "Video", "list_presets", "load_preset", "parse_override"]
+__all__ = [
+    "BANKS",
+    "BANK_SUFFIX",
+    "REAL",
+    "TEXTURE_KINDS",
+    "Fill",
+    "Mixture",
+    "Motion",
+    "Objects",
+    "Preset",
+    "Transform",
+    "Video",
+    "list_presets",
+    "load_preset",
+    "parse_override",
+]
 
 _PACKAGE = Path(__file__).parent
 #: In an installed package the presets lie inside it; in a checkout they stand beside it, where people see them.
 _FOLDER = _PACKAGE / "presets" if (_PACKAGE / "presets").is_dir() else _PACKAGE.parent / "presets"
+
+#: Textures that synvid makes; `synvid.texture.kinds` has how.
+TEXTURE_KINDS = (
+    "statistical",
+    "stylegan-oriented",
+    "stylegan-high-freq",
+    "stylegan-random",
+    "stylegan-oriented-walk",
+    "stylegan-high-freq-walk",
+    "images",
+)
+#: How the name of a file of textures ends.
+BANK_SUFFIX = ".bank"
 
 SHAPE_NAMES = ("circle", "triangle", "quadrilateral", "square", "oriented_square", "rectangle")
 
@@ -45,7 +74,7 @@ class Video:
         width, height: pixels.
         fps: frames per second.
         num_frames_range: length of a clip in frames.
-        background: RGB, 0..255.
+        background: RGB, 0..255; `random`, a colour a clip; or `texture`, one of the textures of `fill`, as large as the frame.
         antialias: average 4 x 4 samples a pixel instead of taking the one at its centre.
     """
 
@@ -53,7 +82,9 @@ class Video:
     height: int = _setting(256, Number(16, 2048, whole=True))
     fps: float = _setting(25.0, Number(1, 1000))
     num_frames_range: tuple[int, int] = _setting((100, 200), Interval(Number(1, 10_000, whole=True)))
-    background: tuple[int, int, int] = _setting((0, 0, 0), Vector(3, Number(0, 255, whole=True)))
+    background: tuple[int, int, int] | str = _setting(
+        (0, 0, 0), Either(Vector(3, Number(0, 255, whole=True)), Choice(("random", "texture")))
+    )
     antialias: bool = _setting(False, Flag())
 
 
@@ -73,7 +104,7 @@ class Objects:
         whole_pixels: radii, centres and positions are rounded down to whole pixels.
     """
 
-    count: int = _setting(500, Number(1, 100_000, whole=True))
+    count: int = _setting(500, Number(0, 100_000, whole=True))
     shapes: tuple[str, ...] = _setting(("circle",), Names(SHAPE_NAMES, least=1))
     radius_law: str = _setting("exponential", Choice(("exponential", "power")))
     radius_range: Pair = _setting((0.1, 1.0), Interval(Number(0.001, 10)))
@@ -122,6 +153,98 @@ class Transform:
     rigid_shapes: tuple[str, ...] = _setting((), Names(SHAPE_NAMES))
 
 
+class _Banks(Kind):
+    """Banks of textures."""
+
+    most = 4
+    words = (
+        f"a list of at most {most}, none twice, each {', '.join(TEXTURE_KINDS)} or the path of a file ending in {BANK_SUFFIX}"
+    )
+
+    def parse(self, value: object) -> tuple[str, ...]:
+        if not isinstance(value, list | tuple) or len(value) > self.most or not all(isinstance(name, str) for name in value):
+            raise ValueError
+        right = all(name in TEXTURE_KINDS or (name.endswith(BANK_SUFFIX) and name.isprintable()) for name in value)
+        if not right or len(set(value)) < len(value):
+            raise ValueError
+        return tuple(value)
+
+
+#: What a list of banks may be.
+BANKS = _Banks()
+
+
+@dataclass(frozen=True)
+class Fill:
+    """What objects are filled with besides colours: crops of textures, attached to them.
+
+    Attributes:
+        textures: banks, from each of which as many objects have their texture: `statistical`, `stylegan-oriented`, ...
+            (`synvid textures --help` lists them), or paths of banks. None: all objects have solid colours.
+        pool: only the first so many textures of each bank.
+        textured_share: of the objects; the others have solid colours.
+        texture_side: of a whole texture, as a fraction of the short side. An object that is wider has all of its texture,
+            enlarged.
+        crop: `random`: anywhere in the texture. `top_left`: its upper left corner, as the released code has it.
+        sampling: `bilinear`, or `nearest`.
+        saturate: the object's random colour is added to its texture, at most 255.
+    """
+
+    textures: tuple[str, ...] = _setting((), BANKS)
+    pool: int = _setting(300_000, Number(1, 10**9, whole=True))
+    textured_share: float = _setting(1.0, Number(0, 1))
+    texture_side: float = _setting(2.0, Number(0.1, 20))
+    crop: str = _setting("random", Choice(("random", "top_left")))
+    sampling: str = _setting("bilinear", Choice(("bilinear", "nearest")))
+    saturate: bool = _setting(False, Flag())
+
+
+class _Source(Kind):
+    """Where the other clips of a mixture come from."""
+
+    words = "the name of a preset without a mixture of its own, or real"
+
+    def parse(self, value: object) -> Preset | str:
+        if value in ("", REAL):
+            return str(value)
+        if isinstance(value, Preset):
+            return value
+        try:
+            preset = load_preset(value) if isinstance(value, str) else Preset.from_dict(value, "mixture")  # type: ignore[arg-type]
+        except (ConfigurationError, TypeError, AttributeError, RecursionError):
+            raise ValueError from None
+        if preset.mixture.source:
+            raise ValueError
+        return preset
+
+
+#: In a mixture, clips cut from video files.
+REAL = "real"
+
+
+@dataclass(frozen=True)
+class Mixture:
+    """Some clips are replaced by others: clip i is if floor((i + 1) share) > floor(i share), so any n have floor(n share).
+
+    Attributes:
+        share: of the clips.
+        source: another preset, whose clips of the same seed and index take their place in frames of this preset's size; or
+            `real`, video files.
+    """
+
+    share: float = _setting(0.0, Number(0, 1))
+    source: Preset | str = _setting("", _Source())
+
+    def rank(self, index: int) -> int:
+        """How many clips before this one are replaced."""
+        share = Fraction(str(self.share)) if self.source else Fraction(0)
+        return math.floor(index * share)
+
+    def replaces(self, index: int) -> bool:
+        """Whether a clip is replaced."""
+        return self.rank(index + 1) > self.rank(index)
+
+
 @dataclass(frozen=True)
 class Preset:
     """A distribution of clips: with a seed and an index it names one of them, bit for bit.
@@ -137,24 +260,29 @@ class Preset:
     objects: Objects = field(default_factory=Objects)
     motion: Motion = field(default_factory=Motion)
     transform: Transform = field(default_factory=Transform)
+    fill: Fill = field(default_factory=Fill)
+    mixture: Mixture = field(default_factory=Mixture)
 
     SECTIONS: ClassVar[Mapping[str, type]] = {
         "video": Video,
         "objects": Objects,
         "motion": Motion,
         "transform": Transform,
+        "fill": Fill,
+        "mixture": Mixture,
     }
 
     @classmethod
-    def from_dict(cls, settings: Mapping[str, Any], source: str = "preset") -> Preset:
+    def from_dict(cls, settings: Mapping[str, Any], source: str = "preset", *, whole: bool = True) -> Preset:
         """Build a preset from nested mappings; keys that are absent keep their defaults.
 
         Args:
             settings: {"objects": {"count": 200}, ...}.
             source: what an error names as the place, a file or an option.
+            whole: False where other settings are still to come, so that what goes together is not yet asked.
 
         Raises:
-            ConfigurationError: an unknown key, or a value of the wrong kind.
+            ConfigurationError: an unknown key, a value of the wrong kind, or values that do not go together.
         """
         known = ["name", "description", *cls.SECTIONS]
         for key in settings:
@@ -168,7 +296,10 @@ class Preset:
                 parts[key] = text
         for key, section in cls.SECTIONS.items():
             parts[key] = _build_section(section, key, settings.get(key, {}), source)
-        return cls(**parts)
+        preset = cls(**parts)
+        if whole:
+            _check_parts(preset, source)
+        return preset
 
     def to_dict(self) -> dict[str, Any]:
         """All settings as plain lists, numbers and text; `from_dict` gives the preset back."""
@@ -182,6 +313,27 @@ class Preset:
         """SHA-256 of the settings; name and description do not count."""
         settings = {key: value for key, value in self.to_dict().items() if key in self.SECTIONS}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
+
+    def of_clip(self, index: int) -> Preset | None:
+        """The preset that a clip is drawn from, this one or the mixture's; None for a real clip."""
+        source = self.mixture.source
+        if not self.mixture.replaces(index):
+            return dataclasses.replace(self, mixture=Mixture()) if source else self
+        if not isinstance(source, Preset):
+            return None
+        return dataclasses.replace(source, video=dataclasses.replace(self.video, background=source.video.background))
+
+    def banks(self) -> list[str]:
+        """Names and paths of all banks that clips are filled from."""
+        mixed = [self.mixture.source] if isinstance(self.mixture.source, Preset) else []
+        return list(dict.fromkeys(name for preset in (self, *mixed) for name in preset.fill.textures))
+
+    def with_banks(self, paths: Mapping[str, str]) -> Preset:
+        """The preset with some banks, {name: path}, in the place of others."""
+        fill = dataclasses.replace(self.fill, textures=tuple(paths.get(name, name) for name in self.fill.textures))
+        source = self.mixture.source
+        mixed = source.with_banks(paths) if isinstance(source, Preset) else source
+        return dataclasses.replace(self, fill=fill, mixture=dataclasses.replace(self.mixture, source=mixed))
 
     def override(self, overrides: Mapping[str, object], source: str = "override") -> Preset:
         """The preset with some settings changed, {"objects.count": 200}.
@@ -224,6 +376,16 @@ def _build_section(section: type, key: str, settings: object, source: str) -> An
     return section(**values)
 
 
+def _check_parts(preset: Preset, source: str) -> None:
+    """Refuse settings that do not go together."""
+    if preset.video.background == "texture" and not preset.fill.textures:
+        raise ConfigurationError(f"{source}: video.background is 'texture'; fill.textures must name a bank to take it from.")
+    if preset.mixture.share > 0 and not preset.mixture.source:
+        raise ConfigurationError(
+            f"{source}: mixture.share is {preset.mixture.share:g}; mixture.source must name a preset, or real."
+        )
+
+
 # ---- Finding and loading -------------------------------------------------------------------------------------------
 def list_presets() -> list[str]:
     """Names of all presets that come with synvid: the paper's progression first, the released code's last.
@@ -259,11 +421,25 @@ def load_preset(name_or_path: str | Path, overrides: Mapping[str, object] | None
         settings.pop("extends", None)
         if ancestor != path:
             settings.pop("name", None)
-        Preset.from_dict(settings, str(ancestor))  # so that an error names the file that holds the key
+        _anchor(settings, ancestor.parent)
+        Preset.from_dict(settings, str(ancestor), whole=False)  # so that an error names the file that holds the key
         for key, value in settings.items():
             merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
     preset = Preset.from_dict(merged, str(path))
     return preset.override(overrides) if overrides else preset
+
+
+def _anchor(settings: dict[str, Any], folder: Path) -> None:
+    """Make the paths in a preset's file, which are relative to it, absolute."""
+    fill, mixture = settings.get("fill"), settings.get("mixture")
+    if isinstance(fill, dict) and isinstance(fill.get("textures"), list):
+        fill["textures"] = [_anchored(name, folder, (BANK_SUFFIX,)) for name in fill["textures"]]
+    if isinstance(mixture, dict) and "source" in mixture:
+        mixture["source"] = _anchored(mixture["source"], folder, (".yaml", ".yml"))
+
+
+def _anchored(name: Any, folder: Path, suffixes: tuple[str, ...]) -> Any:
+    return str(folder / Path(name).expanduser()) if isinstance(name, str) and name.endswith(suffixes) else name
 
 
 def parse_override(text: str) -> tuple[str, object]:

@@ -18,14 +18,37 @@ from synvid.kinds import Flag, Kind, Number, Vector
 from synvid.motion import Kinematics, StepPowers, poses_at, step_powers
 from synvid.outline import reach_of, sample_vertices
 from synvid.philox import Stream
-from synvid.preset import Objects, Preset
+from synvid.preset import BANKS, Objects, Preset
 from synvid.strict_yaml import short
 
-__all__ = ["Scene", "sample_scene"]
+__all__ = ["Scene", "Textures", "sample_scene"]
 
 Array = NDArray[np.float64]
 
 _POWER_LAW_POINTS = 200
+
+
+@dataclass(frozen=True, eq=False)
+class Textures:
+    """What objects are cut from: one row an object, and the last the background's.
+
+    Attributes:
+        banks: names or paths.
+        pool: only the first so many textures of each.
+        choice: float64 (n + 1,) in [0, 1), which texture of all; -1 where there is a plain colour.
+        crop: float64 (n + 1, 2) in [0, 1], how far to the right and down in the texture the crop lies.
+        side: pixels that a whole texture is wide and high, at frame 0.
+        nearest: the nearest texel, instead of a bilinear mean of four.
+        saturate: an object's colour is added to its texture.
+    """
+
+    banks: tuple[str, ...]
+    pool: int
+    choice: Array
+    crop: Array
+    side: float
+    nearest: bool
+    saturate: bool
 
 
 @dataclass(frozen=True, eq=False)
@@ -42,6 +65,7 @@ class Scene:
         vertices: float64 (n, m, 2), outlines in unit coordinates, padded with zeros.
         num_vertices: int64 (n,), 0 for the unit circle.
         motion: how the objects move.
+        textures: what they are filled with in place of colours, None where all are plain.
     """
 
     num_frames: int
@@ -56,6 +80,7 @@ class Scene:
     vertices: Array
     num_vertices: NDArray[np.int64]
     motion: Kinematics
+    textures: Textures | None = None
 
     @property
     def num_objects(self) -> int:
@@ -105,6 +130,7 @@ class Scene:
         """The scene as JSON; floats are written so that they come back bit for bit."""
         values = {item.name: getattr(self, item.name) for item in fields(self)}
         values["motion"] = self.motion._asdict()
+        values["textures"] = None if self.textures is None else vars(self.textures)
         return json.dumps(values, default=lambda array: array.tolist())
 
     @classmethod
@@ -123,6 +149,7 @@ class Scene:
             moving: dict[str, Any] = {name: _array(name, (count, *shape), motion.pop(name)) for name, shape in _MOTION.items()}
             moving["pivot"] = _array("pivot", (2,), motion.pop("pivot"))
             flags = {name: _part(name, Flag(), motion.pop(name)) for name in ("compound", "whole_pixels")}
+            textures = _read_textures(values.pop("textures"), count)
             for name in (*values, *motion):
                 raise ValueError(f"{name} is not a part of it")
             vertices, colors, num_vertices = arrays["vertices"], arrays["colors"], arrays["num_vertices"]
@@ -140,7 +167,28 @@ class Scene:
             vertices=vertices,
             num_vertices=num_vertices.astype(np.int64),
             motion=Kinematics(**moving, **flags),
+            textures=textures,
         )
+
+
+def _read_textures(values: Any, count: int) -> Textures | None:
+    if values is None:
+        return None
+    textures = Textures(
+        banks=_part("banks", BANKS, values.pop("banks")),
+        pool=_part("pool", Number(1, 10**9, whole=True), values.pop("pool")),
+        choice=_array("choice", (count + 1,), values.pop("choice")),
+        crop=_array("crop", (count + 1, 2), values.pop("crop")),
+        side=_part("side", Number(1, 1e6), values.pop("side")),
+        nearest=_part("nearest", Flag(), values.pop("nearest")),
+        saturate=_part("saturate", Flag(), values.pop("saturate")),
+    )
+    for name in values:
+        raise ValueError(f"textures.{name} is not a part of it")
+    inside = (textures.choice < 1).all() and (textures.crop >= 0).all() and (textures.crop <= 1).all()
+    if not inside or not textures.banks:
+        raise ValueError("its textures are not in their banks")
+    return textures
 
 
 #: What the parts of a scene may be, when it is read.
@@ -204,24 +252,29 @@ def sample_scene(preset: Preset, seed: int = 0, index: int = 0) -> Scene:
     for name, number in (("seed", seed), ("index", index)):
         if isinstance(number, bool) or not isinstance(number, int | np.integer) or not 0 <= number < 2**64:
             raise ConfigurationError(f"{name} is {number!r}; it must be a whole number from 0 to 2**64 - 1.")
+    chosen = preset.of_clip(int(index))
+    if chosen is None:
+        raise ConfigurationError(f"clip {index} of {preset.name} is a real clip: it has no scene.")
+    preset = chosen
     draw = _Draw(int(seed), int(index), preset.objects.count)
     video, objects = preset.video, preset.objects
     choice = np.floor(draw.uniform(Stream.SHAPE) * len(objects.shapes)).astype(np.int64)
     vertices, num_vertices = sample_vertices(objects.shapes, choice, draw.uniform(Stream.OUTLINE, 4))
     low, high = video.num_frames_range
     return Scene(
-        num_frames=low + int(draw.one(Stream.NUM_FRAMES) * (high - low + 1)),
+        num_frames=low + int(draw.some(Stream.NUM_FRAMES, 1)[0] * (high - low + 1)),
         height=video.height,
         width=video.width,
         fps=video.fps,
         seed=int(seed),
         index=int(index),
-        background=video.background,
+        background=_sample_background(preset, draw),
         antialias=video.antialias,
         colors=np.floor(draw.uniform(Stream.COLOR, 3) * 256).astype(np.uint8),
         vertices=vertices,
         num_vertices=num_vertices,
         motion=_sample_motion(preset, draw, choice, num_vertices),
+        textures=_sample_textures(preset, draw) if preset.fill.textures else None,
     )
 
 
@@ -231,9 +284,9 @@ class _Draw:
     def __init__(self, seed: int, index: int, count: int) -> None:
         self.seed, self.index, self.count = seed, index, count
 
-    def one(self, stream: Stream) -> float:
-        """One number in [0, 1)."""
-        return float(philox.uniform(self.seed, self.index, stream, (1,))[0])
+    def some(self, stream: Stream, count: int) -> list[float]:
+        """Numbers in [0, 1) of the whole clip."""
+        return philox.uniform(self.seed, self.index, stream, (count,)).tolist()
 
     def uniform(self, stream: Stream, columns: int | None = None) -> Array:
         """Numbers in [0, 1), (n,) or (n, columns)."""
@@ -247,6 +300,33 @@ class _Draw:
         for column, (low, high) in enumerate(ranges):
             numbers[:, column] = low + (high - low) * drawn[:, column] if low != high else low
         return numbers[:, 0] if len(ranges) == 1 else numbers
+
+
+def _sample_background(preset: Preset, draw: _Draw) -> tuple[int, int, int]:
+    background = preset.video.background
+    if isinstance(background, tuple):
+        return background
+    if background == "texture":
+        return 0, 0, 0
+    red, green, blue = (int(u * 256) for u in draw.some(Stream.BACKGROUND, 3))
+    return red, green, blue
+
+
+def _sample_textures(preset: Preset, draw: _Draw) -> Textures:
+    fill, video = preset.fill, preset.video
+    textured = draw.uniform(Stream.TEXTURED) < fill.textured_share
+    choice = np.where(textured, draw.uniform(Stream.TEXTURE), -1.0)
+    behind = draw.some(Stream.BACKGROUND_TEXTURE, 1)[0] if video.background == "texture" else -1.0
+    crop = draw.uniform(Stream.CROP, 2) if fill.crop == "random" else np.zeros((draw.count, 2))
+    return Textures(
+        banks=fill.textures,
+        pool=fill.pool,
+        choice=np.append(choice, behind),
+        crop=np.vstack([crop, [0.5, 0.5]]),
+        side=fill.texture_side * min(video.height, video.width),
+        nearest=fill.sampling == "nearest",
+        saturate=fill.saturate,
+    )
 
 
 def _sample_motion(preset: Preset, draw: _Draw, choice: NDArray[np.int64], num_vertices: NDArray[np.int64]) -> Kinematics:

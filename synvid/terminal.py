@@ -5,7 +5,7 @@ from __future__ import annotations
 import sys
 from typing import Any
 
-from synvid.dataset.progress import Progress
+from synvid.work.progress import Progress
 
 __all__ = ["Bar", "Talk", "duration", "size"]
 

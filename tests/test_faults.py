@@ -21,7 +21,7 @@ import psutil
 import pytest
 
 from synvid.cli import main
-from synvid.dataset import engine
+from synvid.work import pool
 from synvid.dataset import shard as rendering
 from synvid.dataset.check import State, shard_state
 from synvid.dataset.recipe import Recipe
@@ -321,7 +321,7 @@ def test_workers_that_die_again_and_again_are_reported(small, undisturbed, tmp_p
     folder = tmp_path / "set"
 
     def workers_die():
-        engine._begin_worker = die
+        pool._begin_worker = die
 
     ended = Run(folder, *command(small, "tar", folder), before=workers_die).end()
     assert (ended.code, "Traceback" in ended.talk) == (1, False), ended.talk
@@ -351,8 +351,8 @@ def test_no_worker_outlives_a_parent_that_died_early(slow, tmp_path):
     folder = tmp_path / "set"
 
     def workers_begin_late():
-        begin = engine._begin_worker
-        engine._begin_worker = lambda *args: (time.sleep(0.3), begin(*args))
+        begin = pool._begin_worker
+        pool._begin_worker = lambda *args: (time.sleep(0.3), begin(*args))
 
     run = Run(folder, *command(slow, "tar", folder), before=workers_begin_late)
     until(lambda: len(run.workers()) == 2)
@@ -432,13 +432,13 @@ class InterruptAtLock:
 
     def __call__(self):
         clips_take_their_time()
-        run_pool, self.home = engine._run_pool, os.getpid()
+        run_pool, self.home = pool._run_pool, os.getpid()
 
         def watched(*args):
             sys.setprofile(self.see)
             return run_pool(*args)
 
-        engine._run_pool = watched
+        pool._run_pool = watched
 
     def see(self, _frame, event, function):
         if event == "c_return" and function.__name__ in ("acquire", "__enter__") and os.getpid() == self.home:

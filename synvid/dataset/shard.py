@@ -17,7 +17,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synvid.dataset.disk import STATE, named_errors, workspace, write_whole
+from synvid.work.disk import STATE, named_errors, workspace, write_whole
 from synvid.dataset.recipe import Recipe
 from synvid.errors import DatasetError
 from synvid.renderer import render_frames

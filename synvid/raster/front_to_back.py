@@ -16,6 +16,7 @@ from numpy.typing import NDArray
 from synvid._jit import jit
 from synvid.raster.simd import fill_word
 from synvid.raster.spans import is_drawable, num_parts, object_spans
+from synvid.raster.texels import fill_texels, load_crop, texel_map
 
 __all__ = ["Canvas", "new_canvas", "paint"]
 
@@ -100,6 +101,29 @@ def _paint_background(owned, height, color, pixels):
 
 
 @jit
+def _paint_textured_background(owned, height, color, pixels, textures):
+    """The same from the texture in the last row of the crops, if there is one."""
+    crops, t, atlas, loaded, pose = textures
+    words, last = owned.shape[1], crops.bank.size - 1
+    if crops.bank[last] < 0:
+        _paint_background(owned, height, color, pixels)
+        return
+    load_crop(crops, last, t, atlas, loaded)
+    extent_x, extent_y, place = crops.extent[last, 0], crops.extent[last, 1], crops.place[last]
+    tint, nearest = crops.tint[last], crops.nearest
+    ux, uy, u0, vx, vy, v0 = texel_map(crops, last, pose)
+    step_u, step_v = int(ux), int(vx)
+    for y in range(height):
+        u, v = int(math.floor(uy * (y + 0.5) + u0)), int(math.floor(vy * (y + 0.5) + v0))
+        for word in range(words):
+            if owned[y, word] != _ALL:
+                fill_texels(
+                    pixels, (y * words + word) * 64, ~owned[y, word], atlas, place, extent_x, extent_y,
+                    u + 64 * word * step_u, v + 64 * word * step_v, step_u, step_v, tint, nearest,
+                )  # fmt: skip
+
+
+@jit
 def _bounds(pose, reach, count, corner):
     """Left, right, top and bottom of an object: of its corners, or of the ellipse around it."""
     a, b, x0, c, d, y0 = pose
@@ -157,7 +181,37 @@ def _paint_spans(top, bottom, spans, owned, pixels, color):
 
 
 @jit
-def paint(poses, outlines, colors, background, canvas, pixels):
+def _paint_textured_spans(top, bottom, spans, owned, pixels, color, i, pose, textures):
+    """The same for object i with texels of its crop, if it has one; that is loaded when the first pixel asks for it."""
+    crops, t, atlas, loaded, _ = textures
+    if crops.bank[i] < 0:
+        _paint_spans(top, bottom, spans, owned, pixels, color)
+        return
+    words, ready = owned.shape[1], False
+    extent_x, extent_y, place = crops.extent[i, 0], crops.extent[i, 1], crops.place[i]
+    tint, nearest = crops.tint[i], crops.nearest
+    ux, uy, u0, vx, vy, v0 = texel_map(crops, i, pose)
+    step_u, step_v = int(ux), int(vx)
+    for y in range(max(top, 0), bottom):
+        left, right = min(spans[0, y], spans[1, y]), max(spans[0, y], spans[1, y])
+        if left < right:
+            u, v = int(math.floor(uy * (y + 0.5) + u0)), int(math.floor(vy * (y + 0.5) + v0))
+            for word in range(left >> 6, ((right - 1) >> 6) + 1):
+                taken = owned[y, word]
+                mask = _word_mask(left, right, word) & ~taken
+                if mask != _NONE:
+                    if not ready:
+                        load_crop(crops, i, t, atlas, loaded)
+                        ready = True
+                    owned[y, word] = taken | mask
+                    fill_texels(
+                        pixels, (y * words + word) * 64, mask, atlas, place, extent_x, extent_y,
+                        u + 64 * word * step_u, v + 64 * word * step_v, step_u, step_v, tint, nearest,
+                    )  # fmt: skip
+
+
+@jit
+def paint(poses, outlines, colors, background, canvas, pixels, textures=None):
     """Paint every object where nothing nearer is, and the background where nothing is.
 
     Args:
@@ -168,6 +222,8 @@ def paint(poses, outlines, colors, background, canvas, pixels):
         background: uint32.
         canvas: of the frame's size.
         pixels: uint32, flat, a whole number of 64-pixel words a row; written.
+        textures: None, or (crops, frame, atlas, loaded, pose of the background): `Crops` of all objects and, last, of the
+            background; which frame it is; and what `load_crop` writes.
     """
     # Taken apart once: to take an array out of a tuple costs an atomic operation.
     height, width, owned, full_tiles, spans, corner = canvas
@@ -189,5 +245,11 @@ def paint(poses, outlines, colors, background, canvas, pixels):
             since_mark += 1
             for part in range(parts):
                 top, bottom = object_spans(pose, count, part, parts, first, last, width, spans, corner)
-                _paint_spans(top, bottom, spans, owned, pixels, colors[i])
-    _paint_background(owned, height, background, pixels)
+                if textures is None:
+                    _paint_spans(top, bottom, spans, owned, pixels, colors[i])
+                else:
+                    _paint_textured_spans(top, bottom, spans, owned, pixels, colors[i], i, pose, textures)
+    if textures is None:
+        _paint_background(owned, height, background, pixels)
+    else:
+        _paint_textured_background(owned, height, background, pixels, textures)

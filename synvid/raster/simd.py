@@ -13,7 +13,7 @@ import numpy as np
 
 from synvid._jit import SIMD, jit
 
-__all__ = ["VECTOR", "fill_word", "pack_rgb"]
+__all__ = ["VECTOR", "address", "fill_word", "lanes", "pack_rgb", "splat"]
 
 _1 = np.uint64(1)
 _BYTE = np.uint32(255)
@@ -40,20 +40,35 @@ def _pack_sixteen_plain(pixels, source, packed, target):
         _pack_pixel(pixels, source + lane, packed, target + 3 * lane)
 
 
+def address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, vector: Any) -> Any:
+    """Pointer to a vector at an element of an array."""
+    data = context.make_array(array_type)(context, builder, array).data
+    return builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
+
+
+def lanes(numbers: list[int]) -> Any:
+    """Which lanes a shuffle takes."""
+    from llvmlite import ir
+
+    return ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), numbers)
+
+
+def splat(builder: Any, value: Any, count: int) -> Any:
+    """A vector of one value."""
+    from llvmlite import ir
+
+    undefined = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
+    first = builder.insert_element(undefined, value, ir.Constant(ir.IntType(32), 0))
+    return builder.shuffle_vector(first, undefined, lanes([0] * count))
+
+
 def _vector_operations() -> tuple[Any, Any]:
     """Build `fill_word` and `pack_sixteen` as LLVM vector code."""
     from llvmlite import ir
     from numba import types
     from numba.extending import intrinsic
 
-    i8, i32 = ir.IntType(8), ir.IntType(32)
-
-    def address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, vector: Any) -> Any:
-        data = context.make_array(array_type)(context, builder, array).data
-        return builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
-
-    def lanes(numbers: list[int]) -> Any:
-        return ir.Constant(ir.VectorType(i32, len(numbers)), numbers)
+    i8 = ir.IntType(8)
 
     @intrinsic
     def fill_word(typing: Any, pixels: Any, start: Any, mask: Any, value: Any) -> Any:
@@ -64,12 +79,10 @@ def _vector_operations() -> tuple[Any, Any]:
             element = context.get_data_type(array_type.dtype)
             vector = ir.VectorType(element, 64)
             where = address(context, builder, array_type, arguments[0], arguments[1], vector)
-            first = builder.insert_element(ir.Constant(vector, ir.Undefined), arguments[3], ir.Constant(i32, 0))
-            splat = builder.shuffle_vector(first, ir.Constant(vector, ir.Undefined), lanes([0] * 64))
             chosen = builder.bitcast(arguments[2], ir.VectorType(ir.IntType(1), 64))
             old = builder.load(where)
             old.align = element.width // 8
-            builder.store(builder.select(chosen, splat, old), where).align = element.width // 8
+            builder.store(builder.select(chosen, splat(builder, arguments[3], 64), old), where).align = element.width // 8
             return context.get_dummy_value()
 
         return types.void(pixels, types.int64, types.uint64, pixels.dtype), generate

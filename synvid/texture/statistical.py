@@ -49,6 +49,7 @@ class Stream(IntEnum):
     PROPORTION = 70
     BLUR = 71
     GRAIN = 72
+    SQUARE = 73
 
 
 class Spectrum(NamedTuple):

@@ -11,7 +11,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from synvid.dataset.interrupt import postponed
+from synvid.work.interrupt import postponed
 from synvid.errors import DatasetError
 
 try:

@@ -1,0 +1,329 @@
+"""A bank: many textures in one memory-mapped file.
+
+The file has a header of 4096 bytes (a magic line, JSON, spaces), then the textures, uint8 (n, frames, size, size, 3), then a
+SHA-256 of every 64 textures. Texture i depends on (kind, version, seed, i) alone. A bank is built beside its place, in
+NAME.part, 64 textures at a time; a run that was stopped goes on there.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import hashlib
+import json
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synvid.errors import ConfigurationError, DatasetError
+from synvid.texture.folder import Folder
+from synvid.texture.kinds import KINDS
+from synvid.work.disk import named_errors
+from synvid.work.interrupt import postponed
+from synvid.work.pool import run_tasks
+from synvid.work.progress import Progress
+
+try:
+    import fcntl
+except ImportError:  # no such locks here: two builders of one bank at once are not kept apart
+    fcntl = None  # type: ignore[assignment]
+
+__all__ = ["Bank", "Header", "build_bank", "open_bank"]
+
+_MAGIC = b"synvid bank of textures\n"
+_FORMAT = 1
+_HEADER_BYTES = 4096
+_CHUNK = 64  # textures
+_HASH_BYTES = 32
+#: `check` reads at most so much, unless asked for all.
+_CHECKED_BYTES = 1 << 30
+
+
+@dataclass(frozen=True)
+class Header:
+    """What a bank holds.
+
+    Attributes:
+        kind: one of `synvid.texture.kinds`, or `images`.
+        version: of the kind.
+        seed: of the textures.
+        n: how many.
+        frames: of each; 1 unless they move.
+        size: height and width, pixels.
+        source: of images: a hash of the names and sizes of the files.
+        digest: SHA-256 of all of the above and of the textures.
+    """
+
+    kind: str
+    version: int
+    seed: int
+    n: int
+    frames: int
+    size: int
+    source: str = ""
+    digest: str = ""
+
+    @property
+    def texture_bytes(self) -> int:
+        """Bytes of one texture."""
+        return self.frames * self.size * self.size * 3
+
+    @property
+    def num_chunks(self) -> int:
+        """How many pieces are hashed."""
+        return -(-self.n // _CHUNK)
+
+    @property
+    def file_bytes(self) -> int:
+        """Size of the file."""
+        return self.hashes_at + self.num_chunks * _HASH_BYTES
+
+    @property
+    def hashes_at(self) -> int:
+        """Where the hashes begin."""
+        return _HEADER_BYTES + self.n * self.texture_bytes
+
+    def chunk(self, number: int) -> range:
+        """Textures of a piece."""
+        return range(number * _CHUNK, min((number + 1) * _CHUNK, self.n))
+
+    def texture_at(self, index: int) -> int:
+        """Where a texture begins."""
+        return _HEADER_BYTES + index * self.texture_bytes
+
+    def with_digest(self, hashes: bytes) -> Header:
+        """The header of a finished bank."""
+        plain = dataclasses.replace(self, digest="")
+        return dataclasses.replace(self, digest=hashlib.sha256(plain.to_bytes() + hashes).hexdigest())
+
+    def to_bytes(self) -> bytes:
+        """As it stands in the file."""
+        text = json.dumps({"format": _FORMAT, **dataclasses.asdict(self)}).encode()
+        return (_MAGIC + text).ljust(_HEADER_BYTES - 1) + b"\n"
+
+    @classmethod
+    def read(cls, path: Path) -> Header:
+        """Read the header of a bank.
+
+        Raises:
+            ConfigurationError: there is no such file, it is no bank, or one of another version.
+            DatasetError: it cannot be read, or is damaged.
+        """
+        if not path.is_file():
+            raise ConfigurationError(f"{path}: no such bank of textures; `synvid textures --help` says how to build one.")
+        with named_errors(path), path.open("rb") as file:
+            data = file.read(_HEADER_BYTES)
+        if not data.startswith(_MAGIC):
+            raise ConfigurationError(f"{path}: is no bank of textures; `synvid textures --help` says how to build one.")
+        try:
+            values = json.loads(data[len(_MAGIC) :])
+            version = values.pop("format")
+            if version == _FORMAT:
+                header = cls(**values)
+                sound = len(data) == _HEADER_BYTES and header.to_bytes() == data
+                sound = sound and min(header.n, header.frames, header.size) >= 1 and isinstance(header.digest, str)
+                if sound:
+                    return header
+        except (ValueError, TypeError, AttributeError, KeyError):
+            version = _FORMAT
+        if version != _FORMAT:
+            raise ConfigurationError(f"{path}: is a bank of format {version!r}; this synvid reads format {_FORMAT}.")
+        raise DatasetError(f"{path}: its header is damaged; build it anew.")
+
+
+@dataclass(frozen=True, eq=False)
+class Bank:
+    """An open bank.
+
+    Attributes:
+        path: of the file.
+        header: what it holds.
+        textures: uint8 (n, frames, size, size, 3), read from the file as they are touched.
+    """
+
+    path: Path
+    header: Header
+    textures: NDArray[np.uint8]
+
+    @property
+    def flat(self) -> NDArray[np.uint8]:
+        """All frames of all textures, uint8 (n * frames, size, size, 3)."""
+        size = self.header.size
+        return self.textures.reshape(-1, size, size, 3)
+
+    def check(self, everything: bool = False, tick: Callable[[int], None] = lambda count: None) -> None:
+        """Compare the textures with their hashes: a GB of them spread over the bank, or everything.
+
+        Raises:
+            DatasetError: some have been altered.
+        """
+        header, chunks = self.header, self.header.num_chunks
+        most = chunks if everything else max(1, _CHECKED_BYTES // (_CHUNK * header.texture_bytes))
+        step = max(1, chunks // most)
+        with named_errors(self.path), self.path.open("rb") as file:
+            hashes = _read_hashes(file.fileno(), header)
+            if header.with_digest(hashes).digest != header.digest:
+                raise DatasetError(f"{self.path}: its hashes have been altered; build it anew.")
+            for number in range(0, chunks, step):
+                if _hash_chunk(file.fileno(), header, number) != hashes[number * _HASH_BYTES : (number + 1) * _HASH_BYTES]:
+                    some = header.chunk(number)
+                    raise DatasetError(
+                        f"{self.path}: textures {some.start} to {some.stop - 1} have been altered; build it anew."
+                    )
+                tick(len(header.chunk(number)))
+
+
+def open_bank(path: str | Path) -> Bank:
+    """Open a bank.
+
+    Raises:
+        ConfigurationError: there is no such file, it is no bank, or one of another version.
+        DatasetError: it cannot be read, or is too short.
+    """
+    path = Path(path).expanduser()
+    with named_errors(path):
+        status = path.stat() if path.is_file() else None
+    return _open(path, status and (status.st_size, status.st_mtime_ns, status.st_ino))
+
+
+@lru_cache(maxsize=16)
+def _open(path: Path, _status: object) -> Bank:
+    header = Header.read(path)
+    size = path.stat().st_size
+    if size != header.file_bytes:
+        raise DatasetError(f"{path}: has {size} bytes, not {header.file_bytes}: it is cut off or altered; build it anew.")
+    shape = (header.n, header.frames, header.size, header.size, 3)
+    with named_errors(path):
+        textures = np.asarray(np.memmap(path, np.uint8, "r", _HEADER_BYTES, shape))
+    return Bank(path, header, textures)
+
+
+def _read_hashes(descriptor: int, header: Header) -> bytes:
+    return os.pread(descriptor, header.num_chunks * _HASH_BYTES, header.hashes_at)
+
+
+def _hash_chunk(descriptor: int, header: Header, number: int) -> bytes:
+    some = header.chunk(number)
+    digest = hashlib.sha256()
+    for index in some:
+        digest.update(os.pread(descriptor, header.texture_bytes, header.texture_at(index)))
+    return digest.digest()
+
+
+# ---- Building -----------------------------------------------------------------------------------------------------
+def build_bank(path: Path, header: Header, folder: Path | None, workers: int, progress: Progress) -> list[str]:
+    """Build a bank, or what is missing of it.
+
+    Args:
+        path: of the file; its folder is made if need be.
+        header: what it shall hold.
+        folder: of the pictures, for `images`.
+        workers: processes.
+        progress: told of every texture.
+
+    Returns:
+        Names of pictures that could not be read, sorted.
+
+    Raises:
+        ConfigurationError: the file is there and something else, or no picture can be read.
+        DatasetError: the file system refuses, or textures could not be made.
+    """
+    part = path.with_name(path.name + ".part")
+    skipped = path.with_name(path.name + ".part.skipped")
+    with postponed(), named_errors(path):
+        path.parent.mkdir(parents=True, exist_ok=True)
+        with _locked(part) as descriptor:
+            if path.exists():
+                there = dataclasses.replace(Header.read(path), digest="")
+                if there != header:
+                    raise ConfigurationError(f"{path}: is another file or bank; choose another name, or remove it.")
+                part.unlink()
+                return []
+            missing = _missing_chunks(descriptor, header)
+            tasks = [(number, len(header.chunk(number))) for number in missing]
+            done = header.n - sum(count for _, count in tasks)
+            failed = run_tasks(_Chunk(part, header, folder, skipped), tasks, workers, progress, done, "texture")
+            names = _read_names(skipped)
+            if failed:
+                raise DatasetError(f"{part}: {next(iter(failed.values()))}; the same command goes on.")
+            os.pwrite(descriptor, header.with_digest(_read_hashes(descriptor, header)).to_bytes(), 0)
+            os.fsync(descriptor)
+            part.replace(path)
+            skipped.unlink(missing_ok=True)
+    return names
+
+
+@contextmanager
+def _locked(part: Path) -> Iterator[int]:
+    """Open a file that is being built, alone; waits for another builder to end."""
+    while True:
+        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o644)
+        if fcntl is not None:
+            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        with_name = part.exists() and os.stat(part).st_ino == os.fstat(descriptor).st_ino
+        if with_name:  # else the other has just finished and renamed it
+            break
+        os.close(descriptor)
+    try:
+        yield descriptor
+    finally:
+        os.close(descriptor)
+
+
+def _missing_chunks(descriptor: int, header: Header) -> list[int]:
+    """Pieces that are still to be made; what another bank has left behind is thrown away."""
+    if os.pread(descriptor, _HEADER_BYTES, 0) != header.to_bytes() or os.fstat(descriptor).st_size != header.file_bytes:
+        os.ftruncate(descriptor, 0)
+        os.pwrite(descriptor, header.to_bytes(), 0)
+        os.ftruncate(descriptor, header.file_bytes)
+        return list(range(header.num_chunks))
+    hashes = _read_hashes(descriptor, header)
+    found = [hashes[k : k + _HASH_BYTES] for k in range(0, len(hashes), _HASH_BYTES)]
+    return [k for k, one in enumerate(found) if not any(one) or one != _hash_chunk(descriptor, header, k)]
+
+
+def _read_names(skipped: Path) -> list[str]:
+    if not skipped.exists():
+        return []
+    return sorted(set(skipped.read_text(encoding="utf-8", errors="surrogateescape").splitlines()))
+
+
+@dataclass(frozen=True)
+class _Chunk:
+    """Make one piece of a bank and write it into place, its hash last."""
+
+    part: Path
+    header: Header
+    folder: Path | None
+    skipped: Path
+
+    def __call__(self, number: int, tick: Callable[[], None]) -> None:
+        header, digest = self.header, hashlib.sha256()
+        make: Any = KINDS[header.kind].make if self.folder is None else Folder(self.folder, self.skipped)
+        with named_errors(self.part):
+            descriptor = os.open(self.part, os.O_WRONLY)
+            try:
+                for index in header.chunk(number):
+                    texture = np.ascontiguousarray(make(header.seed, index, header.size))
+                    digest.update(texture.data)
+                    _write(descriptor, texture.data, header.texture_at(index))
+                    tick()
+                os.fsync(descriptor)
+                _write(descriptor, memoryview(digest.digest()), header.hashes_at + number * _HASH_BYTES)
+            finally:
+                os.close(descriptor)
+
+
+def _write(descriptor: int, data: memoryview, at: int) -> None:
+    """All of the data: a single call may write less."""
+    data = data.cast("B") if data.ndim != 1 or data.format != "B" else data
+    while data:
+        written = os.pwrite(descriptor, data, at)
+        data, at = data[written:], at + written

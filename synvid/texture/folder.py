@@ -1,0 +1,143 @@
+"""Natural images as textures: any tree of pictures, read robustly."""
+
+from __future__ import annotations
+
+import warnings
+from dataclasses import dataclass
+from functools import lru_cache
+from pathlib import Path
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image, ImageOps
+
+from synvid.errors import ConfigurationError
+from synvid.philox import uniform
+from synvid.texture.statistical import Stream
+
+__all__ = ["SUFFIXES", "Folder", "bundled_pictures", "find_images", "read_square"]
+
+SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+
+#: More pixels than this are not read: a file of a few kilobytes can claim any size.
+MAX_PIXELS = 200_000_000
+
+#: Pictures of scikit-image that show natural scenes, surfaces and people.
+_BUNDLED = (
+    "astronaut.png",
+    "brick.png",
+    "chelsea.png",
+    "coffee.png",
+    "coins.png",
+    "grass.png",
+    "gravel.png",
+    "hubble_deep_field.jpg",
+    "ihc.png",
+    "motorcycle_left.png",
+    "retina.jpg",
+    "rocket.jpg",
+)
+
+
+def bundled_pictures() -> Path:
+    """The folder of the pictures that scikit-image ships."""
+    import skimage.data
+
+    return Path(skimage.data.__file__).parent
+
+
+def find_images(folder: Path) -> list[str]:
+    """Paths of all pictures below a folder, relative to it, sorted.
+
+    Raises:
+        ConfigurationError: there is no such folder, or no picture in it.
+    """
+    if not folder.is_dir():
+        raise ConfigurationError(f"{folder}: no such folder of images.")
+    if folder == bundled_pictures():
+        return list(_BUNDLED)
+    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+    if not found:
+        raise ConfigurationError(f"{folder}: holds no image; give a folder with {', '.join(SUFFIXES)} files somewhere below it.")
+    return sorted(path.relative_to(folder).as_posix() for path in found)
+
+
+def read_square(path: Path, size: int, scale: float = 1.0, across: float = 0.5, down: float = 0.5) -> NDArray[np.uint8]:
+    """Read a square of a picture, scaled to a size.
+
+    Turned as its EXIF data say; grey, palette, CMYK and 16-bit pictures become RGB; what is transparent shows black.
+
+    Args:
+        path: of the picture.
+        size: of the result, pixels.
+        scale: side of the square, as a fraction of the picture's short side.
+        across, down: where it lies, 0 left and 1 right.
+
+    Returns:
+        uint8 (size, size, 3).
+
+    Raises:
+        OSError, ValueError: the file is no picture, damaged, or larger than MAX_PIXELS.
+    """
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        with Image.open(path) as image:
+            if image.width * image.height > MAX_PIXELS:
+                raise ValueError(f"has {image.width} x {image.height} pixels")
+            if scale == 1.0:
+                image.draft("RGB", (2 * size, 2 * size))  # a JPEG decodes to a size near this, much faster
+            upright = ImageOps.exif_transpose(image)
+            picture = _to_rgb(upright)
+    side = max(1.0, scale * min(picture.size))
+    left, top = across * (picture.width - side), down * (picture.height - side)
+    square = picture.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side), reducing_gap=3.0)
+    return np.asarray(square)
+
+
+def _to_rgb(image: Image.Image) -> Image.Image:
+    if image.mode.startswith("I") or image.mode == "F":  # 16 or 32 bits: Pillow would cut them off at 255
+        values = np.asarray(image, np.float64)
+        top = 65535.0 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 255.0
+        return Image.fromarray(np.clip(values * (255.0 / top) + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+    if "A" in image.mode or "transparency" in image.info:
+        clear = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear).convert("RGB")
+    return image.convert("RGB")
+
+
+@lru_cache(maxsize=4)
+def _names(folder: Path) -> list[str]:
+    return find_images(folder)
+
+
+@dataclass(frozen=True)
+class Folder:
+    """Textures from the pictures of a folder: the middle square of each, then random squares of each, then more.
+
+    Attributes:
+        path: of the folder.
+        skipped: a file to which the names of unreadable pictures are added.
+    """
+
+    path: Path
+    skipped: Path
+
+    def __call__(self, seed: int, index: int, size: int) -> NDArray[np.uint8]:
+        """Texture `index`; where its picture cannot be read, of the next one that can.
+
+        Raises:
+            ConfigurationError: none can be read.
+        """
+        names = _names(self.path)
+        scale, across, down = 1.0, 0.5, 0.5
+        if index >= len(names):
+            u = uniform(seed, index, Stream.SQUARE, (3,))
+            scale, across, down = 0.4 + 0.6 * float(u[0]), float(u[1]), float(u[2])
+        for step in range(len(names)):
+            name = names[(index + step) % len(names)]
+            try:
+                return read_square(self.path / name, size, scale, across, down)
+            except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError):
+                with self.skipped.open("a", encoding="utf-8", errors="surrogateescape") as file:
+                    file.write(name + "\n")
+        raise ConfigurationError(f"{self.path}: none of its {len(names)} images can be read.")

@@ -1,0 +1,132 @@
+"""Where a bank comes from: its file, or the user's cache, in which small banks are built when first needed."""
+
+from __future__ import annotations
+
+import hashlib
+import logging
+import multiprocessing
+import os
+import time
+from functools import lru_cache
+from pathlib import Path
+
+from synvid._jit import cache_home
+from synvid.errors import ConfigurationError
+from synvid.preset import BANK_SUFFIX, TEXTURE_KINDS
+from synvid.texture.bank import Bank, Header, build_bank, open_bank
+from synvid.texture.folder import bundled_pictures, find_images
+from synvid.texture.kinds import KINDS
+from synvid.work.pool import default_workers
+from synvid.work.progress import Progress
+
+__all__ = ["cached_path", "default_count", "find_bank", "header_of", "images_bank", "is_built", "seconds_each"]
+
+log = logging.getLogger("synvid")
+
+_SIZE = 256
+
+
+def default_count() -> int:
+    """Textures, or frames of moving ones, in a bank that is built when first needed: 2,000, or SYNVID_TEXTURES."""
+    text = os.environ.get("SYNVID_TEXTURES", "2000")
+    if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10**9:
+        raise ConfigurationError(f"SYNVID_TEXTURES is {text!r}; it must be a whole number from 1.")
+    return int(text)
+
+
+def header_of(kind: str, n: int | None = None, size: int = _SIZE, seed: int = 0, folder: Path | None = None) -> Header:
+    """What a bank of a kind holds.
+
+    Args:
+        kind: one of TEXTURE_KINDS.
+        n: how many textures; None: as many as `default_count` frames, but of images no more than there are in a folder of
+            one's own.
+        size: height and width, pixels.
+        seed: of the textures.
+        folder: of the pictures, for `images`; None: those that scikit-image ships.
+
+    Raises:
+        ConfigurationError: the kind does not have this size, or there are no pictures.
+    """
+    if kind == "images":
+        names = find_images(folder or bundled_pictures())
+        count = n or (default_count() if folder is None else min(default_count(), len(names)))
+        return Header(kind, 1, seed, count, 1, size, _listing_hash(folder or bundled_pictures(), names))
+    made = KINDS[kind]
+    if size not in made.sizes:
+        some = ", ".join(map(str, made.sizes)) if len(made.sizes) < 8 else f"multiples of 16 from {made.sizes[0]} to {made.sizes[-1]}"
+        raise ConfigurationError(f"--size {size}: textures of kind {kind} have {some} pixels.")
+    return Header(kind, made.version, seed, n or max(1, default_count() // made.frames), made.frames, size)
+
+
+def _listing_hash(folder: Path, names: list[str]) -> str:
+    digest = hashlib.sha256()
+    for name in names:
+        digest.update(f"{name}\0{(folder / name).stat().st_size}\0".encode(errors="surrogateescape"))
+    return digest.hexdigest()
+
+
+def cached_path(header: Header) -> Path:
+    """Where the bank lies that is built when first needed."""
+    source = f"-{header.source[:12]}" if header.source else ""
+    name = f"{header.kind}{source}-v{header.version}-{header.n}x{header.size}px-seed{header.seed}{BANK_SUFFIX}"
+    return cache_home() / "synvid" / "banks" / name
+
+
+@lru_cache(maxsize=16)
+def _default_header(kind: str, _count: int) -> Header:
+    return header_of(kind)
+
+
+def is_built(name: str) -> bool:
+    """Whether a bank is at hand without building it."""
+    return name not in TEXTURE_KINDS or cached_path(_default_header(name, default_count())).is_file()
+
+
+def find_bank(name: str, workers: int | None = None, progress: Progress | None = None) -> Bank:
+    """Open a bank by its path, or by its kind; the latter is built in the user's cache if it is not there.
+
+    Raises:
+        ConfigurationError: no such file, or no bank.
+        DatasetError: it is damaged, or cannot be written.
+    """
+    if name not in TEXTURE_KINDS:
+        return open_bank(name)
+    header = _default_header(name, default_count())
+    path = cached_path(header)
+    if not path.is_file():
+        log.warning("Building %s.", describe(header, path))
+        alone = multiprocessing.current_process().daemon  # such a process may have no children
+        folder = bundled_pictures() if name == "images" else None
+        build_bank(path, header, folder, 1 if alone else workers or default_workers(), progress or Progress())
+    return open_bank(path)
+
+
+def images_bank(folder: Path, workers: int, progress: Progress, talk: object = None) -> tuple[Path, list[str]]:
+    """The bank of a folder of pictures in the user's cache, built if it is not there, and what could not be read."""
+    header = header_of("images", folder=folder)
+    path = cached_path(header)
+    if path.is_file():
+        open_bank(path)
+        return path, []
+    return path, build_bank(path, header, folder, workers, progress)
+
+
+def seconds_each(header: Header, folder: Path | None = None) -> float:
+    """How long one texture of a bank takes to make on one core; makes one to see."""
+    from synvid.texture.folder import Folder
+
+    make = KINDS[header.kind].make if folder is None else Folder(folder, Path(os.devnull))
+    make(header.seed, 0, min(header.size, 64) if False else header.size)
+    begin = time.perf_counter()
+    make(header.seed, 1, header.size)
+    return time.perf_counter() - begin
+
+
+def describe(header: Header, path: Path) -> str:
+    """A bank in words."""
+    from synvid.terminal import size
+
+    what = f"{header.n:,} textures" if header.frames == 1 else f"{header.n:,} moving textures of {header.frames} frames"
+    pictures = " from the pictures that scikit-image ships" if header.source and "images" == header.kind else ""
+    return f"{what} of kind {header.kind}{pictures}, {size(header.file_bytes)}, in {path}"

@@ -1,0 +1,1 @@
+"""Long work: whole files, interruptions, progress, a pool of processes."""
