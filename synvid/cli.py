@@ -230,7 +230,7 @@ def _plan(recipe: Recipe, out: Path, workers: int, part: tuple[int, int], overwr
 
     from synvid.dataset.engine import todo
     from synvid.dataset.shard import render_clip
-    from synvid.terminal import duration, size
+    from synvid.work.words import duration, size
 
     missing, done = todo(recipe, out, part)
     if overwrite:
@@ -256,7 +256,7 @@ def _plan(recipe: Recipe, out: Path, workers: int, part: tuple[int, int], overwr
 
 def _report(recipe: Recipe, out: Path, part: tuple[int, int], result: Any, as_json: bool, talk: Callable[[str], None]) -> None:
     from synvid.dataset.shard import Marker, shard_path
-    from synvid.terminal import duration, size
+    from synvid.work.words import duration, size
 
     markers = [Marker.read(out, shard) for shard in range(part[0], recipe.num_shards, part[1])]
     total = sum(file["bytes"] for marker in markers if marker for file in marker.files)

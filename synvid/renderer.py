@@ -14,7 +14,9 @@ from synvid.preset import Preset
 from synvid.raster.fill import pack_colors
 from synvid.raster.front_to_back import new_canvas, paint
 from synvid.raster.resolve import SAMPLES, average_rows, copy_rows
+from synvid.raster.texels import SPARE
 from synvid.scene import Scene, sample_scene
+from synvid.texture.crop import crops_of
 
 __all__ = ["generate", "render", "render_frames"]
 
@@ -23,32 +25,47 @@ _BAND = 32
 
 
 @jit
-def _render_plain(motion, powers, frames, outlines, colors, background, out):
+def _background_pose(height, width, scale, top):
+    """From the square around the frame, -1..1 each way, to samples; `scale` samples a pixel, from row `top` on."""
+    span = scale * max(height, width) / 2.0
+    return span, 0.0, scale * width / 2.0, 0.0, span, scale * height / 2.0 - top
+
+
+@jit
+def _render_plain(motion, powers, frames, outlines, colors, background, crops, atlas, loaded, out):
     """One sample a pixel. `out` is uint8 (T, H, W, 3), written."""
     _, height, width, _ = out.shape
     canvas = new_canvas(height, width, outlines[0].shape[1])
     stride = canvas.owned.shape[1] * 64
-    pixels = np.empty(height * stride, np.uint32)
+    pixels = np.empty(height * stride + SPARE, np.uint32)
     poses = np.empty((motion.radius.size, 2, 3))
     for k in range(frames.size):
         poses_at(motion, powers, frames[k], poses)
-        paint(poses, outlines, colors, background, canvas, pixels)
+        if crops is None:
+            paint(poses, outlines, colors, background, canvas, pixels)
+        else:
+            textures = (crops, frames[k], atlas, loaded, _background_pose(height, width, 1.0, 0.0))
+            paint(poses, outlines, colors, background, canvas, pixels, textures)
         copy_rows(pixels, stride, height, width, out[k].ravel())
 
 
 @jit
-def _render_antialiased(motion, powers, frames, outlines, colors, background, out):
+def _render_antialiased(motion, powers, frames, outlines, colors, background, crops, atlas, loaded, out):
     """SAMPLES x SAMPLES samples a pixel, averaged: the same traversal on a finer canvas, band by band."""
     _, height, width, _ = out.shape
     canvas = new_canvas(_BAND * SAMPLES, width * SAMPLES, outlines[0].shape[1])
     stride = canvas.owned.shape[1] * 64
-    pixels = np.empty(_BAND * SAMPLES * stride, np.uint32)
+    pixels = np.empty(_BAND * SAMPLES * stride + SPARE, np.uint32)
     poses = np.empty((motion.radius.size, 2, 3))
     for k in range(frames.size):
         poses_at(motion, powers, frames[k], poses)
         poses *= SAMPLES
         for top in range(0, height, _BAND):
-            paint(poses, outlines, colors, background, canvas, pixels)
+            if crops is None:
+                paint(poses, outlines, colors, background, canvas, pixels)
+            else:
+                behind = _background_pose(height, width, float(SAMPLES), float(top * SAMPLES))
+                paint(poses, outlines, colors, background, canvas, pixels, (crops, frames[k], atlas, loaded, behind))
             rows = min(_BAND, height - top)
             average_rows(pixels, stride, rows, width, out[k, top : top + rows].ravel())
             poses[:, 1, 2] -= _BAND * SAMPLES
@@ -65,14 +82,19 @@ def render_frames(scene: Scene, frames: Sequence[int]) -> NDArray[np.uint8]:
         uint8 (T, H, W, 3), RGB.
 
     Raises:
-        ConfigurationError: a number is not a frame of the clip.
+        ConfigurationError: a number is not a frame of the clip, or a bank of textures is not there.
+        DatasetError: a bank of textures is damaged.
     """
     numbers = np.array([scene.frame_number(t) for t in frames], np.int64)
     out = np.empty((len(numbers), scene.height, scene.width, 3), np.uint8)
     outlines = (scene.vertices, scene.num_vertices, scene.reach)
     kernel = _render_antialiased if scene.antialias else _render_plain
+    crops = crops_of(scene)
+    atlas, loaded = (None, None) if crops is None else (np.empty(4 * crops.place[-1], np.uint32), np.full(crops.bank.size, -1))
     background = pack_colors(scene.background)
-    kernel(scene.motion, scene.step_powers, numbers, outlines, pack_colors(scene.colors), background, out)
+    kernel(
+        scene.motion, scene.step_powers, numbers, outlines, pack_colors(scene.colors), background, crops, atlas, loaded, out
+    )  # fmt: skip
     return out
 
 

@@ -7,7 +7,7 @@ from typing import Any
 
 from synvid.work.progress import Progress
 
-__all__ = ["Bar", "Talk", "duration", "size"]
+__all__ = ["Bar", "Talk"]
 
 
 class Bar(Progress):
@@ -44,22 +44,3 @@ class Talk:
         """Say it."""
         if not self.quiet:
             print(sentence, file=sys.stderr)
-
-
-def size(number: float) -> str:
-    """Bytes in words: 1.5 GB."""
-    for unit in ("bytes", "kB", "MB", "GB"):
-        if number < 1000:
-            return f"{number:.0f} {unit}" if unit == "bytes" or number >= 100 else f"{number:.1f} {unit}"
-        number /= 1000
-    return f"{number:.1f} TB"
-
-
-def duration(seconds: float) -> str:
-    """Seconds in words: 2 min 5 s."""
-    if seconds < 60:
-        return f"{seconds:.1f} s"
-    minutes = round(seconds / 60)
-    if minutes < 60:
-        return f"{int(seconds) // 60} min {int(seconds) % 60} s"
-    return f"{minutes // 60} h {minutes % 60} min"

@@ -1,8 +1,9 @@
 """Textures under the rasterizer: a crop of a texture, attached to an object, and the pixels that its runs become.
 
-A crop is a rectangle of texels, one uint32 each as in the frame, copied into an *atlas* when its object first owns a pixel,
-so only textures that can be seen are touched. Positions in it are whole numbers of 1/65536 texel: the affine map from pixels
-to texels is rounded once an object and row, and all that follows is integer arithmetic, the same on every machine.
+A crop is copied into an *atlas* when its object first owns a pixel, so only textures that can be seen are touched. There,
+each texel is a *quad*: itself and its neighbours to the right, below and both, one uint32 each as in the frame, so that all
+that a pixel needs is one load of 16 bytes. Positions are whole numbers of 1/65536 texel: the affine map from pixels to texels
+is rounded once an object and row, and all that follows is integer arithmetic, the same on every machine.
 
 As in `synvid.raster.simd`, sixteen pixels at a time are LLVM vector code with a plain form of the same result.
 """
@@ -14,35 +15,39 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
+from numba.cpython.unsafe.numbers import trailing_zeros
 from numpy.typing import NDArray
 
 from synvid._jit import SIMD, jit
-from synvid.raster.simd import address, splat
+from synvid.raster.simd import address, lanes, splat
 
-__all__ = ["MAX_BANKS", "VECTOR", "Crops", "fill_texels", "load_crop", "texel_map"]
+__all__ = ["MAX_BANKS", "SPARE", "VECTOR", "Crops", "fill_texels", "load_crop", "texel_map"]
 
-#: Banks that one clip can use; unused places repeat the first, so that there is one compiled form.
+#: Pixels that a frame must have room for beyond its last: sixteen at a time are read and written back.
+SPARE = 16
+
+#: Banks that one clip can use; unused places repeat the last, so that there is one compiled form.
 MAX_BANKS = 4
 
 _ONE = 65536
 _WRAP = 1 << 32
 #: An object that squeezes more texels than this into a pixel shows the middle of its crop.
 _MOST = 16384.0
-_RED_BLUE, _GREEN = np.uint32(0x00FF00FF), np.uint32(0x0000FF00)
-_HALF = np.uint32(0x00800080)
-_8, _BYTE, _WHOLE = np.uint32(8), np.uint32(255), np.uint32(256)
+_SIXTEEN = np.uint64(0xFFFF)
+_BYTE = np.uint32(255)
 
 
 class Crops(NamedTuple):
     """What the objects of a scene, and its background in the last row, are cut from; n rows."""
 
-    banks: tuple[NDArray[np.uint8], ...]  # MAX_BANKS of (textures, size, size, 3)
+    banks: tuple[NDArray[np.uint8], ...]  # MAX_BANKS of textures of RGB bytes, one behind the other
     bank: NDArray[np.int64]  # (n,), -1 where there is no texture
-    first: NDArray[np.int64]  # (n,): the texture, or the first frame of a texture that moves
+    size: NDArray[np.int64]  # (n,): height and width of the texture
+    first: NDArray[np.int64]  # (n,): the number of the texture, or of the first frame of a texture that moves
     period: NDArray[np.int64]  # (n,): frames of the texture
     corner: NDArray[np.int64]  # (n, 2): x and y of the crop's first texel, which may lie outside the texture
-    extent: NDArray[np.int64]  # (n, 2): its width and height in texels
-    place: NDArray[np.int64]  # (n + 1,): where it begins in the atlas, and the length of that
+    extent: NDArray[np.int64]  # (n, 2): its width and height in quads
+    place: NDArray[np.int64]  # (n + 1,): the quad of the atlas where it begins, and how many there are
     middle: NDArray[np.float64]  # (n, 2): the outline's origin, in texels from the corner of the crop
     radius: NDArray[np.float64]  # (n,): texels in a unit of the outline
     tint: NDArray[np.uint32]  # (n,): added to every texel, saturating
@@ -60,21 +65,39 @@ def _frame_of(period, t):
 
 
 @jit
-def _copy_crop(texture, x0, y0, width, height, atlas, place):
-    """Copy a rectangle of a texture (size, size, 3), its edges repeated where it reaches outside."""
-    size = texture.shape[0]
-    left, right = min(max(-x0, 0), width), min(max(size - x0, 0), width)
+def _texel(bank, at):
+    return np.uint32(bank[at]) | np.uint32(bank[at + 1]) << np.uint32(8) | np.uint32(bank[at + 2]) << np.uint32(16)
+
+
+@jit
+def _make_sixteen_quads_plain(bank, upper, lower, atlas, quad):
+    for k in range(16):
+        one, other, to = upper + 3 * k, lower + 3 * k, 4 * (quad + k)
+        atlas[to], atlas[to + 1] = _texel(bank, one), _texel(bank, one + 3)
+        atlas[to + 2], atlas[to + 3] = _texel(bank, other), _texel(bank, other + 3)
+
+
+@jit
+def _copy_crop(bank, texture, size, x0, y0, width, height, atlas, place):
+    """Copy a rectangle of the texture that begins at bank[texture] as quads; edges are repeated where it reaches outside."""
+    most = size - 1
     for row in range(height):
-        y = min(max(y0 + row, 0), size - 1)
-        to = place + row * width
-        for k in range(left, right):
-            x = x0 + k
-            red, green, blue = np.uint32(texture[y, x, 0]), np.uint32(texture[y, x, 1]), np.uint32(texture[y, x, 2])
-            atlas[to + k] = red | green << np.uint32(8) | blue << np.uint32(16)
-        for k in range(left):
-            atlas[to + k] = atlas[to + left]
-        for k in range(right, width):
-            atlas[to + k] = atlas[to + right - 1]
+        upper = texture + 3 * size * min(max(y0 + row, 0), most)
+        lower = texture + 3 * size * min(max(y0 + row + 1, 0), most)
+        quad, k = place + row * width, 0
+        while k < width:
+            if 16 <= k and width - 16 < k and 16 - width <= x0 <= most - width:
+                k = width - 16  # the last sixteen, some of them once more
+            left = x0 + k
+            if left >= 0 and left + 16 <= most and k + 16 <= width:
+                _make_sixteen_quads(bank, upper + 3 * left, lower + 3 * left, atlas, quad + k)
+                k += 16
+            else:
+                one, other = 3 * min(max(left, 0), most), 3 * min(max(left + 1, 0), most)
+                to = 4 * (quad + k)
+                atlas[to], atlas[to + 1] = _texel(bank, upper + one), _texel(bank, upper + other)
+                atlas[to + 2], atlas[to + 3] = _texel(bank, lower + one), _texel(bank, lower + other)
+                k += 1
 
 
 @jit
@@ -85,15 +108,16 @@ def load_crop(crops, i, t, atlas, loaded):
         crops: of the scene.
         i: the object.
         t: the frame.
-        atlas: uint32, of `crops.place[-1]` texels.
+        atlas: uint32, of `crops.place[-1]` quads.
         loaded: int64 (n,), which of its frames the atlas holds of each object, -1 for none; kept up to date.
     """
     frame = _frame_of(crops.period[i], t)
     if loaded[i] != frame:
         loaded[i] = frame
-        texture = crops.banks[crops.bank[i]][crops.first[i] + frame]
-        width, height = crops.extent[i, 0], crops.extent[i, 1]
-        _copy_crop(texture, crops.corner[i, 0], crops.corner[i, 1], width, height, atlas, crops.place[i])
+        size = crops.size[i]
+        texture = 3 * size * size * (crops.first[i] + frame)
+        x0, y0, width, height = crops.corner[i, 0], crops.corner[i, 1], crops.extent[i, 0], crops.extent[i, 1]
+        _copy_crop(crops.banks[crops.bank[i]], texture, size, x0, y0, width, height, atlas, crops.place[i])
 
 
 @jit
@@ -130,12 +154,24 @@ def _wrapped(number):
 
 
 @jit
-def _blend(one, other, share):
-    """(one (256 - share) + other share) / 256 of every byte, rounded to the nearest."""
-    rest = _WHOLE - share
-    red_blue = ((one & _RED_BLUE) * rest + (other & _RED_BLUE) * share + _HALF) >> _8
-    green = ((one >> _8) & _BYTE) * rest + ((other >> _8) & _BYTE) * share + np.uint32(128)
-    return (red_blue & _RED_BLUE) | (green & _GREEN)
+def _weights(x, y):
+    """Shares of a quad's four texels in 1/256; they add up to 256."""
+    right, lower = (x >> 8) & 255, (y >> 8) & 255
+    both = (right * lower + 128) >> 8
+    return 256 - right - lower + both, right - both, lower - both, both
+
+
+@jit
+def _mean_of_quad(atlas, quad, weights):
+    """The weighted mean of a quad's texels, rounded to the nearest."""
+    color = np.uint32(0)
+    for shift in range(0, 24, 8):
+        by = np.uint32(shift)
+        total = np.int64(128)
+        for k in range(4):
+            total += np.int64((atlas[quad + k] >> by) & _BYTE) * weights[k]
+        color |= np.uint32(total >> 8) << by
+    return color
 
 
 @jit
@@ -154,26 +190,20 @@ def _sample_sixteen_plain(pixels, start, mask, atlas, place, stride, u_most, v_m
         if (mask >> lane) & 1:
             x = min(max(_wrapped(u + lane * ux), 0), u_most)
             y = min(max(_wrapped(v + lane * vx), 0), v_most)
-            texel = place + (y >> 16) * stride + (x >> 16)
-            color = atlas[texel]
-            if not nearest:
-                share_x, share_y = np.uint32((x >> 8) & 255), np.uint32((y >> 8) & 255)
-                left = _blend(color, atlas[texel + stride], share_y)
-                right = _blend(atlas[texel + 1], atlas[texel + stride + 1], share_y)
-                color = _blend(left, right, share_x)
+            quad = 4 * (place + (y >> 16) * stride + (x >> 16))
+            color = atlas[quad] if nearest else _mean_of_quad(atlas, quad, _weights(x, y))
             pixels[start + lane] = _add_saturating(color, tint)
 
 
-def _vector_sampler() -> Any:
-    """Build `sample_sixteen` as LLVM vector code."""
+def _vector_operations() -> tuple[Any, Any]:
+    """Build `make_sixteen_quads` and `sample_sixteen` as LLVM vector code."""
     from llvmlite import ir
     from numba import types
     from numba.core import cgutils
     from numba.extending import intrinsic
 
     i1, i8, i16, i32, i64 = (ir.IntType(width) for width in (1, 8, 16, 32, 64))
-    sixteen, pairs = ir.VectorType(i32, 16), ir.VectorType(i64, 16)
-    halves = ir.VectorType(i16, 32)
+    sixteen, halves, quad = ir.VectorType(i32, 16), ir.VectorType(i16, 32), ir.VectorType(i32, 4)
 
     def constant(vector: Any, value: int) -> Any:
         return ir.Constant(vector, [value] * vector.count)
@@ -182,48 +212,91 @@ def _vector_sampler() -> Any:
         kind = ir.FunctionType(result, [argument.type for argument in arguments])
         return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
-    def gather(builder: Any, base: Any, texels: Any, vector: Any) -> Any:
-        """Elements of a vector at base + 4 texels."""
-        offsets = builder.shl(builder.sext(texels, pairs), constant(pairs, 2))
-        addresses = builder.add(splat(builder, builder.ptrtoint(base, i64), 16), offsets)
-        pointers = builder.inttoptr(addresses, ir.VectorType(ir.PointerType(i8), 16))
-        every = constant(ir.VectorType(i1, 16), 1)
-        name = f"llvm.masked.gather.v16i{vector.element.width}.v16p0"
-        return call(builder, name, vector, [pointers, ir.Constant(i32, 4), every, constant(vector, 0)])
-
-    def blend(builder: Any, one: Any, other: Any, share: Any) -> Any:
-        """As `_blend`, of sixteen colours; `share` is a number of 0..255 in every half of a lane."""
-        rest, rounding = builder.sub(constant(halves, 256), share), constant(halves, 128)
-        mixed = []
-        for shift in (0, 8):
-            a, b = (
-                builder.bitcast(
-                    builder.and_(builder.lshr(color, constant(sixteen, shift)), constant(sixteen, 0x00FF00FF)), halves
-                )
-                for color in (one, other)
-            )
-            total = builder.add(builder.add(builder.mul(a, rest), builder.mul(b, share)), rounding)
-            mixed.append(builder.bitcast(builder.lshr(total, constant(halves, 8)), sixteen))
-        return builder.or_(mixed[0], builder.shl(mixed[1], constant(sixteen, 8)))
-
-    def share_of(builder: Any, position: Any) -> Any:
-        fraction = builder.and_(builder.lshr(position, constant(sixteen, 8)), constant(sixteen, 255))
-        return builder.bitcast(builder.or_(fraction, builder.shl(fraction, constant(sixteen, 16))), halves)
-
     def clamped(builder: Any, value: Any, step: Any, most: Any) -> Any:
+        """value + lane step, from 0 to most."""
         numbers = ir.Constant(sixteen, list(range(16)))
         along = builder.add(splat(builder, value, 16), builder.mul(numbers, splat(builder, step, 16)))
         above = builder.select(builder.icmp_signed(">", along, constant(sixteen, 0)), along, constant(sixteen, 0))
         limit = splat(builder, most, 16)
         return builder.select(builder.icmp_signed("<", above, limit), above, limit)
 
-    def texels_at(builder: Any, base: Any, texels: Any, stride: Any) -> tuple[Any, Any, Any, Any]:
-        """The four texels around: upper left and right, lower left and right."""
-        found = []
-        for row in (texels, builder.add(texels, splat(builder, stride, 16))):
-            both = gather(builder, base, row, pairs)
-            found += [builder.trunc(both, sixteen), builder.trunc(builder.lshr(both, constant(pairs, 32)), sixteen)]
-        return found[0], found[1], found[2], found[3]
+    def quad_pointers(builder: Any, base: Any, quads: Any) -> list[Any]:
+        """Where the quad of every lane lies."""
+        wide = builder.shl(builder.sext(quads, ir.VectorType(i64, 16)), constant(ir.VectorType(i64, 16), 2))
+        offsets = [builder.extract_element(wide, ir.Constant(i32, lane)) for lane in range(16)]
+        return [builder.gep(base, [offset]) for offset in offsets]
+
+    def load(builder: Any, pointer: Any, vector: Any) -> Any:
+        value = builder.load(builder.bitcast(pointer, vector.as_pointer()))
+        value.align = 4
+        return value
+
+    def corners(builder: Any, pointers: list[Any]) -> list[Any]:
+        """Load sixteen quads and sort their texels into four vectors: a transposition of 4 x 4 in each group of lanes."""
+        groups = []
+        for k in range(4):  # lanes k, k + 4, k + 8, k + 12 side by side, so that the transposed ones are in order
+            quads = [load(builder, pointers[k + 4 * lane], quad) for lane in range(4)]
+            eights = [builder.shuffle_vector(quads[j], quads[j + 1], lanes(list(range(8)))) for j in (0, 2)]
+            groups.append(builder.shuffle_vector(*eights, lanes(list(range(16)))))
+
+        def interleave(one: Any, other: Any, pattern: tuple[int, ...]) -> Any:
+            numbers = [4 * lane + p % 4 + 16 * (p // 4) for lane in range(4) for p in pattern]
+            return builder.shuffle_vector(one, other, lanes(numbers))
+
+        low, high = (0, 4, 1, 5), (2, 6, 3, 7)
+        first, second = (0, 1, 4, 5), (2, 3, 6, 7)
+        sorted_ = []
+        for half in (low, high):
+            one, other = (interleave(groups[k], groups[k + 1], half) for k in (0, 2))
+            sorted_ += [interleave(one, other, first), interleave(one, other, second)]
+        return sorted_
+
+    def weights(builder: Any, x: Any, y: Any) -> list[Any]:
+        """As `_weights`; each number stands in both halves of its lane."""
+        byte = constant(sixteen, 255)
+        right, lower = (builder.and_(builder.lshr(position, constant(sixteen, 8)), byte) for position in (x, y))
+        both = builder.lshr(builder.add(builder.mul(right, lower), constant(sixteen, 128)), constant(sixteen, 8))
+        neither = builder.add(builder.sub(builder.sub(constant(sixteen, 256), right), lower), both)
+        shares = [neither, builder.sub(right, both), builder.sub(lower, both), both]
+        return [builder.bitcast(builder.or_(share, builder.shl(share, constant(sixteen, 16))), halves) for share in shares]
+
+    def mean(builder: Any, texels: list[Any], shares: list[Any]) -> Any:
+        """As `_mean_of_quad`, of sixteen quads: red and blue are the lower bytes of halves, green the upper."""
+        red_blue = green = constant(halves, 128)
+        for texel, share in zip(texels, shares, strict=True):
+            two = builder.bitcast(texel, halves)
+            red_blue = builder.add(red_blue, builder.mul(builder.and_(two, constant(halves, 255)), share))
+            green = builder.add(green, builder.mul(builder.lshr(two, constant(halves, 8)), share))
+        upper = builder.and_(green, ir.Constant(halves, [0xFF00] * 32))
+        return builder.bitcast(builder.or_(builder.lshr(red_blue, constant(halves, 8)), upper), sixteen)
+
+    def zipped(builder: Any, one: Any, other: Any, step: int) -> Any:
+        """Lanes of two vectors by turns, `step` at a time."""
+        count = one.type.count
+        numbers = [lane + part * count for k in range(0, count, step) for part in (0, 1) for lane in range(k, k + step)]
+        return builder.shuffle_vector(one, other, lanes(numbers))
+
+    @intrinsic
+    def make_sixteen_quads(typing: Any, bank: Any, upper: Any, lower: Any, atlas: Any, quad: Any) -> Any:
+        """As `_make_sixteen_quads_plain`."""
+
+        def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
+            narrow = ir.VectorType(i8, 48)
+            spread = lanes([48 if k % 4 == 3 else 3 * (k // 4) + k % 4 for k in range(64)])
+
+            def texels(at: Any, beyond: int) -> Any:
+                place = builder.add(at, ir.Constant(i64, beyond))
+                rgb = builder.load(address(context, builder, signature.args[0], arguments[0], place, narrow))
+                rgb.align = 1
+                return builder.bitcast(builder.shuffle_vector(rgb, constant(narrow, 0), spread), sixteen)
+
+            up, low = (zipped(builder, texels(at, 0), texels(at, 3), 1) for at in arguments[1:3])
+            quads = zipped(builder, up, low, 2)
+            first = builder.shl(arguments[4], ir.Constant(i64, 2))
+            builder.store(quads, address(context, builder, signature.args[3], arguments[3], first, quads.type)).align = 4
+            return context.get_dummy_value()
+
+        return types.void(bank, types.int64, types.int64, atlas, types.int64), generate
 
     @intrinsic
     def sample_sixteen(
@@ -234,21 +307,22 @@ def _vector_sampler() -> Any:
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             data = context.make_array(signature.args[3])(context, builder, arguments[3]).data
-            base = builder.gep(data, [arguments[4]])
+            base = builder.gep(data, [builder.shl(arguments[4], ir.Constant(i64, 2))])
             wide = arguments[5:12]
             stride, u_most, v_most, u, v, ux, vx = (builder.trunc(number, i32) for number in wide)
             x, y = clamped(builder, u, ux, u_most), clamped(builder, v, vx, v_most)
             rows = builder.mul(builder.ashr(y, constant(sixteen, 16)), splat(builder, stride, 16))
-            texels = builder.add(rows, builder.ashr(x, constant(sixteen, 16)))
+            quads = builder.add(rows, builder.ashr(x, constant(sixteen, 16)))
+            pointers = quad_pointers(builder, base, quads)
             result = cgutils.alloca_once(builder, sixteen)
             with builder.if_else(builder.trunc(arguments[13], i1)) as (is_nearest, is_not):
                 with is_nearest:
-                    builder.store(gather(builder, base, texels, sixteen), result)
+                    color = ir.Constant(sixteen, ir.Undefined)
+                    for lane, pointer in enumerate(pointers):
+                        color = builder.insert_element(color, builder.load(pointer), ir.Constant(i32, lane))
+                    builder.store(color, result)
                 with is_not:
-                    up_left, up_right, low_left, low_right = texels_at(builder, base, texels, stride)
-                    share_x, share_y = share_of(builder, x), share_of(builder, y)
-                    left, right = blend(builder, up_left, low_left, share_y), blend(builder, up_right, low_right, share_y)
-                    builder.store(blend(builder, left, right, share_x), result)
+                    builder.store(mean(builder, corners(builder, pointers), weights(builder, x, y)), result)
             bytes_of = ir.VectorType(i8, 64)
             color = builder.bitcast(builder.load(result), bytes_of)
             tints = builder.bitcast(splat(builder, arguments[12], 16), bytes_of)
@@ -265,27 +339,26 @@ def _vector_sampler() -> Any:
         return types.void(pixels, whole, whole, atlas, *numbers, types.uint32, types.boolean), generate
 
     @jit
-    def probe(pixels, atlas):
-        sample_sixteen(pixels, 0, 5, atlas, 0, 2, 65535, 65535, 32768, 0, 0, 0, np.uint32(0x0A000000), False)  # type: ignore[call-arg]
+    def probe(bank, atlas, pixels):
+        make_sixteen_quads(bank, 0, 0, atlas, 0)  # type: ignore[call-arg]
+        sample_sixteen(pixels, 0, 5, atlas, 0, 16, 65535, 65535, 32768, 0, 0, 0, np.uint32(0), False)  # type: ignore[call-arg]
 
-    atlas = np.zeros(4, np.uint32)
-    atlas[1] = 0x00020406
-    pixels = np.zeros(16, np.uint32)
-    probe(pixels, atlas)
-    if [int(color) & 0xFFFFFF for color in pixels[:4]] != [0x010203, 0, 0x010203, 0]:
-        raise RuntimeError("the vector sampler gives wrong results")
-    return sample_sixteen
+    bank, atlas, pixels = np.arange(0, 204, 4, np.uint8), np.zeros(64, np.uint32), np.zeros(16, np.uint32)
+    probe(bank, atlas, pixels)
+    if pixels[:4].tolist() != [0x0E0A06, 0, 0x0E0A06, 0]:
+        raise RuntimeError("the vector operations give wrong results")
+    return make_sixteen_quads, sample_sixteen
 
 
-def _choose() -> tuple[bool, Any]:
+def _choose() -> tuple[bool, Any, Any]:
     if SIMD:
-        with contextlib.suppress(Exception):  # whatever LLVM cannot do here, the plain loop can
-            return True, _vector_sampler()
-    return False, _sample_sixteen_plain
+        with contextlib.suppress(Exception):  # whatever LLVM cannot do here, the plain loops can
+            return True, *_vector_operations()
+    return False, _make_sixteen_quads_plain, _sample_sixteen_plain
 
 
-#: Whether the vector path is in use, and the operation.
-VECTOR, _sample_sixteen = _choose()
+#: Whether the vector path is in use, and the two operations.
+VECTOR, _make_sixteen_quads, _sample_sixteen = _choose()
 
 
 @jit
@@ -303,12 +376,12 @@ def fill_texels(pixels, start, mask, atlas, place, extent_x, extent_y, u, v, ux,
         tint: uint32.
         nearest: see `Crops`.
     """
-    u_most, v_most = ((extent_x - 1) << 16) - 1, ((extent_y - 1) << 16) - 1
-    for part in range(4):
-        some = np.int64((mask >> np.uint64(16 * part)) & np.uint64(0xFFFF))
-        if some:
-            along = 16 * part
-            _sample_sixteen(
-                pixels, start + along, some, atlas, place, extent_x, u_most, v_most,
-                u + along * ux, v + along * vx, ux, vx, tint, nearest,
-            )  # fmt: skip
+    u_most, v_most = (extent_x << 16) - 1, (extent_y << 16) - 1
+    while mask:
+        first = np.int64(trailing_zeros(mask))  # sixteen pixels from the first on, wherever they lie
+        some = np.int64((mask >> np.uint64(first)) & _SIXTEEN)
+        _sample_sixteen(
+            pixels, start + first, some, atlas, place, extent_x, u_most, v_most,
+            u + first * ux, v + first * vx, ux, vx, tint, nearest,
+        )  # fmt: skip
+        mask &= ~(_SIXTEEN << np.uint64(first))

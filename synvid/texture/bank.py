@@ -152,12 +152,6 @@ class Bank:
     header: Header
     textures: NDArray[np.uint8]
 
-    @property
-    def flat(self) -> NDArray[np.uint8]:
-        """All frames of all textures, uint8 (n * frames, size, size, 3)."""
-        size = self.header.size
-        return self.textures.reshape(-1, size, size, 3)
-
     def check(self, everything: bool = False, tick: Callable[[int], None] = lambda count: None) -> None:
         """Compare the textures with their hashes: a GB of them spread over the bank, or everything.
 

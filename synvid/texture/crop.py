@@ -6,23 +6,29 @@ import numpy as np
 
 from synvid.raster.fill import pack_colors
 from synvid.raster.texels import MAX_BANKS, Crops
-from synvid.scene import Scene, Textures
-from synvid.texture.bank import Bank
+from synvid.scene import Scene
+from synvid.texture.supply import find_bank
 
 __all__ = ["crops_of"]
 
 
-def crops_of(scene: Scene, textures: Textures, banks: list[Bank]) -> Crops:
-    """Where in which texture every object's crop lies.
+def crops_of(scene: Scene) -> Crops | None:
+    """Where in which texture every object's crop lies; None where all is plain.
 
     A crop is as wide as its object at frame 0, on a texture that is `textures.side` pixels wide; where the object is wider
     than that, it is the whole texture.
 
     Args:
         scene: the scene.
-        textures: of it.
-        banks: those that `textures.banks` names, in this order.
+
+    Raises:
+        ConfigurationError: a bank is not there.
+        DatasetError: a bank is damaged.
     """
+    textures = scene.textures
+    if textures is None:
+        return None
+    banks = [find_bank(name) for name in textures.banks]
     span = max(scene.height, scene.width) / 2
     radius = np.append(scene.motion.radius, span)
     reach = np.append(scene.reach, 1.0)
@@ -30,7 +36,7 @@ def crops_of(scene: Scene, textures: Textures, banks: list[Bank]) -> Crops:
     plain = textures.choice < 0
     drawn = np.maximum(textures.choice, 0.0) * len(banks)
     bank = np.floor(drawn).astype(np.int64)
-    headers = [banks[k].header for k in range(len(banks))]
+    headers = [one.header for one in banks]
     count = np.array([min(textures.pool, header.n) for header in headers])[bank]
     period = np.array([header.frames for header in headers])[bank]
     size = np.array([header.size for header in headers], np.float64)[bank]
@@ -39,13 +45,14 @@ def crops_of(scene: Scene, textures: Textures, banks: list[Bank]) -> Crops:
     half = texels * reach
     middle = half[:, None] + textures.crop * (size - 2.0 * half)[:, None]
     corner = np.floor(middle - half[:, None] - 0.5).astype(np.int64)
-    extent = np.floor(middle + half[:, None] - 0.5).astype(np.int64) + 3 - corner
+    extent = np.floor(middle + half[:, None] - 0.5).astype(np.int64) + 3 - corner  # one is spare, for rounding
     place = np.concatenate([[0], np.cumsum(np.where(plain, 0, extent[:, 0] * extent[:, 1]))])
-    arrays = [one.flat for one in banks]
+    arrays = [one.textures.reshape(-1) for one in banks]
     tint = np.append(pack_colors(scene.colors), np.uint32(0)).astype(np.uint32)
     return Crops(
         banks=tuple(arrays[min(k, len(arrays) - 1)] for k in range(MAX_BANKS)),
         bank=np.where(plain, -1, bank),
+        size=size.astype(np.int64),
         first=np.floor((drawn - bank) * count).astype(np.int64) * period,
         period=period,
         corner=corner,

@@ -58,7 +58,9 @@ def find_images(folder: Path) -> list[str]:
         return list(_BUNDLED)
     found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
     if not found:
-        raise ConfigurationError(f"{folder}: holds no image; give a folder with {', '.join(SUFFIXES)} files somewhere below it.")
+        raise ConfigurationError(
+            f"{folder}: holds no image; give a folder with {', '.join(SUFFIXES)} files somewhere below it."
+        )
     return sorted(path.relative_to(folder).as_posix() for path in found)
 
 

@@ -7,6 +7,7 @@ import logging
 import multiprocessing
 import os
 import time
+from collections.abc import Callable
 from functools import lru_cache
 from pathlib import Path
 
@@ -14,12 +15,14 @@ from synvid._jit import cache_home
 from synvid.errors import ConfigurationError
 from synvid.preset import BANK_SUFFIX, TEXTURE_KINDS
 from synvid.texture.bank import Bank, Header, build_bank, open_bank
-from synvid.texture.folder import bundled_pictures, find_images
+from synvid.texture.folder import Folder, bundled_pictures, find_images
 from synvid.texture.kinds import KINDS
 from synvid.work.pool import default_workers
 from synvid.work.progress import Progress
+from synvid.work.words import duration
+from synvid.work.words import size as size_in_words
 
-__all__ = ["cached_path", "default_count", "find_bank", "header_of", "images_bank", "is_built", "seconds_each"]
+__all__ = ["cached_bank", "cached_path", "default_count", "find_bank", "header_of", "unreadable"]
 
 log = logging.getLogger("synvid")
 
@@ -54,7 +57,11 @@ def header_of(kind: str, n: int | None = None, size: int = _SIZE, seed: int = 0,
         return Header(kind, 1, seed, count, 1, size, _listing_hash(folder or bundled_pictures(), names))
     made = KINDS[kind]
     if size not in made.sizes:
-        some = ", ".join(map(str, made.sizes)) if len(made.sizes) < 8 else f"multiples of 16 from {made.sizes[0]} to {made.sizes[-1]}"
+        some = (
+            ", ".join(map(str, made.sizes))
+            if len(made.sizes) < 8
+            else f"multiples of 16 from {made.sizes[0]} to {made.sizes[-1]}"
+        )
         raise ConfigurationError(f"--size {size}: textures of kind {kind} have {some} pixels.")
     return Header(kind, made.version, seed, n or max(1, default_count() // made.frames), made.frames, size)
 
@@ -78,12 +85,7 @@ def _default_header(kind: str, _count: int) -> Header:
     return header_of(kind)
 
 
-def is_built(name: str) -> bool:
-    """Whether a bank is at hand without building it."""
-    return name not in TEXTURE_KINDS or cached_path(_default_header(name, default_count())).is_file()
-
-
-def find_bank(name: str, workers: int | None = None, progress: Progress | None = None) -> Bank:
+def find_bank(name: str) -> Bank:
     """Open a bank by its path, or by its kind; the latter is built in the user's cache if it is not there.
 
     Raises:
@@ -92,41 +94,52 @@ def find_bank(name: str, workers: int | None = None, progress: Progress | None =
     """
     if name not in TEXTURE_KINDS:
         return open_bank(name)
-    header = _default_header(name, default_count())
-    path = cached_path(header)
-    if not path.is_file():
-        log.warning("Building %s.", describe(header, path))
-        alone = multiprocessing.current_process().daemon  # such a process may have no children
-        folder = bundled_pictures() if name == "images" else None
-        build_bank(path, header, folder, 1 if alone else workers or default_workers(), progress or Progress())
-    return open_bank(path)
+    return open_bank(cached_bank(_default_header(name, default_count())))
 
 
-def images_bank(folder: Path, workers: int, progress: Progress, talk: object = None) -> tuple[Path, list[str]]:
-    """The bank of a folder of pictures in the user's cache, built if it is not there, and what could not be read."""
-    header = header_of("images", folder=folder)
+def cached_bank(
+    header: Header,
+    folder: Path | None = None,
+    workers: int | None = None,
+    progress: Progress | None = None,
+    say: Callable[[str], None] = log.warning,
+) -> Path:
+    """The path of a bank in the user's cache, which is built if it is not there.
+
+    Args:
+        header: what it holds.
+        folder: of the pictures, for `images`; None: those that scikit-image ships.
+        workers: processes; None: as many as there are cores.
+        progress: told of every texture.
+        say: told what is built, how large and how long, and which pictures could not be read.
+    """
     path = cached_path(header)
     if path.is_file():
-        open_bank(path)
-        return path, []
-    return path, build_bank(path, header, folder, workers, progress)
+        return path
+    if header.kind == "images" and folder is None:
+        say("No images are given: using the few pictures that scikit-image ships. --images DIR takes yours.")
+        folder = bundled_pictures()
+    alone = multiprocessing.current_process().daemon  # such a process may have no children
+    workers = 1 if alone else workers or default_workers()
+    time_needed = duration(header.n * _seconds_each(header, folder) / workers)
+    size = f"{size_in_words(header.file_bytes)}, about {time_needed}"
+    say(f"Building {header.n:,} textures of kind {header.kind} ({size}), once on this machine: {path}")
+    skipped = build_bank(path, header, folder, workers, progress or Progress())
+    if skipped:
+        say(unreadable(skipped))
+    return path
 
 
-def seconds_each(header: Header, folder: Path | None = None) -> float:
-    """How long one texture of a bank takes to make on one core; makes one to see."""
-    from synvid.texture.folder import Folder
+def unreadable(names: list[str]) -> str:
+    """A sentence on pictures that could not be read."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{len(names)} image{'s' if len(names) > 1 else ''} could not be read: {', '.join(names[:3])}{more}."
 
+
+def _seconds_each(header: Header, folder: Path | None) -> float:
+    """How long one texture takes to make on one core."""
     make = KINDS[header.kind].make if folder is None else Folder(folder, Path(os.devnull))
-    make(header.seed, 0, min(header.size, 64) if False else header.size)
+    make(header.seed, 0, header.size)  # compiles
     begin = time.perf_counter()
-    make(header.seed, 1, header.size)
+    make(header.seed, min(1, header.n - 1), header.size)
     return time.perf_counter() - begin
-
-
-def describe(header: Header, path: Path) -> str:
-    """A bank in words."""
-    from synvid.terminal import size
-
-    what = f"{header.n:,} textures" if header.frames == 1 else f"{header.n:,} moving textures of {header.frames} frames"
-    pictures = " from the pictures that scikit-image ships" if header.source and "images" == header.kind else ""
-    return f"{what} of kind {header.kind}{pictures}, {size(header.file_bytes)}, in {path}"
