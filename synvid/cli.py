@@ -5,6 +5,7 @@ Exit codes: 0 done, 1 something failed, 2 wrong use or configuration, 130 interr
 
 from __future__ import annotations
 
+import dataclasses
 import json
 import os
 import signal
@@ -43,7 +44,7 @@ class _Synvid(click.Group):
             click.echo(f"synvid: {error}", err=True)
             code = 1
         except (KeyboardInterrupt, click.Abort):
-            click.echo("synvid: interrupted; finished shards are kept, the same command goes on.", err=True)
+            click.echo("synvid: interrupted; what is finished is kept, the same command goes on.", err=True)
             code = 130
         except BrokenPipeError:  # `synvid ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
@@ -87,6 +88,56 @@ def _workers_option(command: Command) -> Command:
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
+def _textures_options(command: Command) -> Command:
+    for option in (
+        click.option("--images", type=_FOLDER, help="Folder of pictures, for presets that show natural images."),
+        click.option(
+            "--textures", multiple=True, metavar="NAME=BANK", help="The bank to take for one of the preset; repeatable."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+def _with_textures(
+    preset: Preset, textures: Sequence[str], images: Path | None, workers: int | None, quiet: bool
+) -> tuple[Preset, dict[str, str]]:
+    """The preset with the banks of textures that were asked for, all of them built, and their digests."""
+    from synvid.preset import BANK_SUFFIX, TEXTURE_KINDS
+    from synvid.terminal import Bar, Talk
+
+    paths: dict[str, str] = {}
+    for text in textures:
+        name, equals, path = text.partition("=")
+        if not equals or not path.endswith(BANK_SUFFIX):
+            raise ConfigurationError(f"--textures {text}: write NAME=BANK, a name and a file ending in {BANK_SUFFIX}.")
+        if name not in preset.banks():
+            names = ", ".join(preset.banks()) or "none"
+            raise ConfigurationError(f"--textures {text}: {preset.name} has no bank {name!r}; its banks: {names}.")
+        paths[name] = str(Path(path).expanduser().resolve())
+    if images is not None and "images" not in preset.with_banks(paths).banks():
+        raise ConfigurationError(f"--images {images}: {preset.name} shows no natural images.")
+    if not preset.banks():
+        return preset, {}
+
+    from synvid.texture.supply import cached_bank, find_bank, header_of
+
+    talk = Talk(quiet)
+    if images is not None:
+        header = header_of("images", folder=images)
+        paths["images"] = str(cached_bank(header, images, workers, Bar("images", quiet), talk))
+    preset, digests = preset.with_banks(paths), {}
+    for name in preset.banks():
+        if name in TEXTURE_KINDS:
+            cached_bank(header_of(name), None, workers, Bar(name, quiet), talk)
+        bank = find_bank(name)
+        bank.check()
+        digests[name] = bank.header.digest
+        if preset.fill.textures and bank.header.n < preset.fill.pool:
+            talk(f"{name}: a bank of {bank.header.n:,} textures, where the preset would take up to {preset.fill.pool:,}.")
+    return preset, digests
+
+
 def _load(name: str, settings: Sequence[str]) -> Preset:
     from synvid.preset import load_preset, parse_override
 
@@ -110,6 +161,8 @@ def _load(name: str, settings: Sequence[str]) -> Preset:
 @click.option("--encoding", default="fast", show_default=True, help="fast, small, yuv444 or lossless.")
 @click.option("--encoder", default="pyav", show_default=True, help="pyav, or ffmpeg: the program IMAGEIO_FFMPEG_EXE names.")
 @click.option("--codec", default="", help="With --encoder ffmpeg: another codec of it, h264_nvenc say.")
+@_textures_options
+@click.option("--real", type=_FOLDER, help="Folder of videos, for presets that mix in real clips.")
 @_workers_option
 @click.option("--part", metavar="I/N", help="Only the I-th of N parts, counted from 0.  [default: from SLURM_ARRAY_TASK_*]")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, how large and how long.")
@@ -128,6 +181,9 @@ def render(
     encoding: str,
     encoder: str,
     codec: str,
+    textures: tuple[str, ...],
+    images: Path | None,
+    real: Path | None,
     workers: int | None,
     part: str | None,
     dry_run: bool,
@@ -144,13 +200,14 @@ def render(
     from synvid.terminal import Talk
 
     talk = Talk(quiet)
-    made = _recipe(preset, n, recipe, seed, settings, shard_size, layout, encoding, encoder, codec)
+    made = _recipe(preset, n, recipe, seed, settings, shard_size, layout, encoding, encoder, codec, real)
+    made = _with_banks(made, textures, images, workers, quiet)
     share = _parse_part(part, talk)
 
     from synvid._jit import is_cold
     from synvid.dataset.engine import check_folder, render_dataset
-    from synvid.work.pool import default_workers
     from synvid.terminal import Bar
+    from synvid.work.pool import default_workers
 
     workers = workers or default_workers()
     check_folder(made, out, overwrite)
@@ -172,8 +229,9 @@ def _terminate(number: int, _frame: object) -> None:
 
 def _recipe(
     preset: str | None, n: int | None, recipe: Path | None, seed: int, settings: tuple[str, ...], shard_size: int, layout: str,
-    encoding: str, encoder: str, codec: str,
+    encoding: str, encoder: str, codec: str, real: Path | None,
 ) -> Recipe:  # fmt: skip
+    from synvid.dataset.real import RealVideos
     from synvid.dataset.recipe import RECIPE_FILE, Recipe
 
     if recipe is not None:
@@ -185,11 +243,24 @@ def _recipe(
         return Recipe.load(recipe.parent)
     if preset is None or n is None:
         raise ConfigurationError("--preset and --n are needed, for example --preset moving_shapes --n 100.")
-    return Recipe(_load(preset, settings), n, seed, shard_size, layout, encoding, encoder, codec)
+    videos = None if real is None else RealVideos.find(real)
+    return Recipe(_load(preset, settings), n, seed, shard_size, layout, encoding, encoder, codec, real=videos)
+
+
+def _with_banks(recipe: Recipe, textures: tuple[str, ...], images: Path | None, workers: int | None, quiet: bool) -> Recipe:
+    """The recipe with its banks of textures at hand; one that names their digests gets no others."""
+    preset, banks = _with_textures(recipe.preset, textures, images, workers, quiet)
+    for name, known, digest in zip(recipe.preset.banks(), recipe.banks.values(), banks.values(), strict=False):
+        if known != digest:
+            raise ConfigurationError(
+                f"bank {name!r} is not the one that the dataset was made from (digest {digest[:12]}, not {known[:12]}); "
+                f"--textures {name}=BANK or --images takes the right one."
+            )
+    return dataclasses.replace(recipe, preset=preset, banks=banks)
 
 
 #: Options that a recipe takes the place of, and their names as parameters where those differ.
-_SETTINGS = ("preset", "n", "set", "seed", "shard_size", "format", "encoding", "encoder", "codec")
+_SETTINGS = ("preset", "n", "set", "seed", "shard_size", "format", "encoding", "encoder", "codec", "real")
 _PARAMETERS = {"set": "settings", "format": "layout"}
 
 
@@ -256,7 +327,7 @@ def _plan(recipe: Recipe, out: Path, workers: int, part: tuple[int, int], overwr
 
 def _report(recipe: Recipe, out: Path, part: tuple[int, int], result: Any, as_json: bool, talk: Callable[[str], None]) -> None:
     from synvid.dataset.shard import Marker, shard_path
-    from synvid.work.words import duration, size
+    from synvid.work.words import duration, size, unreadable
 
     markers = [Marker.read(out, shard) for shard in range(part[0], recipe.num_shards, part[1])]
     total = sum(file["bytes"] for marker in markers if marker for file in marker.files)
@@ -271,6 +342,8 @@ def _report(recipe: Recipe, out: Path, part: tuple[int, int], result: Any, as_js
             click.echo(f"{shard_path(recipe, shard)}: {why}", err=True)
         count = len(result.failed)
         raise DatasetError(f"{count} shard{'s' if count > 1 else ''} failed; the same command renders what is missing.")
+    if result.unreadable:
+        talk(unreadable("video", result.unreadable))
     before = f", {result.skipped} were there" if result.skipped else ""
     pace = f", in {duration(result.seconds)} ({rate:.1f} clips/s)" if result.clips else ""
     talk(f"{out}: {result.clips} clips rendered{before}, {size(total)}{pace}.")
@@ -319,12 +392,14 @@ def status(folder: Path, as_json: bool) -> None:
 def verify(folder: Path, deep: bool, workers: int | None, as_json: bool, quiet: bool) -> None:
     """Check every hash of a dataset. What is damaged is rendered anew by the next `render`."""
     from synvid.dataset.check import CheckShard, check_descriptions
-    from synvid.work.pool import default_workers, run_tasks
-    from synvid.dataset.recipe import Recipe
+    from synvid.dataset.recipe import Recipe, check_banks
     from synvid.dataset.shard import shard_path
     from synvid.terminal import Bar, Talk
+    from synvid.work.pool import default_workers, run_tasks
 
     recipe = Recipe.load(folder)
+    if deep:
+        check_banks(recipe)
     tasks = [(shard, len(recipe.indices(shard))) for shard in range(recipe.num_shards)]
     bar = Bar("verify", quiet)
     problems = run_tasks(CheckShard(recipe, folder, deep), tasks, workers or default_workers(), bar)
@@ -396,10 +471,11 @@ def show(name: str, settings: tuple[str, ...]) -> None:
 @click.option("--columns", type=click.IntRange(1, 64), default=8, show_default=True, help="Frames of each clip.")
 @_seed_option
 @_set_option
+@_textures_options
 @_quiet_option
 def preview(
     names: tuple[str, ...], out: Path | None, as_html: bool, clips: int, columns: int, seed: int, settings: tuple[str, ...],
-    quiet: bool,
+    textures: tuple[str, ...], images: Path | None, quiet: bool,
 ) -> None:  # fmt: skip
     """Draw clips of a preset: rows are clips, columns are time.
 
@@ -413,10 +489,11 @@ def preview(
     stem = chosen[0].name.replace("/", "_") if len(names) == 1 else "presets"
     out = out or Path(stem + (".html" if as_html else ".png"))
 
-    from synvid.work.disk import named_errors, write_whole
     from synvid.preview import page, picture
     from synvid.terminal import Talk
+    from synvid.work.disk import named_errors, write_whole
 
+    chosen = [_with_textures(preset, textures, images, None, quiet)[0] for preset in chosen]
     if as_html and out.suffix.lower() not in (".html", ".htm"):
         raise ConfigurationError(f"--out {out}: a page ends in .html.")
     data = page(chosen, clips, seed) if as_html else picture(out.suffix.lower(), chosen, clips, columns, seed)
@@ -424,3 +501,127 @@ def preview(
         write_whole(out, data)
     count, each = f"{len(chosen)} preset{'s' * (len(chosen) > 1)}", f"{clips} clip{'s' * (clips > 1)} each"
     Talk(quiet)(f"{out}: {count}, {each}, seed {seed}.")
+
+
+# ---- textures -----------------------------------------------------------------------------------------------------
+_BANK = click.Path(path_type=Path, dir_okay=False)
+
+
+@main.group()
+def textures() -> None:
+    """Build a bank of textures, look at one, check one.
+
+    synvid textures statistical --n 300000 --out textures.bank
+    """
+
+
+def _build_command(kind: str) -> Command:
+    def build(
+        out: Path,
+        n: int | None,
+        size: int,
+        seed: int,
+        workers: int | None,
+        as_json: bool,
+        quiet: bool,
+        images: Path | None = None,
+    ) -> None:
+        from synvid.preset import BANK_SUFFIX
+        from synvid.terminal import Bar, Talk
+        from synvid.texture.bank import build_bank, open_bank
+        from synvid.texture.folder import bundled_pictures
+        from synvid.texture.supply import header_of
+        from synvid.work.pool import default_workers
+        from synvid.work.words import size as in_words
+        from synvid.work.words import unreadable
+
+        talk = Talk(quiet)
+        if out.suffix != BANK_SUFFIX:
+            raise ConfigurationError(f"--out {out}: a bank ends in {BANK_SUFFIX}.")
+        signal.signal(signal.SIGTERM, _terminate)
+        header = header_of(kind, n, size, seed, images, everything=True)
+        folder = (images or bundled_pictures()) if kind == "images" else None
+        if kind == "images" and images is None:
+            talk("No --images: these are the few pictures that scikit-image ships.")
+        skipped = build_bank(out, header, folder, workers or default_workers(), Bar(kind, quiet))
+        made = open_bank(out).header
+        if skipped:
+            talk(unreadable("image", skipped))
+        if as_json:
+            click.echo(json.dumps({**dataclasses.asdict(made), "bytes": made.file_bytes, "unreadable": skipped}))
+        talk(f"{out}: {made.n:,} textures of kind {kind}, {in_words(made.file_bytes)}.")
+        talk(f"Next: synvid textures show {out}; `synvid render` takes it by --textures {kind}={out}.")
+
+    command = _quiet_option(_json_option(_workers_option(_seed_option(build))))
+    if kind == "images":
+        command = click.option("--images", type=_FOLDER, help="Folder of pictures.  [default: those of scikit-image]")(command)
+    size_option = click.option("--size", type=click.IntRange(16, 1024), default=256, show_default=True, help="Pixels a side.")
+    n_option = click.option("--n", type=click.IntRange(1, 10**9), help="How many.  [default: 2000; of images, all there are]")
+    out_option = click.option("--out", required=True, type=_BANK, help="File of the bank.")
+    return out_option(n_option(size_option(command)))
+
+
+def _add_build_commands() -> None:
+    from synvid.preset import TEXTURE_KINDS
+
+    descriptions = {
+        "statistical": "Noise with the spectrum, wavelets and colours of natural images.",
+        "stylegan-oriented": "Untrained StyleGAN2 whose filters are edges, lines and points.",
+        "stylegan-high-freq": "Untrained StyleGAN2 with the whole bank of filters and fine noise.",
+        "stylegan-random": "Untrained StyleGAN2 with random weights; seconds each.",
+        "stylegan-oriented-walk": "Moving ones of 50 frames: latent vectors walk.",
+        "stylegan-high-freq-walk": "Moving ones of 50 frames: latent vectors walk.",
+        "images": "Squares of the pictures in a folder: JPEG, PNG, WebP.",
+    }
+    for kind in TEXTURE_KINDS:
+        textures.command(kind, help=descriptions[kind])(_build_command(kind))
+
+
+_add_build_commands()
+
+
+@textures.command("show")
+@click.argument("bank", type=_BANK)
+@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="PNG file.  [default: the bank's name]")
+@_quiet_option
+def show_bank(bank: Path, out: Path | None, quiet: bool) -> None:
+    """Draw a contact sheet of a bank."""
+    from synvid.preview import texture_sheet
+    from synvid.terminal import Talk
+    from synvid.texture.bank import open_bank
+    from synvid.work.disk import named_errors, write_whole
+    from synvid.work.words import size
+
+    opened = open_bank(bank)
+    out = out or Path(bank.stem + ".png")
+    if out.suffix != ".png":
+        raise ConfigurationError(f"--out {out}: a contact sheet ends in .png.")
+    data = texture_sheet(opened)
+    with named_errors(out):
+        write_whole(out, data)
+    header = opened.header
+    facts = f"{header.n:,} of kind {header.kind}, {header.frames} x {header.size} x {header.size}, {size(header.file_bytes)}"
+    Talk(quiet)(f"{bank}: {facts}; {out} shows some.")
+
+
+@textures.command("verify")
+@click.argument("bank", type=_BANK)
+@_quiet_option
+def verify_bank(bank: Path, quiet: bool) -> None:
+    """Check every hash of a bank."""
+    from synvid.terminal import Bar, Talk
+    from synvid.texture.bank import open_bank
+
+    opened, bar, done = open_bank(bank), Bar("verify", quiet), 0
+    bar.start(opened.header.n, 0, "texture")
+
+    def tick(count: int) -> None:
+        nonlocal done
+        done += count
+        bar.update(done)
+
+    try:
+        opened.check(everything=True, tick=tick)
+    finally:
+        bar.finish()
+    Talk(quiet)(f"{bank}: all {opened.header.n:,} textures are as they were made.")

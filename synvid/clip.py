@@ -20,21 +20,20 @@ class Clip:
     Attributes:
         frames: uint8 (T, H, W, 3), RGB.
         fps: frames per second.
-        scene: what was rendered.
+        scene: what was rendered; None of a real clip.
     """
 
     frames: NDArray[np.uint8]
     fps: float
-    scene: Scene
+    scene: Scene | None
 
     def __len__(self) -> int:
         return len(self.frames)
 
     def __repr__(self) -> str:
         count, height, width, _ = self.frames.shape
-        return (
-            f"Clip({count} frames of {width}x{height} at {self.fps:g} fps, seed={self.scene.seed}, index={self.scene.index})"
-        )
+        name = "real" if self.scene is None else f"seed={self.scene.seed}, index={self.scene.index}"
+        return f"Clip({count} frames of {width}x{height} at {self.fps:g} fps, {name})"
 
     def save(self, path: str | Path, encoding: str = "fast") -> None:
         """Write the clip as an MP4 file.

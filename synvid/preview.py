@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import html
 import io
+import itertools
 from collections.abc import Sequence
 
 import numpy as np
@@ -15,9 +16,10 @@ from synvid.html import shrink, video_tag
 from synvid.preset import Preset
 from synvid.renderer import render
 from synvid.scene import Scene, sample_scene
+from synvid.texture.bank import Bank
 from synvid.video.encode import encode
 
-__all__ = ["SUFFIXES", "contact_sheet", "page", "picture", "side_by_side"]
+__all__ = ["SUFFIXES", "contact_sheet", "page", "picture", "side_by_side", "texture_sheet"]
 
 SUFFIXES = (".png", ".mp4", ".gif")
 
@@ -43,10 +45,9 @@ def contact_sheet(
     """
     rows = []
     for preset in presets:
-        for index in range(clips):
-            scene = sample_scene(preset, seed, index)
+        for scene in _scenes(preset, clips, seed):
             times = np.linspace(0, scene.num_frames - 1, columns).round().astype(int).tolist()
-            label = f"{preset.name}  seed {seed}  index {index}  frames {', '.join(map(str, times))}"
+            label = f"{preset.name}  seed {seed}  index {scene.index}  frames {', '.join(map(str, times))}"
             rows.append((label, shrink(render(scene, times).frames, side)))
     width = max(frames.shape[0] * (frames.shape[2] + _GAP) - _GAP for _, frames in rows)
     height = sum(frames.shape[1] + _LABEL_HEIGHT + _GAP for _, frames in rows) - _GAP
@@ -66,6 +67,27 @@ def _fitting(label: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.Im
     while font.getlength(label) > width and len(label) > 4:
         label = label[:-4] + "..."
     return label
+
+
+def texture_sheet(bank: Bank, columns: int = 12, rows: int = 8, side: int = 96) -> bytes:
+    """Draw textures of a bank, evenly spread over it, as a PNG file; where they move, a row shows one over time."""
+    header = bank.header
+    if header.frames > 1:
+        rows = min(rows, header.n)
+        times = np.linspace(0, header.frames - 1, min(columns, header.frames)).astype(int)
+        shown = [bank.textures[k, t] for k in np.linspace(0, header.n - 1, rows).astype(int) for t in times]
+        columns = len(times)
+    else:
+        numbers = np.linspace(0, header.n - 1, min(rows * columns, header.n)).astype(int)
+        shown = [bank.textures[k, 0] for k in numbers]
+    height = -(-len(shown) // columns)
+    sheet = Image.new("RGB", (columns * (side + _GAP) - _GAP, height * (side + _GAP) - _GAP), _PAPER)
+    for number, texture in enumerate(shown):
+        picture = Image.fromarray(np.ascontiguousarray(texture)).resize((side, side), Image.Resampling.BOX)
+        sheet.paste(picture, (number % columns * (side + _GAP), number // columns * (side + _GAP)))
+    file = io.BytesIO()
+    sheet.save(file, "png")
+    return file.getvalue()
 
 
 def side_by_side(presets: Sequence[Preset], clips: int = 4, seed: int = 0, side: int = 256) -> NDArray[np.uint8]:
@@ -154,4 +176,6 @@ def page(presets: Sequence[Preset], clips: int = 4, seed: int = 0) -> str:
 
 
 def _scenes(preset: Preset, clips: int, seed: int) -> list[Scene]:
-    return [sample_scene(preset, seed, index) for index in range(clips)]
+    """The first clips of a preset, real ones left out."""
+    drawn = (index for index in itertools.count() if preset.of_clip(index) is not None)
+    return [sample_scene(preset, seed, index) for index in itertools.islice(drawn, clips)]

@@ -286,7 +286,8 @@ class _Draw:
 
     def some(self, stream: Stream, count: int) -> list[float]:
         """Numbers in [0, 1) of the whole clip."""
-        return philox.uniform(self.seed, self.index, stream, (count,)).tolist()
+        numbers: list[float] = philox.uniform(self.seed, self.index, stream, (count,)).tolist()
+        return numbers
 
     def uniform(self, stream: Stream, columns: int | None = None) -> Array:
         """Numbers in [0, 1), (n,) or (n, columns)."""

@@ -21,12 +21,12 @@ import psutil
 import pytest
 
 from synvid.cli import main
-from synvid.work import pool
 from synvid.dataset import shard as rendering
 from synvid.dataset.check import State, shard_state
 from synvid.dataset.recipe import Recipe
 from synvid.dataset.shard import Marker, file_sha256, render_clip
 from synvid.preset import load_preset
+from synvid.work import pool
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, signals and mounts as Linux has them")
 

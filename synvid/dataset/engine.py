@@ -9,14 +9,14 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from synvid.dataset.check import State, shard_state
-from synvid.work.disk import STATE, clean_leftovers, named_errors, workspace, write_first, write_whole
+from synvid.dataset.manifest import MANIFESTS, finish
+from synvid.dataset.recipe import RECIPE_FILE, Recipe
+from synvid.dataset.shard import SKIPPED, copy_shard, key_of, render_shard, shard_path, warm_up
+from synvid.errors import ConfigurationError
+from synvid.work.disk import STATE, clean_leftovers, named_errors, take_names, workspace, write_first, write_whole
 from synvid.work.interrupt import postponed
 from synvid.work.pool import run_tasks
-from synvid.dataset.manifest import MANIFESTS, finish
 from synvid.work.progress import Progress
-from synvid.dataset.recipe import RECIPE_FILE, Recipe
-from synvid.dataset.shard import copy_shard, key_of, render_shard, shard_path, warm_up
-from synvid.errors import ConfigurationError, DatasetError
 
 __all__ = ["Result", "check_folder", "merge_parts", "open_folder", "render_dataset", "todo"]
 
@@ -31,6 +31,7 @@ class Result:
         failed: shard → what went wrong.
         finished: whether the whole dataset is there.
         seconds: it took.
+        unreadable: real videos that could not be decoded, and gave way to others.
     """
 
     clips: int = 0
@@ -38,6 +39,7 @@ class Result:
     failed: dict[int, str] = field(default_factory=dict)
     finished: bool = False
     seconds: float = 0.0
+    unreadable: list[str] = field(default_factory=list)
 
 
 def check_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> bool:
@@ -154,7 +156,8 @@ def render_dataset(
         failed = run_tasks(_Render(recipe, folder), tasks, workers, progress or Progress(), done)
         clips = sum(count for shard, count in tasks if shard not in failed)
         finished = finish(recipe, folder) and not todo(recipe, folder)[0]  # of any part
-    return Result(clips, done, failed, finished, time.monotonic() - begin)
+        unreadable = take_names(folder / STATE / SKIPPED)
+    return Result(clips, done, failed, finished, time.monotonic() - begin, unreadable)
 
 
 def merge_parts(folder: Path, sources: list[Path]) -> tuple[int, list[int]]:

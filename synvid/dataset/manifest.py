@@ -6,10 +6,10 @@ import json
 from pathlib import Path
 from typing import Any
 
-from synvid.work.disk import STATE, clean_leftovers, named_errors, workspace, write_whole
 from synvid.dataset.recipe import RECIPE_FILE, Recipe
 from synvid.dataset.shard import Marker
 from synvid.errors import DatasetError
+from synvid.work.disk import STATE, clean_leftovers, named_errors, workspace, write_whole
 
 __all__ = ["MANIFESTS", "describe", "finish", "outdated", "read_rows"]
 

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 import io
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from synvid.clip import Clip
 from synvid.dataset.manifest import read_rows
-from synvid.dataset.recipe import Recipe
+from synvid.dataset.recipe import Recipe, check_banks
 from synvid.errors import DatasetError
 from synvid.renderer import render
 from synvid.scene import Scene, sample_scene
@@ -43,11 +43,20 @@ class Dataset:
         return f"Dataset({str(self.path)!r}: {len(self)} clips of {self.recipe.preset.name}, seed {self.recipe.seed})"
 
     def scene(self, i: int) -> Scene:
-        """The scene of clip i, sampled again."""
+        """The scene of clip i, sampled again.
+
+        Raises:
+            ConfigurationError: it is a real clip.
+        """
         return sample_scene(self.recipe.preset, self.recipe.seed, self.rows[i]["index"])
 
     def render(self, i: int, frames: Sequence[int] | None = None) -> Clip:
-        """Clip i, or some of its frames, rendered again: exactly what was encoded."""
+        """Clip i, or some of its frames, rendered again: exactly what was encoded.
+
+        Raises:
+            ConfigurationError: it is a real clip, or a bank of textures is not the one it was made from.
+        """
+        check_banks(self.recipe)
         return render(self.scene(i), frames)
 
     def decode(self, i: int, frames: Sequence[int] | None = None) -> Clip:
@@ -56,9 +65,10 @@ class Dataset:
         Raises:
             DatasetError: the shard is missing or damaged, or the clip has no such frame.
         """
-        row, scene = self.rows[i], self.scene(i)
+        row = self.rows[i]
+        real = self.recipe.preset.of_clip(row["index"]) is None
         decoded = decode(io.BytesIO(self.video(i)), frames, f"{self.path}, clip {row['key']}")
-        return Clip(frames=decoded, fps=scene.fps, scene=scene)
+        return Clip(frames=decoded, fps=self.recipe.preset.video.fps, scene=None if real else self.scene(i))
 
     def video(self, i: int) -> bytes:
         """The MP4 file of clip i.
@@ -84,16 +94,17 @@ class Dataset:
         return dataset_html(self)
 
 
-def open_dataset(path: str | Path) -> Dataset:
+def open_dataset(path: str | Path, textures: Mapping[str, str] | None = None) -> Dataset:
     """Open a finished dataset.
 
     Args:
         path: the folder that `synvid render --out` wrote.
+        textures: where banks of textures lie now, {name or path in the recipe: path}.
 
     Raises:
         DatasetError: there is none, or it is not finished.
         ConfigurationError: its recipe is damaged or of another output version.
     """
     folder = Path(path).expanduser()
-    recipe = Recipe.load(folder)
+    recipe = Recipe.load(folder).with_banks(textures or {})
     return Dataset(path=folder, recipe=recipe, rows=read_rows(recipe, folder))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
@@ -11,12 +11,13 @@ import numpy as np
 import yaml
 
 from synvid import __version__
+from synvid.dataset.real import RealVideos
 from synvid.errors import ConfigurationError, DatasetError
-from synvid.preset import Preset
+from synvid.preset import REAL, Preset
 from synvid.strict_yaml import read_yaml
 from synvid.video.encode import Encoder, check_size, make_encoder
 
-__all__ = ["FORMATS", "OUTPUT_VERSION", "RECIPE_FILE", "Recipe"]
+__all__ = ["FORMATS", "OUTPUT_VERSION", "RECIPE_FILE", "Recipe", "check_banks"]
 
 #: Raised when the frames of some preset change; the changelog says how.
 OUTPUT_VERSION = 1
@@ -38,6 +39,8 @@ class Recipe:
         shard_size: clips in a shard.
         format: `tar` (shards of video and JSON pairs) or `files` (one file a clip).
         encoding, encoder, codec: see `make_encoder`.
+        banks: name or path → digest of every bank of textures that the preset names.
+        real: the video files that real clips are cut from.
     """
 
     preset: Preset
@@ -48,6 +51,8 @@ class Recipe:
     encoding: str = "fast"
     encoder: str = "pyav"
     codec: str = ""
+    banks: Mapping[str, str] = field(default_factory=dict)
+    real: RealVideos | None = None
 
     def __post_init__(self) -> None:
         for name, low, high in (("n", 1, _MAX_CLIPS), ("seed", 0, 2**64 - 1), ("shard_size", 1, 1_000_000)):
@@ -59,6 +64,14 @@ class Recipe:
                 raise ConfigurationError(f"{name} is {getattr(self, name)!r}; it must be text.")
         if self.format not in FORMATS:
             raise ConfigurationError(f"format is {self.format!r}; it must be one of {', '.join(FORMATS)}.")
+        texts = [*self.banks, *self.banks.values()] if isinstance(self.banks, Mapping) else [None]
+        if not all(isinstance(text, str) for text in texts):
+            raise ConfigurationError(f"banks is {self.banks!r}; it must say name: digest.")
+        wants_real = self.preset.mixture.source == REAL
+        if wants_real and self.real is None:
+            raise ConfigurationError(f"preset {self.preset.name} mixes in real clips: --real DIR says where the videos are.")
+        if self.real is not None and not wants_real:
+            raise ConfigurationError(f"preset {self.preset.name} has no real clips; leave out --real.")
         encoding = make_encoder(self.encoder, self.encoding, self.codec).encoding
         check_size(encoding, self.preset.video.width, self.preset.video.height)
 
@@ -99,6 +112,10 @@ class Recipe:
         }
         if self.codec:
             settings["codec"] = self.codec
+        if self.banks:
+            settings["banks"] = dict(self.banks)
+        if self.real is not None:
+            settings["real"] = asdict(self.real)
         return {**settings, "preset": self.preset.to_dict()}
 
     def to_yaml(self) -> str:
@@ -126,20 +143,57 @@ class Recipe:
             )
         settings.pop("synvid", None)
         preset = settings.pop("preset", None)
-        known = {"n", "seed", "shard_size", "format", "encoding", "encoder", "codec"}
+        foreign = f"{path}: is not as `synvid render` wrote it; restore it or use another folder."
+        known = {"n", "seed", "shard_size", "format", "encoding", "encoder", "codec", "banks", "real"}
         if not isinstance(preset, dict) or not settings.keys() <= known or "n" not in settings:
-            raise ConfigurationError(f"{path}: is not as `synvid render` wrote it; restore it or use another folder.")
+            raise ConfigurationError(foreign)
         parsed = Preset.from_dict(preset, str(path))
         try:
-            return cls(preset=parsed, **settings)
+            real = RealVideos(**settings.pop("real")) if "real" in settings else None
+            return cls(preset=parsed, real=real, **settings)
+        except TypeError:
+            raise ConfigurationError(
+                f"{path}: is not as `synvid render` wrote it; restore it or use another folder."
+            ) from None
         except ConfigurationError as error:
             raise ConfigurationError(f"{path}: {error}") from None
 
+    def with_banks(self, paths: Mapping[str, str]) -> Recipe:
+        """The recipe with banks that lie elsewhere, {name: path}."""
+        banks = {str(paths.get(name, name)): digest for name, digest in self.banks.items()}
+        return replace(self, preset=self.preset.with_banks(paths), banks=banks)
+
     def differences(self, other: Recipe) -> list[str]:
         """What differs from another recipe, as `key: ours, theirs`; the version of synvid does not count."""
-        mine, theirs = _flat(self.to_dict()), _flat(other.to_dict())
+        mine, theirs = _flat(self._contents()), _flat(other._contents())
         keys = [key for key in {**mine, **theirs} if key != "synvid"]
         return [f"{key}: {mine.get(key)}, {theirs.get(key)}" for key in keys if mine.get(key) != theirs.get(key)]
+
+    def _contents(self) -> dict[str, Any]:
+        """`to_dict` with banks and videos by what they hold, wherever they lie."""
+        renamed = self.preset.with_banks({name: f"bank {digest[:12]}" for name, digest in self.banks.items()})
+        settings = {**self.to_dict(), "preset": renamed.to_dict()}
+        settings.pop("banks", None)
+        if self.real is not None:
+            settings["real"] = f"{self.real.files} videos {self.real.digest[:12]}"
+        return settings
+
+
+def check_banks(recipe: Recipe) -> None:
+    """See that the banks of textures are those that a dataset was made from.
+
+    Raises:
+        ConfigurationError: one is another, or is not there.
+    """
+    from synvid.texture.supply import find_bank
+
+    for name, digest in recipe.banks.items():
+        bank = find_bank(name)
+        if bank.header.digest != digest:
+            raise ConfigurationError(
+                f"{bank.path}: is not the bank {name!r} that the dataset was made from "
+                f"(its digest is {bank.header.digest[:12]}, not {digest[:12]}); --textures {name}=BANK takes the right one."
+            )
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -10,21 +10,23 @@ import os
 import shutil
 import tarfile
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any
+from typing import Any, TypeVar
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synvid.work.disk import STATE, named_errors, workspace, write_whole
 from synvid.dataset.recipe import Recipe
 from synvid.errors import DatasetError
+from synvid.preset import REAL
 from synvid.renderer import render_frames
 from synvid.scene import Scene, sample_scene
 from synvid.video.encode import Encoder
+from synvid.work.disk import STATE, named_errors, workspace, write_whole
 
 __all__ = [
+    "SKIPPED",
     "Marker",
     "copy_shard",
     "file_sha256",
@@ -39,6 +41,10 @@ __all__ = [
 ]
 
 Row = dict[str, Any]
+Result = TypeVar("Result")
+
+#: Names of real videos that could not be decoded, until the run that tried has ended.
+SKIPPED = "unreadable.txt"
 
 #: Frames are rendered, hashed and encoded in pieces of about this many bytes: memory stays flat, and in the cache.
 _PIECE_BYTES = 4_000_000
@@ -62,52 +68,110 @@ def pieces(scene: Scene) -> Iterator[NDArray[np.uint8]]:
         yield render_frames(scene, range(start, min(start + step, scene.num_frames)))
 
 
-def render_clip(recipe: Recipe, index: int, encoder: Encoder) -> tuple[bytes, Row]:
+@dataclass
+class _Source:
+    """Where the frames of a clip come from, and what has gone by of them.
+
+    Attributes:
+        preset: name of the one it was drawn from, or `real`.
+        objects: how many there are.
+        file: a real clip's.
+        frames: how many have been taken.
+        digest: of their bytes.
+    """
+
+    preset: str
+    objects: int
+    file: str
+    pieces: Iterator[NDArray[np.uint8]]
+    frames: int = 0
+    digest: Any = field(default_factory=hashlib.sha256)
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        for piece in self.pieces:
+            self.frames += len(piece)
+            self.digest.update(piece.data)
+            yield piece
+
+
+def _sources(recipe: Recipe, index: int) -> Iterator[_Source]:
+    """The source of a clip; of a real one, those that follow take its place when it cannot be decoded."""
+    chosen = recipe.preset.of_clip(index)
+    if chosen is not None:
+        scene = sample_scene(recipe.preset, recipe.seed, index)
+        yield _Source(chosen.name, scene.num_objects, "", pieces(scene))
+        return
+    assert recipe.real is not None  # Recipe has seen to it
+    for name in recipe.real.candidates(recipe.seed, recipe.preset.mixture.rank(index)):
+        yield _Source(REAL, 0, name, recipe.real.pieces(name, recipe.preset.video, recipe.seed, index))
+
+
+def _first_sound(recipe: Recipe, index: int, use: Callable[[_Source], Result], skipped: Path | None) -> tuple[Result, _Source]:
+    """Use the first source of a clip that can be read to its end; names of the others are added to a file."""
+    for source in _sources(recipe, index):
+        try:
+            result = use(source)
+        except DatasetError:
+            if not source.file:
+                raise
+        else:
+            if source.frames:
+                return result, source
+        if skipped is not None:
+            with skipped.open("a", encoding="utf-8", errors="surrogateescape") as file:
+                file.write(source.file + "\n")
+    path = recipe.real.path if recipe.real else ""
+    raise DatasetError(f"{path}: none of its videos can be decoded.")
+
+
+def render_clip(recipe: Recipe, index: int, encoder: Encoder, skipped: Path | None = None) -> tuple[bytes, Row]:
     """Render and encode one clip.
+
+    Args:
+        recipe: of the dataset.
+        index: of the clip.
+        encoder: of the recipe.
+        skipped: a file to which the names of real videos that cannot be decoded are added.
 
     Returns:
         The bytes of the MP4 file, and the clip's row of the manifest without its place.
     """
-    scene = sample_scene(recipe.preset, recipe.seed, index)
-    digest = hashlib.sha256()
-
-    def hashed() -> Iterator[NDArray[np.uint8]]:
-        for piece in pieces(scene):
-            digest.update(piece.data)
-            yield piece
-
-    video = encoder(hashed(), scene.width, scene.height, scene.fps)
-    return video, clip_row(recipe, scene, digest.hexdigest())
+    size = recipe.preset.video
+    video, source = _first_sound(recipe, index, lambda some: encoder(some, size.width, size.height, size.fps), skipped)
+    return video, _row(recipe, index, source)
 
 
 def frames_sha256(recipe: Recipe, index: int) -> str:
     """SHA-256 of a clip's frames, rendered anew: its uint8 (T, H, W, 3) RGB bytes."""
-    digest = hashlib.sha256()
-    for piece in pieces(sample_scene(recipe.preset, recipe.seed, index)):
-        digest.update(piece.data)
-    return digest.hexdigest()
+    _, source = _first_sound(recipe, index, lambda some: sum(1 for _ in some), None)
+    return str(source.digest.hexdigest())
 
 
 def warm_up(recipe: Recipe) -> None:
     """Compile, or load from the cache, all that rendering a clip needs, so that worker processes find it done."""
-    scene = sample_scene(recipe.preset, recipe.seed, 0)
-    recipe.make_encoder()([render_frames(scene, [0])], scene.width, scene.height, scene.fps)
+    video = recipe.preset.video
+    index = next((index for index in range(recipe.n) if recipe.preset.of_clip(index) is not None), None)
+    if index is not None:
+        frames = render_frames(sample_scene(recipe.preset, recipe.seed, index), [0])
+        recipe.make_encoder()([frames], video.width, video.height, video.fps)
 
 
-def clip_row(recipe: Recipe, scene: Scene, sha256: str) -> Row:
-    """What a manifest says of a clip besides its place: flat, reals with a point, nothing empty."""
-    return {
-        "key": key_of(scene.index),
-        "index": scene.index,
-        "preset": recipe.preset.name,
-        "seed": scene.seed,
-        "frames": scene.num_frames,
-        "fps": float(scene.fps),
-        "width": scene.width,
-        "height": scene.height,
-        "objects": scene.num_objects,
-        "sha256": sha256,
+def _row(recipe: Recipe, index: int, source: _Source) -> Row:
+    """What a manifest says of a clip besides its place: flat, reals with a point, nothing null."""
+    video = recipe.preset.video
+    row = {
+        "key": key_of(index),
+        "index": index,
+        "preset": source.preset,
+        "seed": recipe.seed,
+        "frames": source.frames,
+        "fps": float(video.fps),
+        "width": video.width,
+        "height": video.height,
+        "objects": source.objects,
+        "sha256": source.digest.hexdigest(),
     }
+    return {**row, "file": source.file} if recipe.real is not None else row
 
 
 # ---- One shard ----------------------------------------------------------------------------------------------------
@@ -167,7 +231,7 @@ def render_shard(recipe: Recipe, folder: Path, shard: int, tick: Callable[[], No
     with named_errors(folder), workspace(folder) as room:
         made = room / "shard"
         write = _write_tar if recipe.format == "tar" else _write_files
-        rows = write(recipe, shard, made, tick)
+        rows = write(recipe, shard, made, folder / STATE / SKIPPED, tick)
         install(made, folder, recipe, shard, rows)
 
 
@@ -225,12 +289,12 @@ def file_sha256(path: Path) -> str:
     return digest.hexdigest()
 
 
-def _write_tar(recipe: Recipe, shard: int, path: Path, tick: Callable[[], None]) -> list[Row]:
+def _write_tar(recipe: Recipe, shard: int, path: Path, skipped: Path, tick: Callable[[], None]) -> list[Row]:
     """A tar file of {key}.mp4 and {key}.json, with nothing in it that depends on when or by whom it was written."""
     encoder, rows, name = recipe.make_encoder(), [], shard_path(recipe, shard).as_posix()
     with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for index in recipe.indices(shard):
-            video, row = render_clip(recipe, index, encoder)
+            video, row = render_clip(recipe, index, encoder, skipped)
             offset = _add(tar, f"{row['key']}.mp4", video)
             _add(tar, f"{row['key']}.json", json.dumps(row).encode())
             rows.append({**row, "shard": name, "offset": offset, "size": len(video)})
@@ -250,12 +314,12 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
     return start
 
 
-def _write_files(recipe: Recipe, shard: int, path: Path, tick: Callable[[], None]) -> list[Row]:
+def _write_files(recipe: Recipe, shard: int, path: Path, skipped: Path, tick: Callable[[], None]) -> list[Row]:
     """A folder of {key}.mp4."""
     encoder, rows, place = recipe.make_encoder(), [], shard_path(recipe, shard)
     path.mkdir()
     for index in recipe.indices(shard):
-        video, row = render_clip(recipe, index, encoder)
+        video, row = render_clip(recipe, index, encoder, skipped)
         name = f"{row['key']}.mp4"
         with (path / name).open("wb") as file:
             file.write(video)

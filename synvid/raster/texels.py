@@ -15,7 +15,7 @@ import math
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.cpython.unsafe.numbers import trailing_zeros
+from numba.cpython.unsafe import numbers
 from numpy.typing import NDArray
 
 from synvid._jit import SIMD, jit
@@ -33,6 +33,7 @@ _ONE = 65536
 _WRAP = 1 << 32
 #: An object that squeezes more texels than this into a pixel shows the middle of its crop.
 _MOST = 16384.0
+_trailing_zeros: Any = numbers.trailing_zeros
 _SIXTEEN = np.uint64(0xFFFF)
 _BYTE = np.uint32(255)
 
@@ -86,7 +87,7 @@ def _copy_crop(bank, texture, size, x0, y0, width, height, atlas, place):
         lower = texture + 3 * size * min(max(y0 + row + 1, 0), most)
         quad, k = place + row * width, 0
         while k < width:
-            if 16 <= k and width - 16 < k and 16 - width <= x0 <= most - width:
+            if k >= 16 and width - 16 < k and 16 - width <= x0 <= most - width:
                 k = width - 16  # the last sixteen, some of them once more
             left = x0 + k
             if left >= 0 and left + 16 <= most and k + 16 <= width:
@@ -213,7 +214,7 @@ def _vector_operations() -> tuple[Any, Any]:
         return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
     def clamped(builder: Any, value: Any, step: Any, most: Any) -> Any:
-        """value + lane step, from 0 to most."""
+        """Value + lane step, from 0 to most."""
         numbers = ir.Constant(sixteen, list(range(16)))
         along = builder.add(splat(builder, value, 16), builder.mul(numbers, splat(builder, step, 16)))
         above = builder.select(builder.icmp_signed(">", along, constant(sixteen, 0)), along, constant(sixteen, 0))
@@ -335,15 +336,14 @@ def _vector_operations() -> tuple[Any, Any]:
             return context.get_dummy_value()
 
         whole = types.int64
-        numbers = (whole, whole, whole, whole, whole, whole, whole, whole)
-        return types.void(pixels, whole, whole, atlas, *numbers, types.uint32, types.boolean), generate
+        return types.void(pixels, whole, whole, atlas, *[whole] * 8, types.uint32, types.boolean), generate
 
     @jit
     def probe(bank, atlas, pixels):
         make_sixteen_quads(bank, 0, 0, atlas, 0)  # type: ignore[call-arg]
-        sample_sixteen(pixels, 0, 5, atlas, 0, 16, 65535, 65535, 32768, 0, 0, 0, np.uint32(0), False)  # type: ignore[call-arg]
+        sample_sixteen(pixels, 0, 5, atlas, 0, 16, 65535, 65535, 32768, 0, 0, 0, np.uint32(0), False)
 
-    bank, atlas, pixels = np.arange(0, 204, 4, np.uint8), np.zeros(64, np.uint32), np.zeros(16, np.uint32)
+    bank, atlas, pixels = np.arange(0, 204, 4).astype(np.uint8), np.zeros(64, np.uint32), np.zeros(16, np.uint32)
     probe(bank, atlas, pixels)
     if pixels[:4].tolist() != [0x0E0A06, 0, 0x0E0A06, 0]:
         raise RuntimeError("the vector operations give wrong results")
@@ -378,7 +378,7 @@ def fill_texels(pixels, start, mask, atlas, place, extent_x, extent_y, u, v, ux,
     """
     u_most, v_most = (extent_x << 16) - 1, (extent_y << 16) - 1
     while mask:
-        first = np.int64(trailing_zeros(mask))  # sixteen pixels from the first on, wherever they lie
+        first = np.int64(_trailing_zeros(mask))  # sixteen pixels from the first on, wherever they lie
         some = np.int64((mask >> np.uint64(first)) & _SIXTEEN)
         _sample_sixteen(
             pixels, start + first, some, atlas, place, extent_x, u_most, v_most,

@@ -11,7 +11,6 @@ import dataclasses
 import hashlib
 import json
 import os
-import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -25,7 +24,7 @@ from numpy.typing import NDArray
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.texture.folder import Folder
 from synvid.texture.kinds import KINDS
-from synvid.work.disk import named_errors
+from synvid.work.disk import named_errors, take_names
 from synvid.work.interrupt import postponed
 from synvid.work.pool import run_tasks
 from synvid.work.progress import Progress
@@ -152,7 +151,7 @@ class Bank:
     header: Header
     textures: NDArray[np.uint8]
 
-    def check(self, everything: bool = False, tick: Callable[[int], None] = lambda count: None) -> None:
+    def check(self, everything: bool = False, tick: Callable[[int], None] | None = None) -> None:
         """Compare the textures with their hashes: a GB of them spread over the bank, or everything.
 
         Raises:
@@ -171,7 +170,8 @@ class Bank:
                     raise DatasetError(
                         f"{self.path}: textures {some.start} to {some.stop - 1} have been altered; build it anew."
                     )
-                tick(len(header.chunk(number)))
+                if tick is not None:
+                    tick(len(header.chunk(number)))
 
 
 def open_bank(path: str | Path) -> Bank:
@@ -244,14 +244,12 @@ def build_bank(path: Path, header: Header, folder: Path | None, workers: int, pr
             tasks = [(number, len(header.chunk(number))) for number in missing]
             done = header.n - sum(count for _, count in tasks)
             failed = run_tasks(_Chunk(part, header, folder, skipped), tasks, workers, progress, done, "texture")
-            names = _read_names(skipped)
             if failed:
                 raise DatasetError(f"{part}: {next(iter(failed.values()))}; the same command goes on.")
             os.pwrite(descriptor, header.with_digest(_read_hashes(descriptor, header)).to_bytes(), 0)
             os.fsync(descriptor)
             part.replace(path)
-            skipped.unlink(missing_ok=True)
-    return names
+    return take_names(skipped)
 
 
 @contextmanager
@@ -261,8 +259,9 @@ def _locked(part: Path) -> Iterator[int]:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o644)
         if fcntl is not None:
             fcntl.flock(descriptor, fcntl.LOCK_EX)
-        with_name = part.exists() and os.stat(part).st_ino == os.fstat(descriptor).st_ino
-        if with_name:  # else the other has just finished and renamed it
+        if (
+            part.exists() and part.stat().st_ino == os.fstat(descriptor).st_ino
+        ):  # else the other has just finished and renamed it
             break
         os.close(descriptor)
     try:
@@ -281,12 +280,6 @@ def _missing_chunks(descriptor: int, header: Header) -> list[int]:
     hashes = _read_hashes(descriptor, header)
     found = [hashes[k : k + _HASH_BYTES] for k in range(0, len(hashes), _HASH_BYTES)]
     return [k for k, one in enumerate(found) if not any(one) or one != _hash_chunk(descriptor, header, k)]
-
-
-def _read_names(skipped: Path) -> list[str]:
-    if not skipped.exists():
-        return []
-    return sorted(set(skipped.read_text(encoding="utf-8", errors="surrogateescape").splitlines()))
 
 
 @dataclass(frozen=True)

@@ -19,10 +19,10 @@ from synvid.texture.folder import Folder, bundled_pictures, find_images
 from synvid.texture.kinds import KINDS
 from synvid.work.pool import default_workers
 from synvid.work.progress import Progress
-from synvid.work.words import duration
+from synvid.work.words import duration, unreadable
 from synvid.work.words import size as size_in_words
 
-__all__ = ["cached_bank", "cached_path", "default_count", "find_bank", "header_of", "unreadable"]
+__all__ = ["cached_bank", "cached_path", "default_count", "find_bank", "header_of"]
 
 log = logging.getLogger("synvid")
 
@@ -37,13 +37,22 @@ def default_count() -> int:
     return int(text)
 
 
-def header_of(kind: str, n: int | None = None, size: int = _SIZE, seed: int = 0, folder: Path | None = None) -> Header:
+def header_of(
+    kind: str,
+    n: int | None = None,
+    size: int = _SIZE,
+    seed: int = 0,
+    folder: Path | None = None,
+    *,
+    everything: bool = False,
+) -> Header:
     """What a bank of a kind holds.
 
     Args:
         kind: one of TEXTURE_KINDS.
         n: how many textures; None: as many as `default_count` frames, but of images no more than there are in a folder of
             one's own.
+        everything: None is all images of the folder.
         size: height and width, pixels.
         seed: of the textures.
         folder: of the pictures, for `images`; None: those that scikit-image ships.
@@ -53,7 +62,8 @@ def header_of(kind: str, n: int | None = None, size: int = _SIZE, seed: int = 0,
     """
     if kind == "images":
         names = find_images(folder or bundled_pictures())
-        count = n or (default_count() if folder is None else min(default_count(), len(names)))
+        most = len(names) if everything else default_count()
+        count = n or (default_count() if folder is None else min(most, len(names)))
         return Header(kind, 1, seed, count, 1, size, _listing_hash(folder or bundled_pictures(), names))
     made = KINDS[kind]
     if size not in made.sizes:
@@ -126,14 +136,8 @@ def cached_bank(
     say(f"Building {header.n:,} textures of kind {header.kind} ({size}), once on this machine: {path}")
     skipped = build_bank(path, header, folder, workers, progress or Progress())
     if skipped:
-        say(unreadable(skipped))
+        say(unreadable("image", skipped))
     return path
-
-
-def unreadable(names: list[str]) -> str:
-    """A sentence on pictures that could not be read."""
-    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
-    return f"{len(names)} image{'s' if len(names) > 1 else ''} could not be read: {', '.join(names[:3])}{more}."
 
 
 def _seconds_each(header: Header, folder: Path | None) -> float:

@@ -11,15 +11,15 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from synvid.work.interrupt import postponed
 from synvid.errors import DatasetError
+from synvid.work.interrupt import postponed
 
 try:
     import fcntl
 except ImportError:  # no such locks here: leftovers are told by their age
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["STATE", "clean_leftovers", "named_errors", "workspace", "write_first", "write_whole"]
+__all__ = ["STATE", "clean_leftovers", "named_errors", "take_names", "workspace", "write_first", "write_whole"]
 
 #: Folder of a dataset in which synvid keeps its own records; hidden, so that loaders pass it over.
 STATE = ".synvid"
@@ -139,3 +139,13 @@ def write_whole(path: Path, data: bytes | str, room: Path | None = None) -> None
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def take_names(path: Path) -> list[str]:
+    """The lines of a file to which processes have added names, sorted, each once; the file is removed."""
+    try:
+        text = path.read_text(encoding="utf-8", errors="surrogateescape")
+        path.unlink()
+    except OSError:  # there is none, or another run has just taken it
+        return []
+    return sorted(set(text.splitlines()))

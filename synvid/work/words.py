@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["duration", "size"]
+__all__ = ["duration", "size", "unreadable"]
 
 
 def size(number: float) -> str:
@@ -22,3 +22,9 @@ def duration(seconds: float) -> str:
     if minutes < 60:
         return f"{int(seconds) // 60} min {int(seconds) % 60} s"
     return f"{minutes // 60} h {minutes % 60} min"
+
+
+def unreadable(what: str, names: list[str]) -> str:
+    """A sentence on files that could not be read."""
+    more = f" and {len(names) - 3} more" if len(names) > 3 else ""
+    return f"{len(names)} {what}{'s' if len(names) > 1 else ''} could not be read: {', '.join(names[:3])}{more}."
