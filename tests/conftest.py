@@ -1,6 +1,11 @@
 """What several tests share."""
 
+import os
+
 import pytest
+
+#: Banks of textures that are built when first needed are small here.
+os.environ.setdefault("SYNVID_TEXTURES", "64")
 
 #: A preset small enough to render in no time.
 TINY = {

@@ -66,3 +66,84 @@ def visible_objects(scene, t):
     for i, (pose, outline) in enumerate(zip(scene.poses(t), scene.outlines, strict=True)):
         owner[mask(pose, outline, scene.height, scene.width)] = i
     return np.unique(owner[owner >= 0])
+
+
+# ---- Textures ------------------------------------------------------------------------------------------------------
+def texture_of(scene, row, bank_of, t):
+    """The texture that a row of a scene's textures shows at frame t, uint8 (S, S, 3), or None for a plain colour."""
+    textures = scene.textures
+    if textures is None or textures.choice[row] < 0:
+        return None
+    drawn = textures.choice[row] * len(textures.banks)
+    bank = bank_of(textures.banks[math.floor(drawn)])
+    number, frames = math.floor((drawn - math.floor(drawn)) * min(textures.pool, len(bank))), bank.shape[1]
+    there = list(range(frames)) + list(range(frames - 2, 0, -1))  # to its end and back again
+    return bank[number, there[t % len(there)]]
+
+
+def texel(texture, x, y):
+    """A texel, the nearest where there is none."""
+    most = len(texture) - 1
+    return texture[min(max(y, 0), most), min(max(x, 0), most)].astype(int)
+
+
+def sample(texture, u, v, bounds, nearest):
+    """The colour at (u, v), in 1/65536 texel, kept within a rectangle of texels (left, upper, right, lower)."""
+    left, upper, right, lower = bounds
+    u = min(max(u, left << 16), ((right + 1) << 16) - 1)
+    v = min(max(v, upper << 16), ((lower + 1) << 16) - 1)
+    x, y, across, down = u >> 16, v >> 16, (u >> 8) & 255, (v >> 8) & 255
+    if nearest:
+        return texel(texture, x, y)
+    both = (across * down + 128) >> 8
+    shares = {(0, 0): 256 - across - down + both, (1, 0): across - both, (0, 1): down - both, (1, 1): both}
+    return (sum(share * texel(texture, x + i, y + j) for (i, j), share in shares.items()) + 128) >> 8
+
+
+def fill(frame, inside, pose, texture, radius, reach, crop, side, nearest, tint):
+    """Paint pixels with the crop of a texture that hangs on a pose."""
+    size = len(texture)
+    texels = radius * size / max(side, 2.0 * radius * reach)
+    half = texels * reach
+    middle = [half + share * (size - 2.0 * half) for share in crop]
+    corner = [math.floor(m - half - 0.5) for m in middle]
+    bounds = (*corner, *(math.floor(m + half - 0.5) + 2 for m in middle))
+    (a, b, x0), (c, d, y0) = pose
+    area = a * d - b * c
+    with np.errstate(all="ignore"):
+        area = np.float64(area)
+        ux, uy, vx, vy = texels * d / area, -texels * b / area, -texels * c / area, texels * a / area
+    if not all(abs(k) < 16384.0 for k in (ux, uy, vx, vy)):
+        ux = uy = vx = vy = 0.0
+    shift = 0.0 if nearest else 0.5
+    u0 = (middle[0] - corner[0]) - shift + ux * (0.5 - x0) - uy * y0
+    v0 = (middle[1] - corner[1]) - shift + vx * (0.5 - x0) - vy * y0
+    for y, x in zip(*np.nonzero(inside), strict=True):
+        position = []
+        for step, along, start, first in ((ux, uy, u0, corner[0]), (vx, vy, v0, corner[1])):
+            here = math.floor(along * 65536 * (y + 0.5) + start * 65536) + int(x) * math.floor(step * 65536 + 0.5)
+            here = (here + (1 << 31)) % (1 << 32) - (1 << 31)  # 32 bits
+            position.append(max(here, 0) + (first << 16))
+        frame[y, x] = np.minimum(sample(texture, *position, bounds, nearest) + tint, 255)
+
+
+def render_textured(scene, t, bank_of):
+    """One frame of a scene with textures, uint8 (H, W, 3). `bank_of` gives a bank's textures by name, (n, frames, S, S, 3)."""
+    textures, (height, width) = scene.textures, (scene.height, scene.width)
+    frame = np.empty((height, width, 3), np.uint8)
+    frame[:] = scene.background
+    span = max(height, width) / 2.0
+    behind = texture_of(scene, -1, bank_of, t)
+    if behind is not None:
+        pose = ((span, 0.0, width / 2.0), (0.0, span, height / 2.0))
+        every = np.ones((height, width), bool)
+        fill(frame, every, pose, behind, span, 1.0, textures.crop[-1], 2 * span, textures.nearest, np.zeros(3, int))
+    for i, (pose, outline) in enumerate(zip(scene.poses(t), scene.outlines, strict=True)):
+        inside, texture = mask(pose, outline, height, width), texture_of(scene, i, bank_of, t)
+        if texture is None:
+            frame[inside] = scene.colors[i]
+        else:
+            tint = scene.colors[i].astype(int) if textures.saturate else np.zeros(3, int)
+            radius, reach = float(scene.motion.radius[i]), float(scene.reach[i])
+            fill(frame, inside, pose.tolist(), texture, radius, reach, textures.crop[i], textures.side, textures.nearest, tint)
+    return frame

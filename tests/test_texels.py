@@ -1,0 +1,226 @@
+"""Textured rendering against a plain oracle, bit for bit, and by worked examples."""
+
+import dataclasses
+import json
+import os
+import subprocess
+import sys
+
+import numpy as np
+import oracle
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from skimage.transform import AffineTransform, warp
+from test_raster import scenes
+
+import synvid
+from synvid.raster import texels
+from synvid.scene import Textures
+from synvid.texture.bank import Header, open_bank
+
+RNG = np.random.default_rng(5)
+
+
+def write_bank(path, textures):
+    """A bank of given textures, uint8 (n, frames, S, S, 3); kind and hashes are made up, as `render` does not ask for them."""
+    n, frames, size = textures.shape[:3]
+    header = Header("statistical", 1, 0, n, frames, size)
+    with path.open("wb") as file:
+        hashes = bytes(32 * header.num_chunks)
+        file.write(header.with_digest(hashes).to_bytes() + textures.tobytes() + hashes)
+    return str(path)
+
+
+@pytest.fixture(scope="module")
+def banks(tmp_path_factory):
+    """Banks of noise of several sizes, one of them moving: path to textures."""
+    folder = tmp_path_factory.mktemp("banks")
+    made = {}
+    for name, shape in {"small": (5, 1, 17), "large": (3, 1, 64), "moving": (2, 4, 33), "dot": (2, 1, 1)}.items():
+        textures = RNG.integers(0, 256, (*shape[:2], shape[2], shape[2], 3), np.uint8)
+        made[write_bank(folder / f"{name}.bank", textures)] = textures
+    return made
+
+
+@settings(max_examples=150, deadline=None, derandomize=True)
+@given(data=st.data())
+def test_any_textured_scene_equals_the_oracle(banks, data):
+    """Every frame with any textures, crops and outlines equals the plain oracle's bit for bit."""
+    scene = data.draw(scenes())
+    count = scene.num_objects
+    share = st.floats(0, 1, exclude_max=True)
+    choice = data.draw(st.lists(st.one_of(share, share, st.just(-1.0)), min_size=count + 1, max_size=count + 1))
+    textures = Textures(
+        banks=tuple(data.draw(st.lists(st.sampled_from(sorted(banks)), min_size=1, max_size=4, unique=True))),
+        pool=data.draw(st.integers(1, 6)),
+        choice=np.array(choice),
+        crop=np.array(data.draw(st.lists(st.tuples(share, share), min_size=count + 1, max_size=count + 1))),
+        side=data.draw(st.floats(1, 300)),
+        nearest=data.draw(st.booleans()),
+        saturate=data.draw(st.booleans()),
+    )
+    scene = dataclasses.replace(scene, textures=textures, antialias=False)
+    t = data.draw(st.integers(0, 63))
+    np.testing.assert_array_equal(synvid.render(scene, [t]).frames[0], oracle.render_textured(scene, t, banks.__getitem__))
+
+
+def textured(banks, **overrides):
+    """A scene of a preset with textures from two of the banks."""
+    names = [name for name in banks if name.endswith(("large.bank", "moving.bank"))]
+    settings = {"fill.textures": names, "video.width": 96, "video.height": 80, "objects.count": 60}
+    preset = synvid.load_preset("accelerating_transforming_shapes", {**settings, **overrides})
+    return synvid.sample_scene(preset, seed=2, index=1)
+
+
+@pytest.mark.parametrize("name", ["fill.saturate", "video.background", "fill.sampling", "fill.crop", "fill.textured_share"])
+def test_presets_with_textures_equal_the_oracle(banks, name):
+    """Saturated crops, image backgrounds, nearest sampling, top left crops, and solid objects among textured ones."""
+    value = {"video.background": "texture", "fill.sampling": "nearest", "fill.crop": "top_left", "fill.textured_share": 0.5}
+    scene = textured(banks, **{name: value.get(name, True)})
+    for t in (0, 70):
+        np.testing.assert_array_equal(synvid.render(scene, [t]).frames[0], oracle.render_textured(scene, t, banks.__getitem__))
+
+
+def test_any_order_and_any_frames_are_the_same(banks):
+    """Moving textures too: a frame does not depend on which were rendered before it."""
+    scene = textured(banks)
+    whole = synvid.render(scene).frames
+    order = [90, 3, 3, 50, 0]
+    np.testing.assert_array_equal(synvid.render(scene, order).frames, whole[order])
+
+
+def test_a_still_texture_as_large_as_the_frame_is_itself(banks):
+    """A background from a texture of the frame's size shows every texel where it is, in every frame."""
+    name = next(name for name in banks if name.endswith("large.bank"))
+    overrides = {"fill.textures": [name], "video.background": "texture", "objects.count": 0}
+    preset = synvid.load_preset("static_circles", {**overrides, "video.width": 64, "video.height": 64})
+    frames = synvid.render(synvid.sample_scene(preset, index=3), [0, 50]).frames
+    assert any((frames == texture[0]).all() for texture in banks[name])
+
+
+def test_a_wide_frame_shows_the_middle_of_its_background(banks):
+    """The texture covers the longer side; what hangs over the shorter one is cut off evenly."""
+    name = next(name for name in banks if name.endswith("large.bank"))
+    overrides = {"fill.textures": [name], "video.background": "texture", "objects.count": 0}
+    preset = synvid.load_preset("static_circles", {**overrides, "video.width": 64, "video.height": 32})
+    frame = synvid.render(synvid.sample_scene(preset), [0]).frames[0]
+    assert any((frame == texture[0][16:48]).all() for texture in banks[name])
+
+
+def test_a_turned_crop_agrees_with_skimage(banks):
+    """An independent warp of the same texture by the object's pose, away from its edge, differs by rounding alone."""
+    name = next(name for name in banks if name.endswith("large.bank"))
+    smooth = np.add.outer(np.arange(64) * 2, np.arange(64) * 2).astype(np.uint8)[None, None, :, :, None].repeat(3, -1)
+    path = write_bank(open_bank(name).path.with_name("smooth.bank"), np.ascontiguousarray(smooth))
+    overrides = {"fill.textures": [path], "objects.count": 1, "fill.texture_side": 1.0, "objects.center_range": [0.5, 0.5]}
+    preset = synvid.load_preset("accelerating_transforming_shapes", {**overrides, "objects.shapes": ["circle"]})
+    scene = synvid.sample_scene(preset, index=4)
+    for t in (0, 20):
+        pose = scene.poses(t)[0]
+        radius = scene.motion.radius[0] * 64 / max(256, 2 * scene.motion.radius[0])
+        middle = radius + scene.textures.crop[0] * (64 - 2 * radius)
+        to_texels = np.array([[radius, 0, middle[0] - 0.5], [0, radius, middle[1] - 0.5], [0, 0, 1]])
+        half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # skimage's pixels have whole numbers for centres
+        matrix = to_texels @ np.linalg.inv(np.vstack([pose, [0, 0, 1]])) @ half
+        theirs = warp(smooth[0, 0, :, :, 0].astype(float), AffineTransform(matrix), output_shape=(256, 256), mode="edge")
+        inner = oracle.mask(pose * [[0.9, 0.9, 1]], None, 256, 256)
+        assert inner.sum() > 1000
+        assert np.abs(synvid.render(scene, [t]).frames[0, :, :, 0].astype(float) - theirs)[inner].max() < 1.1
+
+
+def test_saturation_stops_at_255(banks):
+    """A colour is added to the texture and no channel wraps around."""
+    scene = textured(banks, **{"fill.saturate": True})
+    plain = dataclasses.replace(scene, textures=dataclasses.replace(scene.textures, saturate=False))
+    assert (synvid.render(scene, [0]).frames >= synvid.render(plain, [0]).frames).all()
+
+
+def test_antialiased_textures_are_the_mean_of_a_finer_frame(banks):
+    """Antialiasing averages 4 x 4 samples of textures as it does of colours."""
+    scene = textured(banks)
+    smooth = synvid.render(dataclasses.replace(scene, antialias=True), [5]).frames[0].astype(int)
+    fine = synvid.render(scene, [5]).frames[0].astype(int)
+    assert np.abs(smooth.mean((0, 1)) - fine.mean((0, 1))).max() < 3
+    assert (smooth != fine).any()
+
+
+@pytest.mark.skipif(not texels.VECTOR, reason="no vector operations here")
+def test_the_vector_sampler_equals_the_plain_one():
+    """Any position, even far outside of the crop, any step, mask and tint: the same sixteen pixels."""
+    atlas = RNG.integers(0, 1 << 24, 4 * 9 * 7).astype(np.uint32)
+    for _ in range(2000):
+        u, v, ux, vx = (int(k) for k in RNG.integers(-(1 << 34), 1 << 34, 4) >> int(RNG.integers(0, 20)))
+        mask, tint = int(RNG.integers(0, 1 << 16)), np.uint32(RNG.integers(0, 1 << 24))
+        nearest = bool(RNG.integers(0, 2))
+        one, other = np.zeros(32, np.uint32), np.zeros(32, np.uint32)
+        arguments = (3, mask, atlas, 0, 9, (9 << 16) - 1, (7 << 16) - 1, u, v, ux, vx, tint, nearest)
+        VECTOR_SAMPLE(one, *arguments)
+        texels._sample_sixteen_plain(other, *arguments)
+        np.testing.assert_array_equal(one & 0xFFFFFF, other & 0xFFFFFF)
+
+
+if texels.VECTOR:
+    from synvid._jit import jit
+
+    @jit
+    def VECTOR_SAMPLE(pixels, start, mask, atlas, place, stride, u_most, v_most, u, v, ux, vx, tint, nearest):
+        """The intrinsic, callable from Python."""
+        texels._sample_sixteen(pixels, start, mask, atlas, place, stride, u_most, v_most, u, v, ux, vx, tint, nearest)
+
+
+HASHES = """
+import hashlib, json, sys
+import synvid
+from synvid.raster.texels import VECTOR
+found = []
+for overrides in json.loads(sys.argv[1]):
+    scene = synvid.sample_scene(synvid.load_preset("accelerating_transforming_shapes", overrides), 1, 2)
+    found.append(hashlib.sha256(synvid.render(scene, [0, 60]).frames.data).hexdigest())
+print(json.dumps([VECTOR, found]))
+"""
+
+
+@pytest.mark.parametrize(
+    "environment", [{"SYNVID_SIMD": "0"}, {"NUMBA_CPU_NAME": "nehalem"}, {"NUMBA_CPU_NAME": "haswell"}], ids=str
+)
+def test_other_instructions_give_the_same_pixels(banks, environment):
+    """The plain loops, SSE and AVX2 give what this machine's own instructions give."""
+    every = [name for name in banks if not name.endswith("dot.bank")]
+    cases = [
+        {"fill.textures": every},
+        {"fill.textures": every, "fill.sampling": "nearest", "fill.saturate": True},
+        {"fill.textures": every, "video.background": "texture", "objects.count": 20, "video.width": 131},
+    ]
+    features = {"NUMBA_CPU_FEATURES": ""} if "NUMBA_CPU_NAME" in environment else {}
+    run = [sys.executable, "-c", HASHES, json.dumps(cases)]
+    found = [
+        json.loads(subprocess.run(run, env={**os.environ, **more}, capture_output=True, check=True).stdout)
+        for more in ({}, {**environment, **features})
+    ]
+    assert found[0][1] == found[1][1]
+    assert found[1][0] == ("SYNVID_SIMD" not in environment)
+
+
+def test_a_scene_with_textures_comes_back_from_json(banks):
+    """`to_json` and `from_json` keep textures, and so every pixel."""
+    scene = textured(banks)
+    again = synvid.Scene.from_json(scene.to_json())
+    np.testing.assert_array_equal(synvid.render(again, [9]).frames, synvid.render(scene, [9]).frames)
+
+
+def test_only_textures_that_can_be_seen_are_touched(banks):
+    """Of many objects those that own no pixel in the frames asked for load nothing."""
+    from synvid import renderer
+    from synvid.raster.fill import pack_colors
+    from synvid.texture.crop import crops_of
+
+    scene = textured(banks, **{"objects.count": 400})
+    crops = crops_of(scene)
+    atlas, loaded = np.empty(4 * crops.place[-1], np.uint32), np.full(401, -1)
+    outlines = (scene.vertices, scene.num_vertices, scene.reach)
+    out = np.empty((1, scene.height, scene.width, 3), np.uint8)
+    frames = np.array([30])
+    colors, background = pack_colors(scene.colors), pack_colors(scene.background)
+    renderer._render_plain(scene.motion, scene.step_powers, frames, outlines, colors, background, crops, atlas, loaded, out)
+    assert set(np.flatnonzero(loaded >= 0)) == set(oracle.visible_objects(scene, 30))
