@@ -1,29 +1,124 @@
-"""Draw the pictures of the documentation: `make docs`."""
+"""Draw the pictures of the documentation and measure its table of presets: `make docs`, some minutes on two cores."""
 
+import io
+import re
+import time
 from pathlib import Path
 
+import numpy as np
 from PIL import Image
 
-from synvid.preset import list_presets, load_preset
-from synvid.preview import contact_sheet
+from synvid.dataset.shard import render_clip
+from synvid.dataset.recipe import Recipe
+from synvid.preset import Preset, list_presets, load_preset
+from synvid.preview import contact_sheet, texture_sheet
+from synvid.texture.supply import find_bank
 
 FOLDER = Path(__file__).parent / "images"
-PROGRESSION = [name for name in list_presets() if "/" not in name and not name.startswith("slow_")]
+PAGE = Path(__file__).parent / "presets.md"
+PROGRESSION = [
+    "static_circles",
+    "moving_circles",
+    "moving_shapes",
+    "moving_transforming_shapes",
+    "accelerating_transforming_shapes",
+    "accelerating_transforming_textures",
+    "accelerating_transforming_stylegan_crops",
+    "accelerating_transforming_image_crops",
+]
+#: Where in the paper a preset is, and what it reports: UCF101, ViT-B, fine-tuned, in per cent.
+PAPER = {
+    "static_circles": ("Table 1", 67.8),
+    "moving_circles": ("Table 1", 85.2),
+    "moving_shapes": ("Table 1", 86.9),
+    "moving_transforming_shapes": ("Table 1", 87.7),
+    "accelerating_transforming_shapes": ("Table 1", 88.1),
+    "accelerating_transforming_textures": ("Tables 1, 2: 300k statistical textures", 89.4),
+    "accelerating_transforming_stylegan_crops": ("Tables 1, 2, 3: 300k StyleGAN", 90.2),
+    "accelerating_transforming_image_crops": ("Tables 1, 2: 1.3M images", 91.3),
+    "image_crops_300k": ("Table 2: 300k images", 90.5),
+    "image_stylegan_crops_150k": ("Table 2: 150k images & 150k StyleGAN", 90.6),
+    "shapes_5_still_images": ("Table 2: 5% static images", 88.5),
+    "still_images": ("the 5 % of the above", None),
+    "dynamic_stylegan_crops": ("Table 3: dynamic StyleGAN crops", 89.2),
+    "dynamic_stylegan_videos": ("Table 3: dynamic StyleGAN videos", 68.7),
+    "slow_moving_circles": ("Table 9", 84.9),
+    "slow_moving_shapes": ("Table 9", 88.3),
+    "slow_moving_transforming_shapes": ("Table 9", 88.3),
+    "slow_accelerating_transforming_shapes": ("Table 9", 88.6),
+    "slow_accelerating_transforming_textures": ("Table 9", 90.9),
+    "dynamic_stylegan_high_freq_videos": ("Table 10: dynamic StyleGAN high-freq", 68.7),
+    "shapes_5_still_stylegan": ("Table 10: 5% StyleGAN", 88.2),
+    "still_stylegan": ("the 5 % of the above", None),
+    "image_texture_crops_150k": ("Table 10: 150k images & 150k textures", 89.7),
+    "image_crops_300k_color_background": ("Table 10: coloured background", 89.9),
+    "image_crops_300k_image_background": ("Table 10: image background", 91.0),
+    "shapes_25_real": ("Table 11: shapes, 25% UCF101", 90.4),
+    "shapes_75_real": ("Table 11: shapes, 75% UCF101", 90.6),
+    "image_crops_50_real": ("Table 11: image crops, 50% UCF101", 92.0),
+    "saturated_textures": ("Table 12: statistical textures", 88.9),
+    "saturated_textures_color_background": ("Table 12: the same, coloured background", 87.8),
+    "saturated_dynamic_stylegan_crops": ("Table 12: dynamic StyleGAN crops", 87.5),
+    "saturated_image_crops_300k": ("Table 12: 300k image crops", 90.1),
+    "saturated_image_texture_crops_150k": ("Table 12: 150k image crops & 150k textures", 89.2),
+    "saturated_image_crops_300k_color_background": ("Table 12: 300k, coloured background", 89.5),
+    "saturated_image_crops_300k_image_background": ("Table 12: 300k, image background", 89.5),
+    "saturated_image_crops": ("Table 12: 1.3M image crops", 89.8),
+}
+OPTIONS = {"images": " --images DIR", "real": " --real DIR"}
 
 
-def save(name: str, sheet) -> None:
-    """Write a picture with few enough colours to be small."""
-    path = FOLDER / f"{name}.png"
-    Image.fromarray(sheet).quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
+def picture_of(preset: Preset) -> Path:
+    """Where the picture of a preset lies: few colours are smaller as PNG."""
+    return FOLDER / f"{preset.name.replace('/', '_')}.{'jpg' if preset.banks() else 'png'}"
+
+
+def save(path: Path, sheet) -> None:
+    """Write a picture in a small file."""
+    image = Image.fromarray(sheet)
+    if path.suffix == ".jpg":
+        image.save(path, quality=85, optimize=True)
+    else:
+        image.quantize(256, dither=Image.Dither.NONE).save(path, optimize=True)
     print(path.relative_to(FOLDER.parent.parent), f"{path.stat().st_size / 1000:.0f} kB")
 
 
+def measure(preset: Preset, clips: int = 6) -> tuple[float, float]:
+    """Clips/s of one core, from the preset to the bytes of the file, and bytes of a clip; real clips left out."""
+    preset = preset if preset.mixture.source != "real" else preset.override({"mixture.share": 0.0, "mixture.source": ""})
+    recipe = Recipe(preset, clips)
+    encoder = recipe.make_encoder()
+    render_clip(recipe, 0, encoder)
+    begin = time.perf_counter()
+    size = sum(len(render_clip(recipe, index, encoder)[0]) for index in range(clips))
+    return clips / (time.perf_counter() - begin), size / clips
+
+
+def row(name: str) -> str:
+    """The row of a preset in the table."""
+    preset = load_preset(name)
+    where, accuracy = PAPER[name]
+    needs = [key for key in ("images", "real") if key in preset.banks() or key == preset.mixture.source]
+    command = f"synvid render --preset {name} --n 9537 --out DATA{''.join(OPTIONS[key] for key in needs)}"
+    rate, size = measure(preset)
+    picture = f"![](images/{picture_of(preset).name})"
+    shown = "" if accuracy is None else f"{accuracy}"
+    return f"| `{name}` | {where} | {shown} | `{command}` | {rate:.1f} | {size / 1e6:.2f} MB | {picture} |"
+
+
 def main() -> None:
-    """The progression, and a strip of every preset."""
+    """The progression, a strip of every preset, banks, and the table."""
     FOLDER.mkdir(exist_ok=True)
-    save("progression", contact_sheet([load_preset(name) for name in PROGRESSION], clips=1, columns=7, side=128))
+    save(FOLDER / "progression.jpg", contact_sheet([load_preset(name) for name in PROGRESSION], clips=1, columns=7, side=128))
     for name in list_presets():
-        save(name.replace("/", "_"), contact_sheet([load_preset(name)], clips=1, columns=7, side=96))
+        save(picture_of(load_preset(name)), contact_sheet([load_preset(name)], clips=1, columns=7, side=96))
+    for kind in ("statistical", "stylegan-oriented", "stylegan-high-freq", "stylegan-oriented-walk", "images"):
+        with Image.open(io.BytesIO(texture_sheet(find_bank(kind), columns=10, rows=3))) as sheet:
+            save(FOLDER / f"bank_{kind}.jpg", np.asarray(sheet))
+    head = "| preset | row of the paper | accuracy | command | clips/s | a clip | |\n|---|---|---|---|---|---|---|\n"
+    table = head + "\n".join(row(name) for name in PAPER)
+    text = PAGE.read_text(encoding="utf-8")
+    PAGE.write_text(re.sub(r"(?<=<!-- table -->\n).*?(?=\n<!-- end -->)", lambda _: table, text, flags=re.DOTALL), encoding="utf-8")
 
 
 if __name__ == "__main__":

@@ -472,7 +472,7 @@ def test_the_program_itself_can_be_interrupted(number, code, slow, undisturbed, 
     assert data == ""
     assert "Traceback" not in talk
     if number == signal.SIGINT:
-        assert talk.strip() == "synvid: interrupted; finished shards are kept, the same command goes on."
+        assert talk.strip() == "synvid: interrupted; what is finished is kept, the same command goes on."
     assert assert_tidy(folder, undisturbed(slow, "tar")) >= 1
 
 

@@ -35,7 +35,7 @@ def test_outlines_are_inscribed_in_the_unit_circle(name):
 @pytest.mark.parametrize("name", synvid.list_presets())
 def test_a_scene_survives_json(name, tiny):
     """A scene read back from JSON renders the same frames, bit for bit."""
-    scene = synvid.sample_scene(synvid.load_preset(name, tiny), seed=2**64 - 1, index=3)
+    scene = synvid.sample_scene(synvid.load_preset(name, tiny), seed=2**64 - 1, index=0)
     again = synvid.Scene.from_json(scene.to_json())
     np.testing.assert_array_equal(synvid.render(again).frames, synvid.render(scene).frames)
     assert again.to_json() == scene.to_json()

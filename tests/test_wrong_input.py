@@ -36,7 +36,7 @@ PRESETS = {
     "flag as key": ("yes: 5", ["'True'"]),
     "list as key": ("objects: {? [count] : 5}", ["line 1", "key must be text"]),
     # Wrong kinds of values.
-    "text for a number": ("objects: {count: many}", ["objects.count", "'many'", "from 1 to 100000"]),
+    "text for a number": ("objects: {count: many}", ["objects.count", "'many'", "from 0 to 100000"]),
     "digits in quotes": ('objects: {count: "20"}', ["objects.count", "'20'"]),
     "list for a number": ("objects: {count: [20]}", ["objects.count", "[20]"]),
     "mapping for a number": ("objects: {count: {of: 20}}", ["objects.count", "{'of': 20}"]),
@@ -127,7 +127,7 @@ PRESETS = {
     "extends an unknown preset": ("extends: moving_shape", ["'moving_shape'", "did you mean 'moving_shapes'"]),
     "extends two": ("extends: [moving_shapes, moving_circles]", ["extends", "one preset"]),
     "extends a number": ("extends: 5", ["extends is 5"]),
-    "extends what is wrong": ("extends: wrong.yaml", ["wrong.yaml", "objects.count is 0"]),
+    "extends what is wrong": ("extends: wrong.yaml", ["wrong.yaml", "objects.count is -1"]),
 }
 
 #: What follows `--set` → words that the sentence must have.
@@ -138,7 +138,7 @@ OVERRIDES = {
     "objects.count=": ["objects.count", "None"],
     "objects.count=many": ["objects.count", "'many'"],
     "objects.count=1:30": ["objects.count", "'1:30'"],
-    "objects.count=0": ["objects.count is 0"],
+    "objects.count=-1": ["objects.count is -1"],
     "objects.count=-5": ["objects.count is -5"],
     "objects.count=[5": ["'objects.count=[5'"],
     "objects.count=5=6": ["objects.count", "'5=6'"],
@@ -281,7 +281,7 @@ def place(tmp_path, monkeypatch):
     monkeypatch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
     (tmp_path / "preset.yaml").write_text(GOOD)
     (tmp_path / "circle.yaml").write_text("extends: preset.yaml")
-    (tmp_path / "wrong.yaml").write_text("objects: {count: 0}")
+    (tmp_path / "wrong.yaml").write_text("objects: {count: -1}")
     (tmp_path / "file").write_text("mine")
     (tmp_path / "folder").mkdir()
     (tmp_path / "folder.yaml").mkdir()
@@ -334,7 +334,7 @@ def test_a_wrong_preset_is_refused(text, words, place, refused):
     assert not (place / "pwned").exists()
 
 
-@pytest.mark.parametrize("text", ["objects: {cuont: 5}", "objects: {count: 0}", "extends: moving_shape", "- a", ""])
+@pytest.mark.parametrize("text", ["objects: {cuont: 5}", "objects: {count: -1}", "extends: moving_shape", "- a", ""])
 @pytest.mark.parametrize("command", [RENDER, [*RENDER, "--dry-run"], ["preview", "preset.yaml", "--out", "out.png"]])
 def test_every_command_refuses_a_wrong_preset(text, command, place, refused):
     """What one command says of a preset, the others say, too, before they do anything."""
@@ -429,7 +429,7 @@ def refusal(call):
     [
         ("moving_shape", {}, "did you mean 'moving_shapes'"),
         ("nowhere.yaml", {}, "nowhere.yaml"),
-        ("wrong.yaml", {}, "objects.count is 0"),
+        ("wrong.yaml", {}, "objects.count is -1"),
         ("", {}, "''"),
         (5, {}, "'5'"),
         (None, {}, "'None'"),
