@@ -8,8 +8,8 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from synvid.dataset.shard import render_clip
 from synvid.dataset.recipe import Recipe
+from synvid.dataset.shard import render_clip
 from synvid.preset import Preset, list_presets, load_preset
 from synvid.preview import contact_sheet, texture_sheet
 from synvid.texture.supply import find_bank
@@ -118,7 +118,9 @@ def main() -> None:
     head = "| preset | row of the paper | accuracy | command | clips/s | a clip | |\n|---|---|---|---|---|---|---|\n"
     table = head + "\n".join(row(name) for name in PAPER)
     text = PAGE.read_text(encoding="utf-8")
-    PAGE.write_text(re.sub(r"(?<=<!-- table -->\n).*?(?=\n<!-- end -->)", lambda _: table, text, flags=re.DOTALL), encoding="utf-8")
+    PAGE.write_text(
+        re.sub(r"(?<=<!-- table -->\n).*?(?=\n<!-- end -->)", lambda _: table, text, flags=re.DOTALL), encoding="utf-8"
+    )
 
 
 if __name__ == "__main__":

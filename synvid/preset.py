@@ -394,8 +394,10 @@ def list_presets() -> list[str]:
     True
     """
 
-    def order(name: str) -> tuple[bool, bool, int, str]:
-        return "/" in name, "slow_" in name, len(_lineage(_FOLDER / f"{name}.yaml")), name
+    def order(name: str) -> tuple[bool, int, int, str]:
+        word = name.rpartition("/")[2].partition("_")[0]
+        group = 0 if word in ("static", "moving", "accelerating") else 1 if word == "slow" else 2
+        return "/" in name, group, len(_lineage(_FOLDER / f"{name}.yaml")), name
 
     names = [path.relative_to(_FOLDER).with_suffix("").as_posix() for path in _FOLDER.rglob("*.yaml")]
     return sorted(names, key=order)

@@ -59,7 +59,7 @@ def test_every_preset_is_documented():
     for name in list_presets():
         if "/" not in name:
             assert f"`{name}`" in text
-            assert f"images/{name}.png" in text
+            assert re.search(rf"images/{name}\.(png|jpg)", text)
 
 
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.name)
