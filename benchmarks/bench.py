@@ -32,12 +32,15 @@ from synvid.dataset.engine import render_dataset
 from synvid.dataset.recipe import Recipe
 from synvid.dataset.shard import pieces, render_shard
 from synvid.raster.simd import VECTOR
+from synvid.texture.crop import crops_of
 from synvid.video.color import planes_420
 from synvid.video.decode import decode
 from synvid.video.encode import ENCODINGS, encode, make_encoder
 
 QUICK = "--quick" in sys.argv
-PRESETS = synvid.list_presets()
+LOADED = {name: synvid.load_preset(name) for name in synvid.list_presets()}
+PRESETS = [name for name, preset in LOADED.items() if not preset.banks() and not preset.mixture.source]
+TEXTURED = [f"accelerating_transforming_{what}" for what in ("textures", "stylegan_crops", "image_crops")]
 RESULTS: dict[str, object] = {}
 cv2.setNumThreads(1)
 
@@ -171,6 +174,72 @@ def others():
         rows.append(row)
     header = ["preset", "synvid ms/frame", *PAINTERS]
     section("Painting the same scenes, 500 objects at 256x256: how many times longer others take", header, rows, "others")
+
+
+def warped(scene, t):
+    """Calls that paint a textured scene with OpenCV: warpAffine on each object's bounding box, then copied by a mask."""
+    crops, calls = crops_of(scene), []
+    for i, (pose, outline) in enumerate(zip(scene.poses(t), scene.outlines, strict=True)):
+        points = (CIRCLE if outline is None else outline) @ pose[:, :2].T + pose[:, 2]
+        low = np.clip(np.floor(points.min(0)).astype(int), 0, 256)
+        high = np.clip(np.ceil(points.max(0)).astype(int) + 1, 0, 256)
+        if (low < high).all():
+            size = crops.size[i]
+            start = 3 * size * size * crops.first[i]
+            texture = crops.banks[crops.bank[i]][start : start + 3 * size * size].reshape(size, size, 3)
+            middle = crops.middle[i] + crops.corner[i] - 0.5
+            matrix = pose.copy()  # texels to pixels of the box
+            matrix[:, :2] /= crops.radius[i]
+            matrix[:, 2] += -0.5 - low - matrix[:, :2] @ middle
+            outline_points = ((points - low) * 16).astype(np.int32)
+            calls.append((texture, matrix, outline_points, low, high))
+    return calls
+
+
+def paint_warped(frames):
+    """Paint some frames so."""
+    for calls in frames:
+        image = blank()
+        for texture, matrix, points, low, high in calls:
+            box = (int(high[0] - low[0]), int(high[1] - low[1]))
+            pixels = cv2.warpAffine(texture, matrix, box, flags=cv2.INTER_LINEAR, borderMode=cv2.BORDER_REPLICATE)
+            mask = np.zeros(box[::-1], np.uint8)
+            cv2.fillConvexPoly(mask, points, 255, shift=4)
+            cv2.copyTo(pixels, mask, image[low[1] : high[1], low[0] : high[0]])
+
+
+def textured():
+    """Textured presets: rendering, against OpenCV, end to end against solid colours, and a training sample."""
+    solid = synvid.load_preset("accelerating_transforming_shapes")
+    encoder = make_encoder()
+
+    def to_bytes(preset):
+        scenes = [synvid.sample_scene(preset, 0, index) for index in range(6)]
+        return best(lambda: [encoder(pieces(scene), 256, 256, 25.0) for scene in scenes], 2) / len(scenes)
+
+    plain, rows = to_bytes(solid), []
+    for name in TEXTURED:
+        preset = synvid.load_preset(name)
+        scene = synvid.sample_scene(preset, 0, 1)
+        pixels = scene.num_frames * 65536
+        ours = best(lambda: sum(len(piece) for piece in pieces(scene)), 5)
+        nearest = synvid.sample_scene(preset.override({"fill.sampling": "nearest"}), 0, 1)
+        quick = best(lambda: sum(len(piece) for piece in pieces(nearest)), 5)
+        calls = [warped(scene, t) for t in range(0, 96, 12)]
+        theirs = best(lambda: paint_warped(calls), 3) / len(calls)
+        share = plain / to_bytes(preset)
+        row = [name, ours / pixels * 1e9, quick / pixels * 1e9, theirs / (ours / scene.num_frames), f"{100 * share:.0f} %"]
+        frames = list(range(20, 84, 4))
+        clips = [synvid.render(synvid.sample_scene(preset, 0, index)) for index in range(6)]
+        sample = best(lambda: [synvid.render(synvid.sample_scene(preset, 0, index), frames) for index in range(6)], 5)
+        for encoding in ("fast", "small"):
+            videos = [encode(clip.frames, 25.0, encoding) for clip in clips]
+            decoding = best(lambda: [decode(io.BytesIO(video), frames) for video in videos], 3)
+            row.append(decoding / sample)
+        rows.append(row)
+    header = ["preset", "ns/px bilinear", "ns/px nearest", "OpenCV takes", "clips/s of solid", "sample, fast", "sample, small"]
+    title = "Textures: rendering in pieces; OpenCV's time; end to end against solid; decoding a sample against rendering it"
+    section(title, header, rows, "textured")
 
 
 def options():
@@ -330,7 +399,7 @@ def main():
         "vector": VECTOR,
     }
     print(json.dumps(RESULTS["machine"]))
-    for part in (rendering, others, options, shares, end_to_end, training_sample, start_up, memory):
+    for part in (rendering, others, textured, options, shares, end_to_end, training_sample, start_up, memory):
         part()
     if not QUICK:
         path = Path(__file__).with_name("results.json")
