@@ -187,7 +187,7 @@ def warped(scene, t):
             size = crops.size[i]
             start = 3 * size * size * crops.first[i]
             texture = crops.banks[crops.bank[i]][start : start + 3 * size * size].reshape(size, size, 3)
-            middle = crops.middle[i] + crops.corner[i] - 0.5
+            middle = crops.middle[i] - 0.5
             matrix = pose.copy()  # texels to pixels of the box
             matrix[:, :2] /= crops.radius[i]
             matrix[:, 2] += -0.5 - low - matrix[:, :2] @ middle

@@ -32,7 +32,7 @@ def _background_pose(height, width, scale, top):
 
 
 @jit
-def _render_plain(motion, powers, frames, outlines, colors, background, crops, atlas, loaded, out):
+def _render_plain(motion, powers, frames, outlines, colors, background, crops, out):
     """One sample a pixel. `out` is uint8 (T, H, W, 3), written."""
     _, height, width, _ = out.shape
     canvas = new_canvas(height, width, outlines[0].shape[1])
@@ -44,13 +44,13 @@ def _render_plain(motion, powers, frames, outlines, colors, background, crops, a
         if crops is None:
             paint(poses, outlines, colors, background, canvas, pixels)
         else:
-            textures = (crops, frames[k], atlas, loaded, _background_pose(height, width, 1.0, 0.0))
+            textures = (crops, frames[k], _background_pose(height, width, 1.0, 0.0))
             paint(poses, outlines, colors, background, canvas, pixels, textures)
         copy_rows(pixels, stride, height, width, out[k].ravel())
 
 
 @jit
-def _render_antialiased(motion, powers, frames, outlines, colors, background, crops, atlas, loaded, out):
+def _render_antialiased(motion, powers, frames, outlines, colors, background, crops, out):
     """SAMPLES x SAMPLES samples a pixel, averaged: the same traversal on a finer canvas, band by band."""
     _, height, width, _ = out.shape
     canvas = new_canvas(_BAND * SAMPLES, width * SAMPLES, outlines[0].shape[1])
@@ -65,7 +65,7 @@ def _render_antialiased(motion, powers, frames, outlines, colors, background, cr
                 paint(poses, outlines, colors, background, canvas, pixels)
             else:
                 behind = _background_pose(height, width, float(SAMPLES), float(top * SAMPLES))
-                paint(poses, outlines, colors, background, canvas, pixels, (crops, frames[k], atlas, loaded, behind))
+                paint(poses, outlines, colors, background, canvas, pixels, (crops, frames[k], behind))
             rows = min(_BAND, height - top)
             average_rows(pixels, stride, rows, width, out[k, top : top + rows].ravel())
             poses[:, 1, 2] -= _BAND * SAMPLES
@@ -89,12 +89,8 @@ def render_frames(scene: Scene, frames: Sequence[int]) -> NDArray[np.uint8]:
     out = np.empty((len(numbers), scene.height, scene.width, 3), np.uint8)
     outlines = (scene.vertices, scene.num_vertices, scene.reach)
     kernel = _render_antialiased if scene.antialias else _render_plain
-    crops = crops_of(scene)
-    atlas, loaded = (None, None) if crops is None else (np.empty(4 * crops.place[-1], np.uint32), np.full(crops.bank.size, -1))
     background = pack_colors(scene.background)
-    kernel(
-        scene.motion, scene.step_powers, numbers, outlines, pack_colors(scene.colors), background, crops, atlas, loaded, out
-    )  # fmt: skip
+    kernel(scene.motion, scene.step_powers, numbers, outlines, pack_colors(scene.colors), background, crops_of(scene), out)
     return out
 
 

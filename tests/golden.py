@@ -2,12 +2,16 @@
 
 import hashlib
 import json
+import os
 from pathlib import Path
 
 import numpy as np
 import yaml
 
 import synvid
+
+#: Cases with textures take them from banks of this many, which are built when first needed.
+os.environ["SYNVID_TEXTURES"] = "64"
 
 FOLDER = Path(__file__).parent / "cases"
 CASES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(FOLDER.glob("*.yaml"))}

@@ -87,12 +87,11 @@ def texel(texture, x, y):
     return texture[min(max(y, 0), most), min(max(x, 0), most)].astype(int)
 
 
-def sample(texture, u, v, bounds, nearest):
-    """The colour at (u, v), in 1/65536 texel, kept within a rectangle of texels (left, upper, right, lower)."""
-    left, upper, right, lower = bounds
-    u = min(max(u, left << 16), ((right + 1) << 16) - 1)
-    v = min(max(v, upper << 16), ((lower + 1) << 16) - 1)
-    x, y, across, down = u >> 16, v >> 16, (u >> 8) & 255, (v >> 8) & 255
+def sample(texture, u, v, nearest):
+    """The colour at (u, v), in 1/65536 texel."""
+    most = (len(texture) - (0 if nearest else 1)) * 65536 - 1
+    u, v = min(max(u, 0), most), min(max(v, 0), most)
+    x, y, across, down = u >> 16, v >> 16, ((u & 65535) + 128) >> 8, ((v & 65535) + 128) >> 8
     if nearest:
         return texel(texture, x, y)
     both = (across * down + 128) >> 8
@@ -106,8 +105,6 @@ def fill(frame, inside, pose, texture, radius, reach, crop, side, nearest, tint)
     texels = radius * size / max(side, 2.0 * radius * reach)
     half = texels * reach
     middle = [half + share * (size - 2.0 * half) for share in crop]
-    corner = [math.floor(m - half - 0.5) for m in middle]
-    bounds = (*corner, *(math.floor(m + half - 0.5) + 2 for m in middle))
     (a, b, x0), (c, d, y0) = pose
     area = a * d - b * c
     with np.errstate(all="ignore"):
@@ -116,15 +113,14 @@ def fill(frame, inside, pose, texture, radius, reach, crop, side, nearest, tint)
     if not all(abs(k) < 16384.0 for k in (ux, uy, vx, vy)):
         ux = uy = vx = vy = 0.0
     shift = 0.0 if nearest else 0.5
-    u0 = (middle[0] - corner[0]) - shift + ux * (0.5 - x0) - uy * y0
-    v0 = (middle[1] - corner[1]) - shift + vx * (0.5 - x0) - vy * y0
+    u0 = middle[0] - shift + ux * (0.5 - x0) - uy * y0
+    v0 = middle[1] - shift + vx * (0.5 - x0) - vy * y0
     for y, x in zip(*np.nonzero(inside), strict=True):
         position = []
-        for step, along, start, first in ((ux, uy, u0, corner[0]), (vx, vy, v0, corner[1])):
+        for step, along, start in ((ux, uy, u0), (vx, vy, v0)):
             here = math.floor(along * 65536 * (y + 0.5) + start * 65536) + int(x) * math.floor(step * 65536 + 0.5)
-            here = (here + (1 << 31)) % (1 << 32) - (1 << 31)  # 32 bits
-            position.append(max(here, 0) + (first << 16))
-        frame[y, x] = np.minimum(sample(texture, *position, bounds, nearest) + tint, 255)
+            position.append((here + (1 << 31)) % (1 << 32) - (1 << 31))  # 32 bits
+        frame[y, x] = np.minimum(sample(texture, *position, nearest) + tint, 255)
 
 
 def render_textured(scene, t, bank_of):

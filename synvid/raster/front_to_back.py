@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from synvid._jit import jit
 from synvid.raster.simd import fill_word
 from synvid.raster.spans import is_drawable, num_parts, object_spans
-from synvid.raster.texels import fill_texels, load_crop, texel_map
+from synvid.raster.texels import fill_texels, texel_map, texture_at
 
 __all__ = ["Canvas", "new_canvas", "paint"]
 
@@ -103,13 +103,12 @@ def _paint_background(owned, height, color, pixels):
 @jit
 def _paint_textured_background(owned, height, color, pixels, textures):
     """The same from the texture in the last row of the crops, if there is one."""
-    crops, t, atlas, loaded, pose = textures
+    crops, t, pose = textures
     words, last = owned.shape[1], crops.bank.size - 1
     if crops.bank[last] < 0:
         _paint_background(owned, height, color, pixels)
         return
-    load_crop(crops, last, t, atlas, loaded)
-    extent_x, extent_y, place = crops.extent[last, 0], crops.extent[last, 1], crops.place[last]
+    bank, texture, size = crops.banks[crops.bank[last]], texture_at(crops, last, t), crops.size[last]
     tint, nearest = crops.tint[last], crops.nearest
     ux, uy, u0, vx, vy, v0 = texel_map(crops, last, pose)
     step_u, step_v = int(ux), int(vx)
@@ -118,7 +117,7 @@ def _paint_textured_background(owned, height, color, pixels, textures):
         for word in range(words):
             if owned[y, word] != _ALL:
                 fill_texels(
-                    pixels, (y * words + word) * 64, ~owned[y, word], atlas, place, extent_x, extent_y,
+                    pixels, (y * words + word) * 64, ~owned[y, word], bank, texture, size,
                     u + 64 * word * step_u, v + 64 * word * step_v, step_u, step_v, tint, nearest,
                 )  # fmt: skip
 
@@ -182,13 +181,13 @@ def _paint_spans(top, bottom, spans, owned, pixels, color):
 
 @jit
 def _paint_textured_spans(top, bottom, spans, owned, pixels, color, i, pose, textures):
-    """The same for object i with texels of its crop, if it has one; that is loaded when the first pixel asks for it."""
-    crops, t, atlas, loaded, _ = textures
+    """The same for object i with texels of its crop, if it has one."""
+    crops, t, _ = textures
     if crops.bank[i] < 0:
         _paint_spans(top, bottom, spans, owned, pixels, color)
         return
-    words, ready = owned.shape[1], False
-    extent_x, extent_y, place = crops.extent[i, 0], crops.extent[i, 1], crops.place[i]
+    words = owned.shape[1]
+    bank, texture, size = crops.banks[crops.bank[i]], texture_at(crops, i, t), crops.size[i]
     tint, nearest = crops.tint[i], crops.nearest
     ux, uy, u0, vx, vy, v0 = texel_map(crops, i, pose)
     step_u, step_v = int(ux), int(vx)
@@ -200,12 +199,9 @@ def _paint_textured_spans(top, bottom, spans, owned, pixels, color, i, pose, tex
                 taken = owned[y, word]
                 mask = _word_mask(left, right, word) & ~taken
                 if mask != _NONE:
-                    if not ready:
-                        load_crop(crops, i, t, atlas, loaded)
-                        ready = True
                     owned[y, word] = taken | mask
                     fill_texels(
-                        pixels, (y * words + word) * 64, mask, atlas, place, extent_x, extent_y,
+                        pixels, (y * words + word) * 64, mask, bank, texture, size,
                         u + 64 * word * step_u, v + 64 * word * step_v, step_u, step_v, tint, nearest,
                     )  # fmt: skip
 
@@ -222,8 +218,8 @@ def paint(poses, outlines, colors, background, canvas, pixels, textures=None):
         background: uint32.
         canvas: of the frame's size.
         pixels: uint32, flat, a whole number of 64-pixel words a row; written.
-        textures: None, or (crops, frame, atlas, loaded, pose of the background): `Crops` of all objects and, last, of the
-            background; which frame it is; and what `load_crop` writes.
+        textures: None, or (crops, frame, pose of the background): `Crops` of all objects and, last, of the background, and
+            which frame it is.
     """
     # Taken apart once: to take an array out of a tuple costs an atomic operation.
     height, width, owned, full_tiles, spans, corner = canvas

@@ -127,7 +127,7 @@ class Header:
             if version == _FORMAT:
                 header = cls(**values)
                 sound = len(data) == _HEADER_BYTES and header.to_bytes() == data
-                sound = sound and min(header.n, header.frames, header.size) >= 1 and isinstance(header.digest, str)
+                sound = sound and min(header.n, header.frames, header.size - 1) >= 1 and isinstance(header.digest, str)
                 if sound:
                     return header
         except (ValueError, TypeError, AttributeError, KeyError):

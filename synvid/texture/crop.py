@@ -44,9 +44,6 @@ def crops_of(scene: Scene) -> Crops | None:
     texels = radius * size / np.maximum(side, 2.0 * radius * reach)  # of a unit of the outline
     half = texels * reach
     middle = half[:, None] + textures.crop * (size - 2.0 * half)[:, None]
-    corner = np.floor(middle - half[:, None] - 0.5).astype(np.int64)
-    extent = np.floor(middle + half[:, None] - 0.5).astype(np.int64) + 3 - corner  # one is spare, for rounding
-    place = np.concatenate([[0], np.cumsum(np.where(plain, 0, extent[:, 0] * extent[:, 1]))])
     arrays = [one.textures.reshape(-1) for one in banks]
     tint = np.append(pack_colors(scene.colors), np.uint32(0)).astype(np.uint32)
     return Crops(
@@ -55,10 +52,7 @@ def crops_of(scene: Scene) -> Crops | None:
         size=size.astype(np.int64),
         first=np.floor((drawn - bank) * count).astype(np.int64) * period,
         period=period,
-        corner=corner,
-        extent=extent,
-        place=place,
-        middle=middle - corner,
+        middle=middle,
         radius=texels,
         tint=tint if textures.saturate else np.zeros_like(tint),
         nearest=textures.nearest,
