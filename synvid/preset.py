@@ -40,7 +40,7 @@ _PACKAGE = Path(__file__).parent
 #: In an installed package the presets lie inside it; in a checkout they stand beside it, where people see them.
 _FOLDER = _PACKAGE / "presets" if (_PACKAGE / "presets").is_dir() else _PACKAGE.parent / "presets"
 
-#: Textures that synvid makes; `synvid.texture.kinds` has how.
+#: Textures that synvid makes; `synvid.texture.generators` has how.
 TEXTURE_KINDS = (
     "statistical",
     "stylegan-oriented",

@@ -19,7 +19,7 @@ from synvid.preset import TEXTURE_KINDS
 from synvid.texture import stylegan
 from synvid.texture.bank import Header, build_bank, open_bank
 from synvid.texture.folder import bundled_pictures, read_square
-from synvid.texture.kinds import KINDS
+from synvid.texture.generators import GENERATORS
 from synvid.texture.supply import header_of
 from synvid.video.encode import encode
 from synvid.work.progress import Progress
@@ -62,7 +62,7 @@ def bank(tmp_path_factory):
 # ---- Banks ---------------------------------------------------------------------------------------------------------
 def test_every_kind_that_presets_may_name_is_made():
     """The names that a preset knows are those of the registry, and images."""
-    assert set(TEXTURE_KINDS) == {*KINDS, "images"}
+    assert set(TEXTURE_KINDS) == {*GENERATORS, "images"}
 
 
 def test_a_texture_depends_on_kind_seed_and_index_alone(bank):
@@ -85,7 +85,7 @@ def test_a_walk_holds_moving_textures(tmp_path):
 
 def _build_and_die(path, header, after):
     """Build a bank, and be killed after some textures."""
-    make, left = KINDS[header.kind].make, after
+    make, left = GENERATORS[header.kind].make, after
 
     def deadly(*args):
         nonlocal left
@@ -94,7 +94,7 @@ def _build_and_die(path, header, after):
             os.kill(os.getpid(), signal.SIGKILL)
         return make(*args)
 
-    object.__setattr__(KINDS[header.kind], "make", deadly)
+    object.__setattr__(GENERATORS[header.kind], "make", deadly)
     build_bank(path, header, None, 1, Progress())
 
 
@@ -279,6 +279,26 @@ def test_a_preset_renders_on_a_fresh_machine(tmp_path, monkeypatch):
     for name in ("train/shard-000000.tar", "synvid.yaml", "manifest.jsonl"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert command("verify", "--deep", tmp_path / "two", "--workers", 1)[0] == 0
+
+
+def test_a_preset_names_its_own_bank(bank, tmp_path, monkeypatch):
+    """A path in a preset's file is relative to it, wherever the command is given; `preview` takes banks, too."""
+    (tmp_path / "mine").mkdir()
+    (tmp_path / "mine" / "own.bank").write_bytes(bank.read_bytes())
+    mine = tmp_path / "mine" / "mine.yaml"
+    mine.write_text(
+        "extends: accelerating_transforming_shapes\nfill: {textures: [own.bank]}\nvideo: {width: 32, height: 32}\n"
+    )
+    other = tmp_path / "mine" / "mixed.yaml"
+    other.write_text("extends: moving_shapes\nmixture: {share: 0.5, source: mine.yaml}\nvideo: {width: 32, height: 32}\n")
+    monkeypatch.chdir(tmp_path)
+    assert command("render", "--preset", mine, "--n", 2, "--out", "set", "--workers", 1)[0] == 0
+    assert command("render", "--preset", other, "--n", 2, "--out", "mixed", "--workers", 1)[0] == 0
+    rows = [json.loads(line) for line in Path("mixed/manifest.jsonl").read_text().splitlines()]
+    assert [row["preset"] for row in rows] == ["mixed", "mine"]
+    code, talk, _ = command("preview", "accelerating_transforming_textures", "--textures", f"statistical={bank}", "--clips", 1)
+    assert code == 0, talk
+    assert Path("accelerating_transforming_textures.png").is_file()
 
 
 def test_another_bank_is_another_dataset(bank, tmp_path):

@@ -23,7 +23,7 @@ from numpy.typing import NDArray
 
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.texture.folder import Folder
-from synvid.texture.kinds import KINDS
+from synvid.texture.generators import GENERATORS
 from synvid.work.disk import named_errors, take_names
 from synvid.work.interrupt import postponed
 from synvid.work.pool import run_tasks
@@ -50,7 +50,7 @@ class Header:
     """What a bank holds.
 
     Attributes:
-        kind: one of `synvid.texture.kinds`, or `images`.
+        kind: one of `synvid.texture.generators`, or `images`.
         version: of the kind.
         seed: of the textures.
         n: how many.
@@ -293,7 +293,7 @@ class _Chunk:
 
     def __call__(self, number: int, tick: Callable[[], None]) -> None:
         header, digest = self.header, hashlib.sha256()
-        make: Any = KINDS[header.kind].make if self.folder is None else Folder(self.folder, self.skipped)
+        make: Any = GENERATORS[header.kind].make if self.folder is None else Folder(self.folder, self.skipped)
         with named_errors(self.part):
             descriptor = os.open(self.part, os.O_WRONLY)
             try:

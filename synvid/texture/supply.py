@@ -16,7 +16,7 @@ from synvid.errors import ConfigurationError
 from synvid.preset import BANK_SUFFIX, TEXTURE_KINDS
 from synvid.texture.bank import Bank, Header, build_bank, open_bank
 from synvid.texture.folder import Folder, bundled_pictures, find_images
-from synvid.texture.kinds import KINDS
+from synvid.texture.generators import GENERATORS
 from synvid.work.pool import default_workers
 from synvid.work.progress import Progress
 from synvid.work.words import duration, unreadable
@@ -65,7 +65,7 @@ def header_of(
         most = len(names) if everything else default_count()
         count = n or (default_count() if folder is None else min(most, len(names)))
         return Header(kind, 1, seed, count, 1, size, _listing_hash(folder or bundled_pictures(), names))
-    made = KINDS[kind]
+    made = GENERATORS[kind]
     if size not in made.sizes:
         some = (
             ", ".join(map(str, made.sizes))
@@ -142,7 +142,7 @@ def cached_bank(
 
 def _seconds_each(header: Header, folder: Path | None) -> float:
     """How long one texture takes to make on one core."""
-    make = KINDS[header.kind].make if folder is None else Folder(folder, Path(os.devnull))
+    make = GENERATORS[header.kind].make if folder is None else Folder(folder, Path(os.devnull))
     make(header.seed, 0, header.size)  # compiles
     begin = time.perf_counter()
     make(header.seed, min(1, header.n - 1), header.size)

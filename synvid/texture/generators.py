@@ -1,4 +1,4 @@
-"""The kinds of textures that synvid makes, by name: from (seed, index) to pixels."""
+"""What makes each kind of texture: from (seed, index) to pixels."""
 
 from __future__ import annotations
 
@@ -11,15 +11,15 @@ from numpy.typing import NDArray
 
 from synvid.texture import statistical, stylegan
 
-__all__ = ["KINDS", "WALK_FRAMES", "Kind"]
+__all__ = ["GENERATORS", "WALK_FRAMES", "Generator"]
 
 #: Frames of a texture that moves; a longer clip plays it to and fro.
 WALK_FRAMES = 50
 
 
 @dataclass(frozen=True)
-class Kind:
-    """One kind of texture.
+class Generator:
+    """What makes one kind of texture.
 
     Attributes:
         description: a line.
@@ -36,23 +36,23 @@ class Kind:
     make: Callable[[int, int, int], NDArray[np.uint8]]
 
 
-def _stylegan(name: str, description: str) -> Kind:
+def _stylegan(name: str, description: str) -> Generator:
     def make(seed: int, index: int, size: int) -> NDArray[np.uint8]:
         return stylegan.sample(name, seed, index, size)
 
-    return Kind(description, stylegan.VERSION, stylegan.SIZES, 1, make)
+    return Generator(description, stylegan.VERSION, stylegan.SIZES, 1, make)
 
 
-def _walk(name: str, description: str) -> Kind:
+def _walk(name: str, description: str) -> Generator:
     def make(seed: int, index: int, size: int) -> NDArray[np.uint8]:
         return stylegan.walk(name, seed, index, WALK_FRAMES, size)
 
-    return Kind(description, stylegan.VERSION, stylegan.SIZES, WALK_FRAMES, make)
+    return Generator(description, stylegan.VERSION, stylegan.SIZES, WALK_FRAMES, make)
 
 
 #: Every kind but `images`, which come from a folder.
-KINDS: Mapping[str, Kind] = {
-    "statistical": Kind(
+GENERATORS: Mapping[str, Generator] = {
+    "statistical": Generator(
         "noise with the spectrum, wavelet marginals and colours of natural images",
         statistical.VERSION,
         tuple(range(32, 513, 16)),
