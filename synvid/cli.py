@@ -22,6 +22,7 @@ from synvid.errors import ConfigurationError, DatasetError
 if TYPE_CHECKING:
     from synvid.dataset.recipe import Recipe
     from synvid.preset import Preset
+    from synvid.texture.bank import Header
 
 __all__ = ["main"]
 
@@ -103,7 +104,7 @@ def _with_textures(
     preset: Preset, textures: Sequence[str], images: Path | None, workers: int | None, quiet: bool
 ) -> tuple[Preset, dict[str, str]]:
     """The preset with the banks of textures that were asked for, all of them built, and their digests."""
-    from synvid.preset import BANK_SUFFIX, TEXTURE_KINDS
+    from synvid.preset import BANK_SUFFIX, TEXTURE_KINDS, expanded
     from synvid.terminal import Bar, Talk
 
     paths: dict[str, str] = {}
@@ -111,12 +112,21 @@ def _with_textures(
         name, equals, path = text.partition("=")
         if not equals or not path.endswith(BANK_SUFFIX):
             raise ConfigurationError(f"--textures {text}: write NAME=BANK, a name and a file ending in {BANK_SUFFIX}.")
+        from synvid.texture.bank import open_bank
+
         if name not in preset.banks():
             names = ", ".join(preset.banks()) or "none"
             raise ConfigurationError(f"--textures {text}: {preset.name} has no bank {name!r}; its banks: {names}.")
-        paths[name] = str(Path(path).expanduser().resolve())
-    if images is not None and "images" not in preset.with_banks(paths).banks():
+        paths[name] = str(expanded(path).resolve())
+        if name.endswith("-walk") and open_bank(paths[name]).header.frames == 1:
+            raise ConfigurationError(f"--textures {text}: the textures of {path} do not move, as those of {name} do.")
+    if images is not None and "images" not in preset.banks():
         raise ConfigurationError(f"--images {images}: {preset.name} shows no natural images.")
+    if images is not None and "images" in paths:
+        raise ConfigurationError(f"--images {images}: --textures gives a bank of images already; leave out one of them.")
+    for name in preset.banks():
+        if name not in TEXTURE_KINDS:
+            paths.setdefault(name, str(expanded(name).resolve()))
     if not preset.banks():
         return preset, {}
 
@@ -133,9 +143,24 @@ def _with_textures(
         bank = find_bank(name)
         bank.check()
         digests[name] = bank.header.digest
-        if preset.fill.textures and bank.header.n < preset.fill.pool:
-            talk(f"{name}: a bank of {bank.header.n:,} textures, where the preset would take up to {preset.fill.pool:,}.")
+        _say_what_is_in(bank.header, name, preset, talk)
     return preset, digests
+
+
+def _say_what_is_in(header: Header, name: str, preset: Preset, talk: Callable[[str], None]) -> None:
+    """What a person should know of a bank that stands behind a name of a preset."""
+    from synvid.preset import Preset
+    from synvid.texture.generators import GENERATORS
+
+    if name == "images":
+        talk("images: no --images DIR, so these are the few pictures that scikit-image ships.")
+    made = GENERATORS.get(header.kind)
+    if made is not None and made.version != header.version:
+        talk(f"{name}: made by version {header.version} of {header.kind}; this synvid has version {made.version}.")
+    source = preset.mixture.source
+    pools = [one.fill.pool for one in (preset, source) if isinstance(one, Preset) and name in one.fill.textures]
+    if header.n < max(pools):
+        talk(f"{name}: a bank of {header.n:,} textures, where the preset would take up to {max(pools):,}.")
 
 
 def _load(name: str, settings: Sequence[str]) -> Preset:
@@ -144,8 +169,8 @@ def _load(name: str, settings: Sequence[str]) -> Preset:
     preset = load_preset(name)
     for text in settings:
         key, value = parse_override(text)
-        preset = preset.override({key: value}, f"--set {text!r}")
-    return preset
+        preset = preset.override({key: value}, f"--set {text!r}", whole=False)
+    return preset.override({}, f"--preset {name}")
 
 
 # ---- render -------------------------------------------------------------------------------------------------------
@@ -201,7 +226,6 @@ def render(
 
     talk = Talk(quiet)
     made = _recipe(preset, n, recipe, seed, settings, shard_size, layout, encoding, encoder, codec, real)
-    made = _with_banks(made, textures, images, workers, quiet)
     share = _parse_part(part, talk)
 
     from synvid._jit import is_cold
@@ -210,6 +234,9 @@ def render(
     from synvid.work.pool import default_workers
 
     workers = workers or default_workers()
+    if not (out / "synvid.yaml").is_file():
+        check_folder(made, out, overwrite)
+    made = _with_banks(made, textures, images, workers, quiet)
     check_folder(made, out, overwrite)
     if dry_run:
         _plan(made, out, workers, share, overwrite, as_json)
@@ -240,7 +267,10 @@ def _recipe(
             raise ConfigurationError(f"--recipe has all settings; leave out {', '.join(given)}.")
         if recipe.name != RECIPE_FILE or not recipe.is_file():
             raise ConfigurationError(f"--recipe {recipe}: give the path of a dataset's {RECIPE_FILE}.")
-        return Recipe.load(recipe.parent)
+        known = Recipe.load(recipe.parent)
+        if real is None or known.real is None:
+            return known
+        return dataclasses.replace(known, real=dataclasses.replace(known.real, path=str(real.resolve())))
     if preset is None or n is None:
         raise ConfigurationError("--preset and --n are needed, for example --preset moving_shapes --n 100.")
     videos = None if real is None else RealVideos.find(real)
@@ -260,7 +290,7 @@ def _with_banks(recipe: Recipe, textures: tuple[str, ...], images: Path | None, 
 
 
 #: Options that a recipe takes the place of, and their names as parameters where those differ.
-_SETTINGS = ("preset", "n", "set", "seed", "shard_size", "format", "encoding", "encoder", "codec", "real")
+_SETTINGS = ("preset", "n", "set", "seed", "shard_size", "format", "encoding", "encoder", "codec")
 _PARAMETERS = {"set": "settings", "format": "layout"}
 
 
@@ -392,14 +422,14 @@ def status(folder: Path, as_json: bool) -> None:
 def verify(folder: Path, deep: bool, workers: int | None, as_json: bool, quiet: bool) -> None:
     """Check every hash of a dataset. What is damaged is rendered anew by the next `render`."""
     from synvid.dataset.check import CheckShard, check_descriptions
-    from synvid.dataset.recipe import Recipe, check_banks
+    from synvid.dataset.recipe import Recipe, check_sources
     from synvid.dataset.shard import shard_path
     from synvid.terminal import Bar, Talk
     from synvid.work.pool import default_workers, run_tasks
 
     recipe = Recipe.load(folder)
     if deep:
-        check_banks(recipe)
+        check_sources(recipe)
     tasks = [(shard, len(recipe.indices(shard))) for shard in range(recipe.num_shards)]
     bar = Bar("verify", quiet)
     problems = run_tasks(CheckShard(recipe, folder, deep), tasks, workers or default_workers(), bar)
@@ -493,7 +523,9 @@ def preview(
     from synvid.terminal import Talk
     from synvid.work.disk import named_errors, write_whole
 
-    chosen = [_with_textures(preset, textures, images, None, quiet)[0] for preset in chosen]
+    some = any("images" in preset.banks() for preset in chosen) and len(chosen) > 1
+    given = [images if "images" in preset.banks() or not some else None for preset in chosen]
+    chosen = [_with_textures(preset, textures, one, None, quiet)[0] for preset, one in zip(chosen, given, strict=True)]
     if as_html and out.suffix.lower() not in (".html", ".htm"):
         raise ConfigurationError(f"--out {out}: a page ends in .html.")
     data = page(chosen, clips, seed) if as_html else picture(out.suffix.lower(), chosen, clips, columns, seed)
@@ -593,6 +625,7 @@ def show_bank(bank: Path, out: Path | None, quiet: bool) -> None:
     from synvid.work.words import size
 
     opened = open_bank(bank)
+    opened.check()
     out = out or Path(bank.stem + ".png")
     if out.suffix != ".png":
         raise ConfigurationError(f"--out {out}: a contact sheet ends in .png.")

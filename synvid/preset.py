@@ -31,6 +31,7 @@ __all__ = [
     "Preset",
     "Transform",
     "Video",
+    "expanded",
     "list_presets",
     "load_preset",
     "parse_override",
@@ -329,14 +330,22 @@ class Preset:
         return list(dict.fromkeys(name for preset in (self, *mixed) for name in preset.fill.textures))
 
     def with_banks(self, paths: Mapping[str, str]) -> Preset:
-        """The preset with some banks, {name: path}, in the place of others."""
-        fill = dataclasses.replace(self.fill, textures=tuple(paths.get(name, name) for name in self.fill.textures))
+        """The preset with some banks, {name: path}, in the place of others.
+
+        Raises:
+            ConfigurationError: one bank for two, or no file of a bank.
+        """
+        named = tuple(paths.get(name, name) for name in self.fill.textures)
+        try:
+            fill = dataclasses.replace(self.fill, textures=BANKS.parse(named))
+        except ValueError:
+            raise ConfigurationError(f"the banks of {self.name} are {short(list(named))}; give {BANKS.words}.") from None
         source = self.mixture.source
         mixed = source.with_banks(paths) if isinstance(source, Preset) else source
         return dataclasses.replace(self, fill=fill, mixture=dataclasses.replace(self.mixture, source=mixed))
 
-    def override(self, overrides: Mapping[str, object], source: str = "override") -> Preset:
-        """The preset with some settings changed, {"objects.count": 200}.
+    def override(self, overrides: Mapping[str, object], source: str = "override", *, whole: bool = True) -> Preset:
+        """The preset with some settings changed, {"objects.count": 200}; `whole` as in `from_dict`.
 
         Raises:
             ConfigurationError: an unknown key, or a value of the wrong kind.
@@ -347,7 +356,7 @@ class Preset:
             _require_known(key, leaves, source)
             section, _, leaf = key.partition(".")
             settings[section][leaf] = value
-        return Preset.from_dict(settings, source)
+        return Preset.from_dict(settings, source, whole=whole)
 
 
 def _require_known(key: object, known: Iterable[str], source: str) -> None:
@@ -436,12 +445,26 @@ def _anchor(settings: dict[str, Any], folder: Path) -> None:
     fill, mixture = settings.get("fill"), settings.get("mixture")
     if isinstance(fill, dict) and isinstance(fill.get("textures"), list):
         fill["textures"] = [_anchored(name, folder, (BANK_SUFFIX,)) for name in fill["textures"]]
-    if isinstance(mixture, dict) and "source" in mixture:
+    if isinstance(mixture, dict) and isinstance(mixture.get("source"), dict):
+        _anchor(mixture["source"], folder)
+    elif isinstance(mixture, dict) and "source" in mixture:
         mixture["source"] = _anchored(mixture["source"], folder, (".yaml", ".yml"))
 
 
 def _anchored(name: Any, folder: Path, suffixes: tuple[str, ...]) -> Any:
-    return str(folder / Path(name).expanduser()) if isinstance(name, str) and name.endswith(suffixes) else name
+    return str(folder / expanded(name)) if isinstance(name, str) and name.endswith(suffixes) else name
+
+
+def expanded(name: str | Path) -> Path:
+    """A path with ~ as the user's home.
+
+    Raises:
+        ConfigurationError: there is no such user.
+    """
+    try:
+        return Path(name).expanduser()
+    except RuntimeError:
+        raise ConfigurationError(f"{name}: no such user.") from None
 
 
 def parse_override(text: str) -> tuple[str, object]:

@@ -6,6 +6,7 @@ import json
 import multiprocessing
 import os
 import signal
+import time
 from pathlib import Path
 
 import numpy as np
@@ -207,6 +208,8 @@ def test_verify_reads_all_of_a_bank(bank, tmp_path):
         (["--textures", "images=x.bank"], ["no bank 'images'", "its banks: statistical"]),
         (["--textures", "statistical=nowhere.bank"], ["nowhere.bank", "no such bank"]),
         (["--images", "nowhere"], ["shows no natural images"]),
+        (["--textures", "statistical=~nobody-here/x.bank"], ["~nobody-here/x.bank", "no such user"]),
+        (["--part", "9/3"], ["--part 9/3"]),
         (["--real", "nowhere"], ["nowhere", "no such folder"]),
         (["--real", "."], ["no real clips", "leave out --real"]),
         (["--set", "fill.textures=[statistcal]"], ["fill.textures"]),
@@ -236,6 +239,7 @@ def test_wrong_options_are_one_sentence(args, words, tmp_path):
         (["statistical", "--size", 100, "--out", "a.bank"], ["100", "multiples of 16"]),
         (["stylegan-oriented", "--size", 100, "--out", "a.bank"], ["100", "32, 64, 128, 256, 512"]),
         (["images", "--images", "nowhere", "--out", "a.bank"], ["nowhere", "no such folder"]),
+        (["statistical", "--seed", -1, "--out", "a.bank"], ["seed is -1"]),
         (["show", "nowhere.bank"], ["nowhere.bank", "no such bank"]),
     ],
     ids=lambda value: value[0],
@@ -320,6 +324,11 @@ def test_another_bank_is_another_dataset(bank, tmp_path):
     recipe = tmp_path / "set" / "synvid.yaml"
     copy = ["render", "--recipe", recipe, "--out", tmp_path / "copy", "--textures"]
     assert_one_sentence([*copy, f"{bank}={other}"], 2, "is not the one that the dataset was made from")
+    twice = tmp_path / "twice.yaml"
+    twice.write_text("extends: moving_shapes\nfill: {textures: [statistical, images]}\n")
+    both = ["--textures", f"statistical={bank}", "--textures", f"images={bank}"]
+    assert_one_sentence(["render", "--preset", twice, "--n", 2, "--out", tmp_path / "twice", *both], 2, "none twice")
+    assert not (tmp_path / "twice").exists()
     assert command(*copy, f"{bank}={elsewhere}")[0] == 0
 
 
@@ -530,6 +539,99 @@ def test_real_clips_are_marked_and_reproducible(videos, tmp_path):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert command("verify", "--deep", tmp_path / "one", "--workers", 1)[0] == 0
     assert [path.name for path in (tmp_path / "one" / ".synvid").iterdir() if path.suffix != ".json"] == []
+
+
+def test_other_videos_are_another_dataset(videos, tmp_path):
+    """A file more or less in the folder: a run that goes on, and a check of every clip, are refused; a moved folder is not."""
+    args = [
+        "render",
+        "--preset",
+        "shapes_75_real",
+        "--n",
+        8,
+        "--real",
+        videos,
+        "--out",
+        tmp_path / "set",
+        *TINY,
+        "--workers",
+        1,
+    ]
+    assert command(*args)[0] == 0
+    before = sorted((tmp_path / "set" / ".synvid").iterdir())
+    videos.rename(tmp_path / "moved")
+    assert_one_sentence(["verify", "--deep", tmp_path / "set"], 2, videos, "no such folder")
+    recipe = ["render", "--recipe", tmp_path / "set" / "synvid.yaml", "--out", tmp_path / "copy", "--real"]
+    assert command(*recipe, tmp_path / "moved")[0] == 0
+    assert command("verify", "--deep", tmp_path / "copy", "--workers", 1)[0] == 0
+    (tmp_path / "moved" / "aa.mp4").write_bytes((tmp_path / "moved" / "a.mp4").read_bytes())
+    assert_one_sentence(["verify", "--deep", tmp_path / "copy"], 2, "does not hold the videos")
+    (tmp_path / "other").mkdir()
+    assert_one_sentence([*recipe[:4], tmp_path / "third", "--real", tmp_path / "moved"], 2, "does not hold the videos")
+    assert sorted((tmp_path / "set" / ".synvid").iterdir()) == before
+
+
+def test_a_text_that_names_a_video_is_none(videos):
+    """FFmpeg would follow a list of files; it is passed over like any text."""
+    from synvid.dataset.real import RealVideos, UndecodableError
+    from synvid.preset import Video
+
+    (videos / "list.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
+    with pytest.raises(UndecodableError):
+        list(RealVideos.find(videos).pieces("list.mp4", Video(), 0, 0))
+
+
+def test_an_encoder_that_fails_does_not_swap_videos(videos, tmp_path):
+    """Only a file that cannot be decoded gives way to another."""
+    from synvid.dataset.real import RealVideos
+    from synvid.dataset.recipe import Recipe
+    from synvid.dataset.shard import render_clip
+
+    recipe = Recipe(synvid.load_preset("shapes_75_real"), 4, real=RealVideos.find(videos))
+
+    def fails(pieces, *_):
+        next(iter(pieces))
+        raise DatasetError("full")
+
+    with pytest.raises(DatasetError, match="full"):
+        render_clip(recipe, 1, fails, tmp_path / "skipped")
+
+
+def test_a_long_film_is_sought_in(tmp_path):
+    """A stretch from the middle of a film begins where it should, as if all before had been decoded."""
+    from synvid.dataset.real import RealVideos
+    from synvid.preset import Video
+
+    film = np.zeros((250, 32, 32, 3), np.uint8) + np.arange(250, dtype=np.uint8)[:, None, None, None]
+    (tmp_path / "long.mp4").write_bytes(encode(film, 25.0))
+    real, video = RealVideos.find(tmp_path), Video(width=32, height=32, num_frames_range=(5, 5))
+    starts = []
+    for index in range(8):
+        levels = np.concatenate(list(real.pieces("long.mp4", video, 0, index)))[:, 16, 16, 0].astype(int)
+        assert len(levels) == 5
+        assert np.abs(np.diff(levels) - 1).max() <= 2
+        starts.append(levels[0])
+    assert max(starts) - min(starts) > 60
+
+
+def test_an_interrupted_wait_for_another_builder_ends(bank, tmp_path):
+    """While another process builds the same bank, Ctrl-C ends the wait."""
+    import fcntl
+
+    path, header = tmp_path / "high.bank", header_of("stylegan-high-freq", 70, 32, 3)
+    held = os.open(tmp_path / "high.bank.part", os.O_RDWR | os.O_CREAT)
+    fcntl.flock(held, fcntl.LOCK_EX)
+    process = multiprocessing.get_context("fork").Process(target=build_bank, args=(path, header, None, 1, Progress()))
+    process.start()
+    time.sleep(0.5)
+    assert process.is_alive()
+    os.kill(process.pid, signal.SIGINT)
+    process.join(10)
+    assert process.exitcode is not None
+    assert process.exitcode != 0
+    os.close(held)
+    build_bank(path, header, None, 1, Progress())
+    assert path.read_bytes() == bank.read_bytes()
 
 
 def test_rates_are_converted(videos):

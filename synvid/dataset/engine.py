@@ -10,7 +10,7 @@ from pathlib import Path
 
 from synvid.dataset.check import State, shard_state
 from synvid.dataset.manifest import MANIFESTS, finish
-from synvid.dataset.recipe import RECIPE_FILE, Recipe
+from synvid.dataset.recipe import RECIPE_FILE, Recipe, check_sources
 from synvid.dataset.shard import SKIPPED, copy_shard, key_of, render_shard, shard_path, warm_up
 from synvid.errors import ConfigurationError
 from synvid.work.disk import STATE, clean_leftovers, named_errors, take_names, workspace, write_first, write_whole
@@ -147,6 +147,7 @@ def render_dataset(
     begin = time.monotonic()
     check_folder(recipe, folder, overwrite)
     if overwrite or todo(recipe, folder, part)[0]:
+        check_sources(recipe)
         warm_up(recipe)
     with postponed():
         open_folder(recipe, folder, overwrite)

@@ -10,7 +10,7 @@ from typing import Any
 
 from synvid.clip import Clip
 from synvid.dataset.manifest import read_rows
-from synvid.dataset.recipe import Recipe, check_banks
+from synvid.dataset.recipe import Recipe, check_sources
 from synvid.errors import DatasetError
 from synvid.renderer import render
 from synvid.scene import Scene, sample_scene
@@ -56,7 +56,7 @@ class Dataset:
         Raises:
             ConfigurationError: it is a real clip, or a bank of textures is not the one it was made from.
         """
-        check_banks(self.recipe)
+        check_sources(self.recipe)
         return render(self.scene(i), frames)
 
     def decode(self, i: int, frames: Sequence[int] | None = None) -> Clip:

@@ -16,12 +16,19 @@ from PIL import Image
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.philox import Stream, uniform
 from synvid.preset import Video
+from synvid.work.disk import find_files
 
-__all__ = ["SUFFIXES", "RealVideos"]
+__all__ = ["SUFFIXES", "RealVideos", "UndecodableError"]
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv")
 
 _PIECE = 16  # frames
+#: Containers of these names; a list of other files in a text is none.
+_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "avi", "matroska,webm", "mpeg", "mpegvideo", "mpegts", "asf", "flv", "ogg"}
+
+
+class UndecodableError(DatasetError):
+    """A file that is no video, or a broken one."""
 
 
 @dataclass(frozen=True)
@@ -47,6 +54,7 @@ class RealVideos:
         """
         if not folder.is_dir():
             raise ConfigurationError(f"--real {folder}: no such folder.")
+        _names.cache_clear()  # the folder may have changed
         names = _names(str(folder.resolve()))
         if not names:
             raise ConfigurationError(f"--real {folder}: holds no video; they end in {', '.join(SUFFIXES)}.")
@@ -78,7 +86,7 @@ class RealVideos:
             last frame that has begun.
 
         Raises:
-            DatasetError: the file cannot be decoded.
+            UndecodableError: the file cannot be decoded.
         """
         import av
 
@@ -86,37 +94,39 @@ class RealVideos:
         length = low + int(uniform(seed, index, Stream.NUM_FRAMES, (1,))[0] * (high - low + 1))
         where = float(uniform(seed, index, Stream.REAL_WINDOW, (1,))[0])
         try:
-            with av.open(str(Path(self.path, name))) as container:
+            with av.open(str(Path(self.path, name)), options={"protocol_whitelist": "file"}) as container:
+                if container.format.name not in _FORMATS:
+                    raise ValueError(f"is {container.format.long_name}")
                 stream = container.streams.video[0]
                 stream.codec_context.thread_count = 1
                 whole = container.duration / av.time_base if container.duration else 0.0
                 start = max(0.0, whole - length / video.fps) * where
                 yield from _grouped(_stretch(container, stream, start, length, video))
-        except (av.FFmpegError, OSError, IndexError, ValueError, MemoryError) as error:
-            raise DatasetError(f"{Path(self.path, name)}: cannot be decoded: {error}.") from None
+        except (av.FFmpegError, IndexError, ValueError) as error:
+            raise UndecodableError(f"{Path(self.path, name)}: cannot be decoded: {error}.") from None
 
 
 @lru_cache(maxsize=4)
 def _names(folder: str) -> list[str]:
-    root = Path(folder)
-    found = [path for path in root.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
-    return sorted(path.relative_to(root).as_posix() for path in found)
+    return find_files(Path(folder), SUFFIXES)
 
 
 def _stretch(container: Any, stream: Any, start: float, length: int, video: Video) -> Iterator[NDArray[np.uint8]]:
     """Frames at start, start + 1 / fps, ... seconds, scaled; fewer than `length` if the file ends."""
-    shown, made, first = None, 0, None
+    origin = float((stream.start_time or 0) * stream.time_base)
+    if start > 2.0:
+        container.seek(int((origin + start - 1.0) * 1e6))  # to a key frame before
+    shown, made, time = None, 0, 0.0
     for frame in container.decode(stream):
-        time = float(frame.time) if frame.time is not None else 0.0
-        first = time if first is None else first
-        while made < length and shown is not None and time - first > start + made / video.fps + 1e-6:
+        time = float(frame.time) - origin if frame.time is not None else 0.0
+        while made < length and shown is not None and time > start + made / video.fps + 1e-6:
             yield shown
             made += 1
         if made >= length:
             return
-        shown = _scaled(frame, video) if time - first > start - 1.0 else shown
+        shown = _scaled(frame, video) if time > start - 1.0 else shown
     rest = float(1 / stream.average_rate) if stream.average_rate else 0.0  # the last frame is shown for a while, too
-    while made < length and shown is not None and first is not None and time - first + rest > start + made / video.fps + 1e-6:
+    while made < length and shown is not None and time + rest > start + made / video.fps + 1e-6:
         yield shown
         made += 1
 

@@ -17,7 +17,7 @@ from synvid.preset import REAL, Preset
 from synvid.strict_yaml import read_yaml
 from synvid.video.encode import Encoder, check_size, make_encoder
 
-__all__ = ["FORMATS", "OUTPUT_VERSION", "RECIPE_FILE", "Recipe", "check_banks"]
+__all__ = ["FORMATS", "OUTPUT_VERSION", "RECIPE_FILE", "Recipe", "check_sources"]
 
 #: Raised when the frames of some preset change; the changelog says how.
 OUTPUT_VERSION = 1
@@ -171,7 +171,9 @@ class Recipe:
 
     def _contents(self) -> dict[str, Any]:
         """`to_dict` with banks and videos by what they hold, wherever they lie."""
-        renamed = self.preset.with_banks({name: f"bank {digest[:12]}" for name, digest in self.banks.items()})
+        renamed = self.preset.with_banks(
+            {name: f"{number}-{digest[:12]}.bank" for number, (name, digest) in enumerate(self.banks.items())}
+        )
         settings = {**self.to_dict(), "preset": renamed.to_dict()}
         settings.pop("banks", None)
         if self.real is not None:
@@ -179,13 +181,18 @@ class Recipe:
         return settings
 
 
-def check_banks(recipe: Recipe) -> None:
-    """See that the banks of textures are those that a dataset was made from.
+def check_sources(recipe: Recipe) -> None:
+    """See that the banks of textures and the real videos are those that a dataset was made from.
 
     Raises:
         ConfigurationError: one is another, or is not there.
     """
     from synvid.texture.supply import find_bank
+
+    if recipe.real is not None and RealVideos.find(Path(recipe.real.path)).digest != recipe.real.digest:
+        raise ConfigurationError(
+            f"{recipe.real.path}: does not hold the videos that the dataset was made from; --real DIR takes the right ones."
+        )
 
     for name, digest in recipe.banks.items():
         bank = find_bank(name)

@@ -17,6 +17,7 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
+from synvid.dataset.real import UndecodableError
 from synvid.dataset.recipe import Recipe
 from synvid.errors import DatasetError
 from synvid.preset import REAL
@@ -111,9 +112,8 @@ def _first_sound(recipe: Recipe, index: int, use: Callable[[_Source], Result], s
     for source in _sources(recipe, index):
         try:
             result = use(source)
-        except DatasetError:
-            if not source.file:
-                raise
+        except UndecodableError:
+            pass
         else:
             if source.frames:
                 return result, source

@@ -10,7 +10,9 @@ from __future__ import annotations
 import dataclasses
 import hashlib
 import json
+import logging
 import os
+import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -22,10 +24,11 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synvid.errors import ConfigurationError, DatasetError
-from synvid.texture.folder import Folder
+from synvid.preset import expanded
+from synvid.texture.folder import Folder, listing
 from synvid.texture.generators import GENERATORS
 from synvid.work.disk import named_errors, take_names
-from synvid.work.interrupt import postponed
+from synvid.work.interrupt import interrupted, postponed
 from synvid.work.pool import run_tasks
 from synvid.work.progress import Progress
 
@@ -35,6 +38,8 @@ except ImportError:  # no such locks here: two builders of one bank at once are 
     fcntl = None  # type: ignore[assignment]
 
 __all__ = ["Bank", "Header", "build_bank", "open_bank"]
+
+log = logging.getLogger("synvid")
 
 _MAGIC = b"synvid bank of textures\n"
 _FORMAT = 1
@@ -126,8 +131,10 @@ class Header:
             version = values.pop("format")
             if version == _FORMAT:
                 header = cls(**values)
-                sound = len(data) == _HEADER_BYTES and header.to_bytes() == data
-                sound = sound and min(header.n, header.frames, header.size - 1) >= 1 and isinstance(header.digest, str)
+                numbers = (header.n, header.frames, header.size, header.seed, header.version)
+                sound = len(data) == _HEADER_BYTES and header.to_bytes() == data and all(type(k) is int for k in numbers)
+                sound = sound and min(header.n, header.frames, header.size - 1) >= 1
+                sound = sound and all(isinstance(text, str) for text in (header.kind, header.source, header.digest))
                 if sound:
                     return header
         except (ValueError, TypeError, AttributeError, KeyError):
@@ -181,7 +188,7 @@ def open_bank(path: str | Path) -> Bank:
         ConfigurationError: there is no such file, it is no bank, or one of another version.
         DatasetError: it cannot be read, or is too short.
     """
-    path = Path(path).expanduser()
+    path = expanded(path)
     with named_errors(path):
         status = path.stat() if path.is_file() else None
     return _open(path, status and (status.st_size, status.st_mtime_ns, status.st_ino))
@@ -229,21 +236,26 @@ def build_bank(path: Path, header: Header, folder: Path | None, workers: int, pr
         ConfigurationError: the file is there and something else, or no picture can be read.
         DatasetError: the file system refuses, or textures could not be made.
     """
+    listing.cache_clear()  # the folder may have changed
     part = path.with_name(path.name + ".part")
     skipped = path.with_name(path.name + ".part.skipped")
     with postponed(), named_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
+        if _is_built(path, header):
+            return []
         with _locked(part) as descriptor:
-            if path.exists():
-                there = dataclasses.replace(Header.read(path), digest="")
-                if there != header:
-                    raise ConfigurationError(f"{path}: is another file or bank; choose another name, or remove it.")
+            if _is_built(path, header):
                 part.unlink()
                 return []
             missing = _missing_chunks(descriptor, header)
             tasks = [(number, len(header.chunk(number))) for number in missing]
             done = header.n - sum(count for _, count in tasks)
-            failed = run_tasks(_Chunk(part, header, folder, skipped), tasks, workers, progress, done, "texture")
+            try:
+                failed = run_tasks(_Chunk(part, header, folder, skipped), tasks, workers, progress, done, "texture")
+            except ConfigurationError:  # nothing to build it from
+                part.unlink()
+                skipped.unlink(missing_ok=True)
+                raise
             if failed:
                 raise DatasetError(f"{part}: {next(iter(failed.values()))}; the same command goes on.")
             os.pwrite(descriptor, header.with_digest(_read_hashes(descriptor, header)).to_bytes(), 0)
@@ -252,13 +264,19 @@ def build_bank(path: Path, header: Header, folder: Path | None, workers: int, pr
     return take_names(skipped)
 
 
+def _is_built(path: Path, header: Header) -> bool:
+    """Whether the bank is there; raises if something else is."""
+    if path.exists() and dataclasses.replace(Header.read(path), digest="") != header:
+        raise ConfigurationError(f"{path}: is another file or bank; choose another name, or remove it.")
+    return path.exists()
+
+
 @contextmanager
 def _locked(part: Path) -> Iterator[int]:
     """Open a file that is being built, alone; waits for another builder to end."""
     while True:
         descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o644)
-        if fcntl is not None:
-            fcntl.flock(descriptor, fcntl.LOCK_EX)
+        _lock(descriptor, part)
         if (
             part.exists() and part.stat().st_ino == os.fstat(descriptor).st_ino
         ):  # else the other has just finished and renamed it
@@ -270,9 +288,31 @@ def _locked(part: Path) -> Iterator[int]:
         os.close(descriptor)
 
 
+def _lock(descriptor: int, part: Path) -> None:
+    """Wait until nobody else builds here; an interruption ends the wait."""
+    said = False
+    while fcntl is not None:
+        try:
+            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+        except BlockingIOError:
+            if not said:
+                log.warning("Waiting for another process that builds %s.", part)
+            said = True
+            if interrupted():
+                os.close(descriptor)
+                raise DatasetError(f"{part}: another process builds it.") from None
+            time.sleep(0.2)
+        except OSError:  # a file system without locks
+            return
+        else:
+            return
+
+
 def _missing_chunks(descriptor: int, header: Header) -> list[int]:
     """Pieces that are still to be made; what another bank has left behind is thrown away."""
-    if os.pread(descriptor, _HEADER_BYTES, 0) != header.to_bytes() or os.fstat(descriptor).st_size != header.file_bytes:
+    finished = header.with_digest(_read_hashes(descriptor, header))  # a run may have been killed just before the renaming
+    known = os.pread(descriptor, _HEADER_BYTES, 0) in (header.to_bytes(), finished.to_bytes())
+    if not known or os.fstat(descriptor).st_size != header.file_bytes:
         os.ftruncate(descriptor, 0)
         os.pwrite(descriptor, header.to_bytes(), 0)
         os.ftruncate(descriptor, header.file_bytes)

@@ -14,13 +14,14 @@ from PIL import Image, ImageOps
 from synvid.errors import ConfigurationError
 from synvid.philox import uniform
 from synvid.texture.statistical import Stream
+from synvid.work.disk import find_files
 
-__all__ = ["SUFFIXES", "Folder", "bundled_pictures", "find_images", "read_square"]
+__all__ = ["SUFFIXES", "Folder", "bundled_pictures", "find_images", "listing", "read_square"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 #: More pixels than this are not read: a file of a few kilobytes can claim any size.
-MAX_PIXELS = 200_000_000
+MAX_PIXELS = 50_000_000
 
 #: Pictures of scikit-image that show natural scenes, surfaces and people.
 _BUNDLED = (
@@ -56,12 +57,12 @@ def find_images(folder: Path) -> list[str]:
         raise ConfigurationError(f"{folder}: no such folder of images.")
     if folder == bundled_pictures():
         return list(_BUNDLED)
-    found = [path for path in folder.rglob("*") if path.suffix.lower() in SUFFIXES and path.is_file()]
+    found = find_files(folder, SUFFIXES)
     if not found:
         raise ConfigurationError(
             f"{folder}: holds no image; give a folder with {', '.join(SUFFIXES)} files somewhere below it."
         )
-    return sorted(path.relative_to(folder).as_posix() for path in found)
+    return found
 
 
 def read_square(path: Path, size: int, scale: float = 1.0, across: float = 0.5, down: float = 0.5) -> NDArray[np.uint8]:
@@ -97,10 +98,12 @@ def read_square(path: Path, size: int, scale: float = 1.0, across: float = 0.5, 
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I") or image.mode == "F":  # 16 or 32 bits: Pillow would cut them off at 255
-        values = np.asarray(image, np.float64)
-        top = 65535.0 if image.mode.startswith("I;16") or values.max(initial=0) > 255 else 255.0
-        return Image.fromarray(np.clip(values * (255.0 / top) + 0.5, 0, 255).astype(np.uint8)).convert("RGB")
+    if image.mode.startswith("I;16"):  # Pillow would cut them off at 255
+        return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
+    if image.mode in ("I", "F"):
+        values = np.nan_to_num(np.asarray(image, np.float32))
+        values *= 255.0 / (65535.0 if values.max(initial=0) > 255 else 255.0)
+        return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
     if "A" in image.mode or "transparency" in image.info:
         clear = image.convert("RGBA")
         return Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear).convert("RGB")
@@ -108,7 +111,8 @@ def _to_rgb(image: Image.Image) -> Image.Image:
 
 
 @lru_cache(maxsize=4)
-def _names(folder: Path) -> list[str]:
+def listing(folder: Path) -> list[str]:
+    """As `find_images`, remembered while a bank is built."""
     return find_images(folder)
 
 
@@ -130,7 +134,7 @@ class Folder:
         Raises:
             ConfigurationError: none can be read.
         """
-        names = _names(self.path)
+        names = listing(self.path)
         scale, across, down = 1.0, 0.5, 0.5
         if index >= len(names):
             u = uniform(seed, index, Stream.SQUARE, (3,))

@@ -60,6 +60,8 @@ def header_of(
     Raises:
         ConfigurationError: the kind does not have this size, or there are no pictures.
     """
+    if not 0 <= seed < 2**64:
+        raise ConfigurationError(f"seed is {seed}; it must be a whole number from 0 to 2**64 - 1.")
     if kind == "images":
         names = find_images(folder or bundled_pictures())
         most = len(names) if everything else default_count()
@@ -83,9 +85,12 @@ def _listing_hash(folder: Path, names: list[str]) -> str:
     return digest.hexdigest()
 
 
-def cached_path(header: Header) -> Path:
-    """Where the bank lies that is built when first needed."""
-    source = f"-{header.source[:12]}" if header.source else ""
+def cached_path(header: Header, folder: Path | None = None) -> Path:
+    """Where the bank lies that is built when first needed; of a folder that has changed since, another one."""
+    source = f"-{header.source[:8]}" if header.source else ""
+    if folder is not None:
+        dates = [(folder / name).stat().st_mtime_ns for name in find_images(folder)]
+        source += f"-{hashlib.sha256(repr(dates).encode()).hexdigest()[:8]}"
     name = f"{header.kind}{source}-v{header.version}-{header.n}x{header.size}px-seed{header.seed}{BANK_SUFFIX}"
     return cache_home() / "synvid" / "banks" / name
 
@@ -123,11 +128,10 @@ def cached_bank(
         progress: told of every texture.
         say: told what is built, how large and how long, and which pictures could not be read.
     """
-    path = cached_path(header)
+    path = cached_path(header, folder)
     if path.is_file():
         return path
     if header.kind == "images" and folder is None:
-        say("No images are given: using the few pictures that scikit-image ships. --images DIR takes yours.")
         folder = bundled_pictures()
     alone = multiprocessing.current_process().daemon  # such a process may have no children
     workers = 1 if alone else workers or default_workers()

@@ -19,7 +19,7 @@ try:
 except ImportError:  # no such locks here: leftovers are told by their age
     fcntl = None  # type: ignore[assignment]
 
-__all__ = ["STATE", "clean_leftovers", "named_errors", "take_names", "workspace", "write_first", "write_whole"]
+__all__ = ["STATE", "clean_leftovers", "find_files", "named_errors", "take_names", "workspace", "write_first", "write_whole"]
 
 #: Folder of a dataset in which synvid keeps its own records; hidden, so that loaders pass it over.
 STATE = ".synvid"
@@ -139,6 +139,20 @@ def write_whole(path: Path, data: bytes | str, room: Path | None = None) -> None
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def find_files(root: Path, suffixes: tuple[str, ...]) -> list[str]:
+    """Files with one of some suffixes anywhere below a folder, links to folders followed; relative paths, sorted."""
+    found, seen = [], set()
+    for folder, below, names in os.walk(root, followlinks=True):
+        real = os.path.realpath(folder)
+        if real in seen:  # a link back
+            below.clear()
+            continue
+        seen.add(real)
+        some = (Path(folder, name) for name in names if name.lower().endswith(suffixes))
+        found += [path.relative_to(root).as_posix() for path in some if path.is_file()]
+    return sorted(found)
 
 
 def take_names(path: Path) -> list[str]:
