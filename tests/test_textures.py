@@ -259,6 +259,22 @@ def test_a_folder_without_pictures_is_one_sentence(tmp_path):
     )
 
 
+def test_what_lies_behind_the_last_texel_is_mapped(tmp_path):
+    """Textures that end where a page of memory does: a frame of the last one's last row and column stays inside the map."""
+    path = tmp_path / "page.bank"
+    build_bank(path, header_of("stylegan-high-freq", 4, 64), None, 1, Progress())
+    textures = open_bank(path).textures
+    assert textures.nbytes % 4096 == 0
+    owner = textures
+    while isinstance(owner.base, np.ndarray):
+        owner = owner.base
+    assert owner.nbytes == textures.nbytes + 32
+    overrides = {"fill.textures": [str(path)], "video.background": "texture", "objects.count": 0}
+    preset = synvid.load_preset("static_circles", {**overrides, "video.width": 64, "video.height": 64})
+    shown = {synvid.render(synvid.sample_scene(preset, 0, index), [0]).frames.tobytes() for index in range(40)}
+    assert shown == {texture.tobytes() for texture in textures}
+
+
 def test_a_sheet_shows_a_bank(bank, tmp_path):
     """`synvid textures show` draws textures side by side."""
     out = tmp_path / "sheet.png"

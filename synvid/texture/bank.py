@@ -202,8 +202,9 @@ def _open(path: Path, _status: object) -> Bank:
         raise DatasetError(f"{path}: has {size} bytes, not {header.file_bytes}: it is cut off or altered; build it anew.")
     shape = (header.n, header.frames, header.size, header.size, 3)
     with named_errors(path):
-        textures = np.asarray(np.memmap(path, np.uint8, "r", _HEADER_BYTES, shape))
-    return Bank(path, header, textures)
+        everything = np.asarray(np.memmap(path, np.uint8, "r", _HEADER_BYTES))
+    # The hashes are mapped as well: the rasterizer reads 8 bytes at a time, a little beyond the last texel.
+    return Bank(path, header, everything[: header.n * header.texture_bytes].reshape(shape))
 
 
 def _read_hashes(descriptor: int, header: Header) -> bytes:
