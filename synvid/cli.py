@@ -112,14 +112,15 @@ def _with_textures(
         name, equals, path = text.partition("=")
         if not equals or not path.endswith(BANK_SUFFIX):
             raise ConfigurationError(f"--textures {text}: write NAME=BANK, a name and a file ending in {BANK_SUFFIX}.")
-        from synvid.texture.bank import open_bank
-
         if name not in preset.banks():
             names = ", ".join(preset.banks()) or "none"
             raise ConfigurationError(f"--textures {text}: {preset.name} has no bank {name!r}; its banks: {names}.")
         paths[name] = str(expanded(path).resolve())
-        if name.endswith("-walk") and open_bank(paths[name]).header.frames == 1:
-            raise ConfigurationError(f"--textures {text}: the textures of {path} do not move, as those of {name} do.")
+        if name.endswith("-walk"):
+            from synvid.texture.bank import open_bank
+
+            if open_bank(paths[name]).header.frames == 1:
+                raise ConfigurationError(f"--textures {text}: the textures of {path} do not move, as those of {name} do.")
     if images is not None and "images" not in preset.banks():
         raise ConfigurationError(f"--images {images}: {preset.name} shows no natural images.")
     if images is not None and "images" in paths:
