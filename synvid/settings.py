@@ -1,4 +1,4 @@
-"""Settings: frozen dataclasses whose fields know what values they may have, built from mappings and checked to the last key."""
+"""Settings: frozen dataclasses whose fields know what values they may have, built from mappings, checked to the last key."""
 
 from __future__ import annotations
 
