@@ -1,7 +1,7 @@
 """VideoMAE (Tong et al. 2022): a masked auto-encoder of video, and the classifier made from its encoder.
 
-Shapes in comments: B clips, T frames, H x W pixels, C = 3 channels, N tokens, V of them visible, M masked, D the width, P values
-in a patch (tubelet_size x patch_size x patch_size x 3). Parameters have the names of the official checkpoints.
+Shapes in comments: B clips, T frames, H x W pixels, C = 3 channels, N tokens, V of them visible, M masked, D the width, P
+values in a patch (tubelet_size x patch_size x patch_size x 3). Parameters have the names of the official checkpoints.
 """
 
 from __future__ import annotations
@@ -106,7 +106,7 @@ def tube_mask(architecture: Architecture, ratio: float, rng: np.random.Generator
 
 
 def _sinusoid(tokens: int, width: int) -> Tensor:
-    """One table over the flattened positions, (1, N, D): angle = pos / 10000^(2 (j // 2) / D), sine on even j, cosine on odd."""
+    """A table over flattened positions, (1, N, D): angle = pos / 10000^(2 (j // 2) / D), sine on even j, cosine on odd."""
     j = np.arange(width)
     angles = np.arange(tokens)[:, None] / 10_000.0 ** (2 * (j // 2) / width)
     table = np.where(j % 2 == 0, np.sin(angles), np.cos(angles))
