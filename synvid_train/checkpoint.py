@@ -1,7 +1,7 @@
 """Checkpoints: our own, the official ones of VideoMAE, and Hugging Face folders. Nothing that is loaded can run code.
 
-A run keeps two files. `last.safetensors` holds weights, and as JSON in its header the architecture, the classes, the settings and
-the figures: what others need. `last.pt` holds the same and the optimizer: what resuming needs. Each is whole by itself.
+A run keeps two files. `last.safetensors` holds weights, and as JSON in its header the architecture, the classes, the settings
+and the figures: what others need. `last.pt` holds the same and the optimizer: what resuming needs. Each is whole by itself.
 """
 
 from __future__ import annotations
@@ -219,8 +219,8 @@ def load_checkpoint(path: str | Path) -> Checkpoint:
     """Read a checkpoint of ours, an official one of VideoMAE, or a Hugging Face folder.
 
     Args:
-        path: a .safetensors or .pt file of ours, the folder of a run, an official .pth file (pre-trained or fine-tuned; 16 frames
-            of 224 pixels, as all of them), or a folder with config.json and model.safetensors.
+        path: a .safetensors or .pt file of ours, the folder of a run, an official .pth file (pre-trained or fine-tuned; 16
+            frames of 224 pixels, as all of them), or a folder with config.json and model.safetensors.
 
     Raises:
         ConfigurationError: there is none, or it is damaged, foreign or could run code.

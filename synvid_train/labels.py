@@ -34,24 +34,29 @@ class VideoList:
         return len(self.paths)
 
 
-def read_list(path: Path, root: Path | None = None, classes: Sequence[str] = (), split: str = "train") -> VideoList:
+def read_list(
+    path: Path, root: Path | None = None, classes: Sequence[str] = (), split: str = "train", column: str | None = None
+) -> VideoList:
     """Read a list of labelled videos.
 
-    It is one of: lines `path label`, separated by a comma, a tab or a blank, with or without a header, paths with blanks quoted or
-    not; a CSV whose header has the columns path and label, and perhaps split; UCF101's `trainlist01.txt` and `testlist01.txt`;
-    HMDB51's folder of `*_test_split1.txt` files, or one of them.
+    It is one of: lines `path label`, separated by a comma, a tab or a blank, with or without a header, paths with blanks
+    quoted or not; a CSV whose header has the columns path and label; UCF101's `trainlist01.txt` and `testlist01.txt`; HMDB51's
+    folder of `*_test_split1.txt` files, or one of them.
 
     Args:
         path: of the list.
         root: folder to which paths are relative. None: the folder of the list.
-        classes: names of the labels that are known; others are an error. None known: those of the list, sorted, numbers by value.
+        classes: names of the labels that are known; others are an error. None known: those of the list, sorted, numbers by
+            value.
         split: train or test: what is taken where a list holds both.
+        column: of a CSV with a header, that says which rows are which; None takes all.
 
     Raises:
-        ConfigurationError: the list is missing, empty, holds a line that is none, a label that is not known, or none of its videos is there.
+        ConfigurationError: the list is missing or empty, holds a line that is none or a label that is not known, or none of its
+            videos is there.
     """
     folder = root or (path if path.is_dir() else path.parent)
-    rows = _read_rows(path, split)
+    rows = _read_rows(path, split, column)
     if not rows:
         raise ConfigurationError(f"{path}: lists no videos.")
     labels = [label for _, label in rows]
@@ -79,12 +84,12 @@ def _class_names(path: Path, labels: Sequence[str]) -> tuple[str, ...]:
     gaps = [k for k in range(first, numbers[-1]) if k not in numbers]
     if first > 1 or gaps:
         raise ConfigurationError(
-            f"{path}: its labels go from {first} to {numbers[-1]} and leave out {gaps[0] if gaps else 0}; number them from 0 on."
+            f"{path}: its labels go from {first} to {numbers[-1]} and leave out {gaps[0] if gaps else 0}; count from 0."
         )
     return tuple(sorted(names, key=int))
 
 
-def _read_rows(path: Path, split: str) -> list[tuple[str, str]]:
+def _read_rows(path: Path, split: str, column: str | None) -> list[tuple[str, str]]:
     """(path, label) of each line."""
     if path.is_dir() or "_test_split" in path.name:
         return _read_hmdb51(path, split)
@@ -100,8 +105,12 @@ def _read_rows(path: Path, split: str) -> list[tuple[str, str]]:
     delimiter = next((mark for mark in (",", "\t") if all(mark in line for _, line in lines)), " ")
     header = next(csv.reader([lines[0][1]], delimiter=delimiter))
     if {"path", "label"} <= set(header):
+        if column is not None and column not in header:
+            raise ConfigurationError(f"--split {column}: {path} has no such column; it has {', '.join(header)}.")
         table = csv.DictReader((line for _, line in lines), delimiter=delimiter)
-        return [(row["path"], row["label"]) for row in table if row.get("split") in (None, "", split)]
+        return [(row["path"], row["label"]) for row in table if column is None or row[column] == split]
+    if column is not None:
+        raise ConfigurationError(f"--split {column}: {path} has no header with path and label.")
     if [field.strip().lower() for field in header[-1:]] == ["label"]:  # `video,label`
         lines = lines[1:]
     return [_read_line(path, number, line.strip(), delimiter) for number, line in lines]

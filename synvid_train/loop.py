@@ -1,7 +1,7 @@
 """The training loop: one process or many, resumed exactly.
 
-Nothing random is carried from step to step: clips are seeded by (seed, epoch, index), what a step draws by (seed, step, rank). So
-weights, optimizer and the number of steps are the whole state of a run.
+Nothing random is carried from step to step: clips are seeded by (seed, epoch, index), what a step draws by (seed, step, rank).
+So weights, optimizer and the number of steps are the whole state of a run.
 """
 
 from __future__ import annotations
@@ -301,7 +301,7 @@ class _Run:
         """Write a line of the log, and show it beside the bar."""
         if self.log:
             self.log.write(line)
-        if progress is not None and hasattr(progress, "note"):
+        if progress is not None:
             progress.note(f"loss {line['loss']:.4f}, {line['clips_per_second']:.0f} clips/s, waiting {line['waiting']:.0%}")
 
 

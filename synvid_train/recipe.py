@@ -17,7 +17,7 @@ from synvid.kinds import Choice, Flag, Interval, Number, Text, Vector
 from synvid.settings import build_section, parse_override, require_known, setting
 from synvid.strict_yaml import read_yaml, short
 
-__all__ = ["Data", "Model", "Objective", "Optim", "Recipe", "Run", "Views", "list_recipes", "load_recipe"]
+__all__ = ["Data", "Model", "Objective", "Optim", "Recipe", "Run", "Views", "change", "list_recipes", "load_recipe"]
 
 _FOLDER = Path(__file__).parent / "recipes"
 _SHARE = Number(0, 1)
@@ -247,7 +247,15 @@ def load_recipe(name_or_path: str | Path, settings: Sequence[str] = ()) -> Recip
         for key, value in layer.items():
             merged[key] = {**value, **merged.get(key, {})} if isinstance(value, dict) else merged.get(key, value)
         path = None if parent is None else _locate(str(parent), path.parent)
-    recipe = Recipe.from_dict({**merged, "name": name}, str(name_or_path))
+    return change(Recipe.from_dict({**merged, "name": name}, str(name_or_path)), settings)
+
+
+def change(recipe: Recipe, settings: Sequence[str]) -> Recipe:
+    """A recipe with some settings changed, as `--set` has them: ["optim.epochs=100"].
+
+    Raises:
+        ConfigurationError: an unknown key, or a value of the wrong kind.
+    """
     for text in settings:
         key, value = parse_override(text)
         recipe = recipe.override({key: value}, f"--set {text!r}")

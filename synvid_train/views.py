@@ -1,7 +1,7 @@
 """What a model sees of a video: which frames, which part of them, and how they are changed.
 
-Everything random is drawn from a NumPy generator that is given, or from libraries' global state inside `seeded`, which puts that
-state back. Frames are uint8 (T, H, W, 3) throughout.
+Everything random is drawn from a NumPy generator that is given, or from libraries' global state inside `seeded`, which puts
+that state back. Frames are uint8 (T, H, W, 3) throughout.
 """
 
 from __future__ import annotations
@@ -101,7 +101,7 @@ def _random_resized_crop(height: int, width: int, views: Views, rng: np.random.G
 
 
 def finetune_view(frames: Frames, size: int, views: Views, rng: np.random.Generator) -> Frames:
-    """The view of fine-tuning: RandAugment, RandomResizedCrop, flip and erasing, each drawn once a clip; (T, size, size, 3)."""
+    """The view of fine-tuning: RandAugment, RandomResizedCrop, flip, erasing, drawn once a clip; (T, size, size, 3)."""
     if views.randaugment:
         frames = _randaugment(frames, views.randaugment, int(rng.integers(2**63)))
     top, left, height, width = _random_resized_crop(*frames.shape[1:3], views, rng)
