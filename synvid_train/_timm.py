@@ -15,13 +15,13 @@ _SCHEMAS = (
     "qnms(Tensor dets, Tensor scores, float iou) -> Tensor",
 )
 
-_library = torch.library.Library("torchvision", "FRAGMENT")
+_library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
 for _schema in _SCHEMAS:
     with contextlib.suppress(RuntimeError):  # they are there already
-        _library.define(_schema)
+        _library.define(_schema)  # type: ignore[no-untyped-call]
 
-from timm.data import Mixup  # noqa: E402
 from timm.data.auto_augment import rand_augment_transform  # noqa: E402
+from timm.data.mixup import Mixup  # noqa: E402
 from timm.data.random_erasing import RandomErasing  # noqa: E402
 from timm.models.beit import Block  # noqa: E402
 

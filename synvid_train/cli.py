@@ -296,7 +296,8 @@ def _settings_of(checkpoint: Checkpoint, settings: Sequence[str]) -> Recipe:
 @_work_options
 def evaluate(
     checkpoint: Path, data: Path, root: Path | None, column: str | None, corruptions: tuple[str, ...], sweep: bool,
-    settings: tuple[str, ...], out: Path | None, as_json: bool, seed: int, workers: int | None, device: str | None, quiet: bool,
+    settings: tuple[str, ...], out: Path | None, as_json: bool, seed: int, workers: int | None, device: str | None,
+    quiet: bool,
 ) -> None:  # fmt: skip
     """Test a classifier: several views a video, whose softmax is averaged.
 
@@ -383,7 +384,8 @@ def features(
         [data / name for name in find_files(data, SUFFIXES)] if data.is_dir() and root is None else read_list(data, root).paths
     )
     chosen = [paths[int(i)] for i in np.random.default_rng(seed).permutation(len(paths))[:count]]
-    videos, names = [], []
+    videos: list[Any] = []
+    names: list[str] = []
     for path in chosen:
         try:
             videos.append(decode(str(path), None, str(path))[:FRAMES])

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import warnings
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,7 +23,7 @@ from synvid.video.decode import decode
 from synvid_train.labels import VideoList
 from synvid_train.recipe import Recipe
 from synvid_train.videomae import Architecture, tube_mask
-from synvid_train.views import finetune_view, pretrain_view, sample_window, test_views
+from synvid_train.views import evaluation_views, finetune_view, pretrain_view, sample_window
 
 __all__ = ["LabelledVideos", "RenderedClips", "Schedule", "ShardClips", "Source", "TestVideos", "TrainingClips", "load"]
 
@@ -32,7 +33,9 @@ Frames = NDArray[np.uint8]
 class Source(Protocol):
     """A number of clips, from each of which some frames may be had."""
 
-    labels: Sequence[int]
+    @property
+    def labels(self) -> Sequence[int]:
+        """A number each, where they have some."""
 
     def __len__(self) -> int:
         """How many clips there are."""
@@ -98,7 +101,7 @@ class ShardClips:
     def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
         """Decode or render them."""
         row, recipe = self.shards[i], self.shards.recipe
-        numbers = sample_window(row["num_frames"], count, stride, rng)
+        numbers = sample_window(row["frames"], count, stride, rng)
         if self.rerender and recipe.preset.of_clip(row["index"]) is not None:
             return render_frames(self.shards.scene(i), numbers)
         return decode(io.BytesIO(self.shards.video(i)), numbers, self.name(i))
@@ -200,7 +203,7 @@ class TestVideos(Dataset[dict[str, Any]]):
             return {"clips": None, "label": self.source.labels[i], "index": i, "unread": str(error)}
         if self.corruption is not None:
             frames = self.corruption(frames, (self.seed, i))
-        clips = test_views(
+        clips = evaluation_views(
             frames, model.num_frames, self.recipe.data.stride, model.image_size, views.test_clips, views.test_crops
         )
         return {"clips": torch.from_numpy(clips), "label": self.source.labels[i], "index": i, "unread": ""}
@@ -290,6 +293,7 @@ def load(
     Raises:
         DatasetError: a worker died.
     """
+    warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)  # more workers than cores: as asked
     loader = DataLoader(
         dataset, batch_sampler=list(batches) if isinstance(batches, list) else batches, num_workers=workers,
         pin_memory=device.type == "cuda", collate_fn=collate, prefetch_factor=4 if workers else None,

@@ -1,9 +1,8 @@
 """The 14 corruptions of UCF101-P under which the paper tests (section 4.2, Figure 3), each at severities 1 to 5.
 
-Parameters are those of Schiappa et al. 2023, "A Large-scale Robustness Analysis of Video Action Recognition Models", which took the
-noises, blurs and JPEG from Hendrycks and Dietterich 2019. Its two published code bases disagree on three corruptions: the variant
-`first` is what most of its authors' figures were made with, `second` the other. Frames are uint8 (T, H, W, 3); noise is drawn anew
-for each frame.
+Parameters are those of Schiappa et al. 2023, "A Large-scale Robustness Analysis of Video Action Recognition Models", which
+took the noises, blurs and JPEG from Hendrycks and Dietterich 2019. Its two published code bases disagree on three corruptions
+(boxjumble, jumble, rotate); `first` and `second` name them. Frames are uint8 (T, H, W, 3); noise is drawn anew for each frame.
 """
 
 from __future__ import annotations
@@ -216,13 +215,15 @@ def _segments(count: int, length: int) -> list[NDArray[np.int64]]:
 def _boxjumble(frames: Frames, severity: int, rng: Generator, variant: str) -> Frames:
     """Segments of (s + 1)**2 frames are put in random order; second variant: of 2**s frames."""
     segments = _segments(len(frames), (severity + 1) ** 2 if variant == "first" else 2**severity)
-    return frames[np.concatenate([segments[k] for k in rng.permutation(len(segments))])]
+    order: NDArray[np.int64] = np.concatenate([segments[k] for k in rng.permutation(len(segments))])
+    return np.take(frames, order, axis=0)
 
 
 def _jumble(frames: Frames, severity: int, rng: Generator, variant: str) -> Frames:
     """Frames are put in random order inside segments of 64 // 2**s frames; second variant: of 2**(1 + s)."""
     length = 64 // 2**severity if variant == "first" else 2 ** (1 + severity)
-    return frames[np.concatenate([rng.permutation(segment) for segment in _segments(len(frames), length)])]
+    order: NDArray[np.int64] = np.concatenate([rng.permutation(part) for part in _segments(len(frames), length)])
+    return np.take(frames, order, axis=0)
 
 
 def _reverse(frames: Frames, severity: int, _rng: Generator, _variant: str) -> Frames:

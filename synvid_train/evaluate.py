@@ -67,9 +67,15 @@ class Result:
         """All of it as JSON has it."""
         per_class = self.per_class()
         return {
-            "videos": self.videos, "top1": self.top1, "top5": self.top5, "mean_class": float(np.mean(list(per_class.values()))),
-            "per_class": per_class, "confusion": self.confusion.tolist(), "classes": list(self.classes), "unread": list(self.unread),
-        }  # fmt: skip
+            "videos": self.videos,
+            "top1": self.top1,
+            "top5": self.top5,
+            "mean_class": float(np.mean(list(per_class.values()))),
+            "per_class": per_class,
+            "confusion": self.confusion.tolist(),
+            "classes": list(self.classes),
+            "unread": list(self.unread),
+        }
 
     def save(self, folder: Path) -> None:
         """Write `result.json` and `confusion.png`."""

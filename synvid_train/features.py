@@ -59,7 +59,8 @@ def principal_colors(keys: NDArray[np.float32]) -> NDArray[np.uint8]:
     scores = centered @ axes
     low, high = np.percentile(scores, [1, 99], axis=0)
     stretched = (scores - low) / np.maximum(high - low, 1e-12)
-    return np.round(np.clip(stretched, 0, 1) * 255).astype(np.uint8).reshape(*keys.shape[:-1], 3)
+    colors: NDArray[np.uint8] = np.round(np.clip(stretched, 0, 1) * 255).astype(np.uint8)
+    return colors.reshape(*keys.shape[:-1], 3)
 
 
 def draw_features(

@@ -112,7 +112,7 @@ def _mixing(recipe: Recipe, classes: int) -> Callable[[Tensor, Tensor], tuple[Te
         return None
     from synvid_train._timm import Mixup
 
-    mixup = Mixup(objective.mixup, objective.cutmix, label_smoothing=objective.label_smoothing, num_classes=classes)
+    mixup = Mixup(objective.mixup, objective.cutmix, label_smoothing=objective.label_smoothing, num_classes=classes)  # type: ignore[no-untyped-call]
 
     def mix(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         _, frames, height, width, channels = pixels.shape

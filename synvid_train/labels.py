@@ -52,8 +52,8 @@ def read_list(
         column: of a CSV with a header, that says which rows are which; None takes all.
 
     Raises:
-        ConfigurationError: the list is missing or empty, holds a line that is none or a label that is not known, or none of its
-            videos is there.
+        ConfigurationError: the list is missing or empty, holds a line that is none or a label that is not known, or none of
+            its videos is there.
     """
     folder = root or (path if path.is_dir() else path.parent)
     rows = _read_rows(path, split, column)
@@ -104,7 +104,7 @@ def _read_rows(path: Path, split: str, column: str | None) -> list[tuple[str, st
         return []
     delimiter = next((mark for mark in (",", "\t") if all(mark in line for _, line in lines)), " ")
     header = next(csv.reader([lines[0][1]], delimiter=delimiter))
-    if {"path", "label"} <= set(header):
+    if delimiter != " " and {"path", "label"} <= set(header):
         if column is not None and column not in header:
             raise ConfigurationError(f"--split {column}: {path} has no such column; it has {', '.join(header)}.")
         table = csv.DictReader((line for _, line in lines), delimiter=delimiter)

@@ -133,7 +133,7 @@ def _initialize(module: nn.Module) -> None:
             nn.init.zeros_(module.bias)
 
 
-_norm = partial(nn.LayerNorm, eps=1e-6)
+_norm: Any = partial(nn.LayerNorm, eps=1e-6)
 
 
 def _blocks(depth: int, width: int, heads: int, drop_path: float = 0.0) -> nn.ModuleList:
@@ -262,7 +262,7 @@ class VideoMAE(nn.Module):
         """
         mean, std = (torch.tensor(values, dtype=pixels.dtype, device=pixels.device) for values in (MEAN, STD))
         patches = _gather(_to_patches(pixels * std + mean, self.architecture), masked)
-        patches = patches.unflatten(-1, (-1, 3))  # (B, M, P / 3, C)
+        patches = patches.reshape(*patches.shape[:2], -1, 3)  # (B, M, P / 3, C)
         centered = patches - patches.mean(dim=2, keepdim=True)
         deviation = centered.square().sum(dim=2, keepdim=True).div(patches.shape[2] - 1).sqrt()
         return (centered / (deviation + 1e-6)).flatten(2)
@@ -295,7 +295,7 @@ def use_plain_attention(model: nn.Module) -> None:
     """Attention by two matrix products: on a CPU its backward is quicker than that of the fused kernel."""
     for module in model.modules():
         if hasattr(module, "fused_attn"):
-            module.fused_attn = False
+            setattr(module, "fused_attn", False)  # noqa: B010  # timm's own switch
 
 
 def training_flops(architecture: Architecture, ratio: float | None) -> float:

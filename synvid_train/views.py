@@ -20,7 +20,7 @@ from torch.nn import functional
 from synvid_train.recipe import Views
 from synvid_train.videomae import MEAN, STD
 
-__all__ = ["finetune_view", "pretrain_view", "resize", "sample_window", "seeded", "test_views"]
+__all__ = ["evaluation_views", "finetune_view", "pretrain_view", "resize", "sample_window", "seeded"]
 
 Frames = NDArray[np.uint8]
 
@@ -60,16 +60,17 @@ def resize(frames: Frames, height: int, width: int) -> Frames:
         return frames
     planes = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
     scaled = functional.interpolate(planes, (height, width), mode="bilinear", antialias=True)
-    return scaled.permute(0, 2, 3, 1).contiguous().numpy()  # type: ignore[no-any-return]
+    return scaled.permute(0, 2, 3, 1).contiguous().numpy()
 
 
 def multi_scale_crop(
-    height: int, width: int, size: int, scales: Sequence[float], rng: np.random.Generator
+    frame: tuple[int, int], size: int, scales: Sequence[float], rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
     """A crop of VideoMAE's MultiScaleCrop, (top, left, height, width).
 
     Its sides are shares of the short side, no more than one place apart in `scales`; it lies at one of 13 fixed places.
     """
+    height, width = frame
     short = min(height, width)
     sides = [min(size if abs(int(short * scale) - size) < 3 else max(int(short * scale), 1), short) for scale in scales]
     pairs = [(h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]
@@ -82,12 +83,13 @@ def multi_scale_crop(
 
 def pretrain_view(frames: Frames, size: int, scales: Sequence[float], rng: np.random.Generator) -> Frames:
     """The view of pre-training: one MultiScaleCrop for all frames, no flip, no jitter; (T, size, size, 3)."""
-    top, left, height, width = multi_scale_crop(*frames.shape[1:3], size, scales, rng)
+    top, left, height, width = multi_scale_crop((frames.shape[1], frames.shape[2]), size, scales, rng)
     return resize(frames[:, top : top + height, left : left + width], size, size)
 
 
-def _random_resized_crop(height: int, width: int, views: Views, rng: np.random.Generator) -> tuple[int, int, int, int]:
+def _random_resized_crop(frame: tuple[int, int], views: Views, rng: np.random.Generator) -> tuple[int, int, int, int]:
     """(top, left, height, width), as torchvision draws it: ten tries, then the largest centred crop of a right shape."""
+    height, width = frame
     low, high = views.crop_aspect_range
     for _ in range(10):
         area = height * width * rng.uniform(*views.crop_area_range)
@@ -104,7 +106,7 @@ def finetune_view(frames: Frames, size: int, views: Views, rng: np.random.Genera
     """The view of fine-tuning: RandAugment, RandomResizedCrop, flip, erasing, drawn once a clip; (T, size, size, 3)."""
     if views.randaugment:
         frames = _randaugment(frames, views.randaugment, int(rng.integers(2**63)))
-    top, left, height, width = _random_resized_crop(*frames.shape[1:3], views, rng)
+    top, left, height, width = _random_resized_crop((frames.shape[1], frames.shape[2]), views, rng)
     frames = resize(frames[:, top : top + height, left : left + width], size, size)
     if views.flip and rng.random() < 0.5:
         frames = np.ascontiguousarray(frames[:, :, ::-1])
@@ -119,7 +121,9 @@ def _randaugment(frames: Frames, config: str, seed: int) -> Frames:
 
     fill = tuple(round(255 * value) for value in MEAN)
     shift = int(min(frames.shape[1:3]) * 0.45)
-    augment = rand_augment_transform(config, {"translate_const": shift, "img_mean": fill, "interpolation": Image.BILINEAR})
+    augment = rand_augment_transform(
+        config, {"translate_const": shift, "img_mean": fill, "interpolation": Image.Resampling.BILINEAR}
+    )
     changed = []
     for frame in frames:
         with seeded(seed):
@@ -133,13 +137,13 @@ def _erase(frames: Frames, probability: float, seed: int) -> Frames:
 
     count, height, width, _ = frames.shape
     with seeded(seed):
-        erasing = RandomErasing(probability, mode="pixel", device="cpu")
+        erasing = RandomErasing(probability, mode="pixel", device="cpu")  # type: ignore[no-untyped-call]
         noise = erasing(torch.full((count * 3, height, width), torch.nan)).reshape(count, 3, height, width)
     pixels = noise.permute(0, 2, 3, 1).numpy() * np.array(STD, np.float32) + np.array(MEAN, np.float32)
     return np.where(np.isnan(pixels), frames, np.clip(np.nan_to_num(pixels) * 255, 0, 255).round()).astype(np.uint8)
 
 
-def test_views(frames: Frames, count: int, stride: int, size: int, clips: int, crops: int) -> Frames:
+def evaluation_views(frames: Frames, count: int, stride: int, size: int, clips: int, crops: int) -> Frames:
     """The views of a test, whose softmax is averaged.
 
     Args:
