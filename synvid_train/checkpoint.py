@@ -16,7 +16,7 @@ import warnings
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import IO, Any
+from typing import IO, Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError, safe_open
@@ -93,7 +93,7 @@ class Checkpoint:
         Raises:
             ConfigurationError: the weights are not those of such a model.
         """
-        _fit(self.weights, _shapes(self.architecture, self.kind, len(self.classes)), "The checkpoint")
+        _check(self, "The checkpoint")
         model = _build(self.architecture, self.kind, len(self.classes), drop_path, dropout)
         model.load_state_dict(self.weights)
         return model
@@ -109,9 +109,15 @@ def _build(
 
 def _shapes(architecture: Architecture, kind: str, classes: int) -> dict[str, tuple[int, ...]]:
     """The weights that a model has, without the cost of making it."""
+    if kind == "classifier" and not classes:
+        raise ConfigurationError("A classifier must have classes; this one has none.")
     with torch.device("meta"):
         model = _build(architecture, kind, classes)
     return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def _check(checkpoint: Checkpoint, owner: str) -> None:
+    _fit(checkpoint.weights, _shapes(checkpoint.architecture, checkpoint.kind, len(checkpoint.classes)), owner)
 
 
 def _fit(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], owner: str) -> None:
@@ -135,6 +141,7 @@ def save_weights(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
         checkpoint: what is written.
 
     Raises:
+        ConfigurationError: the weights are not those of such a model.
         DatasetError: the file cannot be written; one that was there before is as it was.
     """
     _write_safetensors(Path(path), checkpoint.weights, {"synvid": _header(checkpoint)})
@@ -153,6 +160,7 @@ def save_training(
         extra: whatever else, the states of random generators say: tensors, plain values, and lists, tuples and dicts of them.
 
     Raises:
+        ConfigurationError: the weights are not those of such a model.
         DatasetError: the file cannot be written; one that was there before is as it was.
     """
     content = {
@@ -167,6 +175,7 @@ def save_training(
 
 
 def _header(checkpoint: Checkpoint) -> str:
+    _check(checkpoint, "The checkpoint")  # before it replaces one that can be read
     about = {name: value for name, value in vars(checkpoint).items() if name not in {"architecture", "weights"}}
     return json.dumps({"version": 1, "architecture": asdict(checkpoint.architecture), **about})
 
@@ -242,12 +251,16 @@ def load_checkpoint(path: str | os.PathLike[str], num_frames: int | None = None,
             path = _in_folder(path)
         elif not path.exists():
             raise ConfigurationError(f"{path}: there is no such checkpoint.")
-        read = next((read for suffix, read in _READERS.items() if path.suffix == suffix), _read_torch)
-        checkpoint = read(path)
-        changed = {"num_frames": num_frames, "image_size": image_size}
-        architecture = replace(checkpoint.architecture, **{name: value for name, value in changed.items() if value})
-        _fit(checkpoint.weights, _shapes(architecture, checkpoint.kind, len(checkpoint.classes)), f"{path}: it")
-    return replace(checkpoint, architecture=architecture)
+        checkpoint = _READERS.get(path.suffix, _read_torch)(path)
+        architecture = replace(
+            checkpoint.architecture,
+            num_frames=checkpoint.architecture.num_frames if num_frames is None else num_frames,
+            image_size=checkpoint.architecture.image_size if image_size is None else image_size,
+        )
+    checkpoint = replace(checkpoint, architecture=architecture)
+    with _sentences_of(path):
+        _check(checkpoint, "it")
+    return checkpoint
 
 
 def load_training(path: str | os.PathLike[str]) -> tuple[Checkpoint, dict[str, Any], int, dict[str, Any]]:
@@ -268,7 +281,8 @@ def load_training(path: str | os.PathLike[str]) -> tuple[Checkpoint, dict[str, A
     if not isinstance(content, dict) or not {"synvid", "model", "optimizer", "step", "extra"} <= content.keys():
         raise ConfigurationError(f"{path}: a training cannot go on from it; last.pt of a run is such a file.")
     checkpoint = _described(path, content["synvid"], content["model"])
-    _fit(checkpoint.weights, _shapes(checkpoint.architecture, checkpoint.kind, len(checkpoint.classes)), f"{path}: it")
+    with _sentences_of(path):
+        _check(checkpoint, "it")
     return checkpoint, content["optimizer"], content["step"], content["extra"]
 
 
@@ -281,17 +295,30 @@ def _in_folder(folder: Path) -> Path:
 
 def _described(path: Path, header: Any, weights: Any) -> Checkpoint:
     """The checkpoint that a header of ours describes."""
+    if not _are_weights(weights):
+        raise ConfigurationError(f"{path}: it has no weights.")
     try:
         about = json.loads(header)
-        architecture, kind = Architecture(**about["architecture"]), about["kind"]
-        checkpoint = Checkpoint(architecture, kind, dict(weights), tuple(about["classes"]), about["metrics"], about["recipe"])
-    except ConfigurationError as error:
-        raise ConfigurationError(f"{path}: {error}") from None
+        with _sentences_of(path):
+            architecture = Architecture(**about["architecture"])
+        kind, classes = about["kind"], tuple(about["classes"])
+        checkpoint = Checkpoint(architecture, kind, dict(weights), classes, about["metrics"], about["recipe"])
+    except ConfigurationError:
+        raise
     except (AttributeError, KeyError, TypeError, ValueError):
         raise ConfigurationError(f"{path}: its header is not one that this version of synvid_train writes.") from None
     if kind not in _HUGGINGFACE:
         raise ConfigurationError(f"{path}: its kind is {kind!r}; it must be one of {', '.join(_HUGGINGFACE)}.")
     return checkpoint
+
+
+def _are_weights(weights: Any) -> TypeGuard[Weights]:
+    """Whether it is a dict of tensors by name, and not empty."""
+    return (
+        isinstance(weights, dict)
+        and len(weights) > 0
+        and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items())
+    )
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
@@ -335,10 +362,8 @@ def _read_torch(path: Path) -> Checkpoint:
     content = _unpickle(path)
     if isinstance(content, dict) and "synvid" in content:
         return _described(path, content["synvid"], content.get("model"))
-    weights = content
-    if isinstance(content, dict):
-        weights = content.get("model", content.get("module", content))
-    if not isinstance(weights, dict) or not weights or not all(isinstance(value, Tensor) for value in weights.values()):
+    weights = content.get("model", content.get("module", content)) if isinstance(content, dict) else None
+    if not _are_weights(weights):
         raise ConfigurationError(f"{path}: it has no weights, neither as `model` nor as `module`.")
     return _official(path, dict(weights))
 
@@ -354,9 +379,10 @@ def _official(path: Path, weights: Weights) -> Checkpoint:
             f"{path}: it is not a VideoMAE: encoder.patch_embed.proj.weight must be there, of shape (width, 3, tubelet, p, p)."
         )
     decoder = {name.split(".")[2] for name in weights if name.startswith("decoder.blocks.")}
+    size = _size(path, kernel.shape[0])
     with _sentences_of(path):
         architecture = Architecture(
-            size=_size(path, kernel.shape[0]),
+            size,
             patch_size=kernel.shape[-1],
             tubelet_size=kernel.shape[2],
             decoder_depth=len(decoder) or 4,
@@ -364,7 +390,12 @@ def _official(path: Path, weights: Weights) -> Checkpoint:
     head = weights.get("head.weight")
     if head is None:
         return Checkpoint(architecture, "pretraining", weights)
-    return Checkpoint(architecture, "classifier", weights, tuple(str(number) for number in range(len(head))))
+    return Checkpoint(architecture, "classifier", weights, _numbers(head))
+
+
+def _numbers(head: Tensor) -> tuple[str, ...]:
+    """Names of classes that have none: their numbers."""
+    return tuple(str(number) for number in range(head.shape[0] if head.ndim else 0))
 
 
 def _size(path: Path, width: int) -> str:
@@ -381,7 +412,7 @@ def _sentences_of(path: Path) -> Iterator[None]:
     try:
         yield
     except ConfigurationError as error:
-        raise ConfigurationError(str(error) if str(error).startswith(str(path)) else f"{path}: {error}") from None
+        raise ConfigurationError(f"{path}: {error}") from None
 
 
 # ---- Hugging Face --------------------------------------------------------------------------------------------------
@@ -484,7 +515,7 @@ def _read_huggingface(path: Path) -> Checkpoint:
     classes: tuple[str, ...] = ()
     if kind == "classifier":
         labels = about.get("id2label") or {}
-        classes = tuple(str(labels.get(str(number), number)) for number in range(len(weights["classifier.weight"])))
+        classes = tuple(str(labels.get(number, number)) for number in _numbers(weights["classifier.weight"]))
     return Checkpoint(architecture, kind, _ours(file, weights, _shapes(architecture, kind, len(classes))), classes)
 
 
@@ -506,9 +537,10 @@ def _architecture_of(path: Path, about: dict[str, Any]) -> Architecture:
     for name in shape:
         if not isinstance(about[name], int) or about[name] <= 0:
             raise ConfigurationError(f"{path}: {name} is {about[name]!r}; it must be a whole number above 0.")
+    size = _size(path, about["hidden_size"])
     with _sentences_of(path):
         architecture = Architecture(
-            size=_size(path, about["hidden_size"]),
+            size,
             num_frames=about["num_frames"],
             image_size=about["image_size"],
             patch_size=about["patch_size"],

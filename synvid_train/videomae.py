@@ -59,6 +59,8 @@ class Architecture:
         if self.size not in SIZES:
             raise ConfigurationError(f"model.size is {self.size!r}; it must be one of {', '.join(SIZES)}.")
         for whole, part in (("num_frames", "tubelet_size"), ("image_size", "patch_size")):
+            if getattr(self, part) <= 0:
+                raise ConfigurationError(f"model.{part} is {getattr(self, part)}; it must be above 0.")
             if getattr(self, whole) % getattr(self, part) or getattr(self, whole) <= 0:
                 raise ConfigurationError(
                     f"model.{whole} is {getattr(self, whole)}; it must be a multiple of {part}, {getattr(self, part)}."
