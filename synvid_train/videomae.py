@@ -265,6 +265,7 @@ class VideoMAE(nn.Module):
         mean, std = (torch.tensor(values, dtype=pixels.dtype, device=pixels.device) for values in (MEAN, STD))
         patches = _gather(_to_patches(pixels * std + mean, self.architecture), masked)
         patches = patches.unflatten(-1, (-1, 3))  # (B, M, P / 3, C)
+        patches = patches - patches[:, :, :1]  # else the rounding of a constant patch's mean, over 1e-6, is noise of 0.3
         centered = patches - patches.mean(dim=2, keepdim=True)
         deviation = centered.square().sum(dim=2, keepdim=True).div(patches.shape[2] - 1).sqrt()
         return (centered / (deviation + 1e-6)).flatten(2)
