@@ -563,8 +563,10 @@ def _ours(path: Path, weights: Weights, shapes: dict[str, tuple[int, ...]]) -> W
         if missing:
             raise ConfigurationError(f"{path}: it lacks the tensor {missing[0]}.")
         tensors = [left.pop(part) for part in parts]
-        if len({tensor.shape[1:] for tensor in tensors}) > 1:
-            raise ConfigurationError(f"{path}: {parts[0]} and {parts[1]} have different widths.")
+        for part, tensor in zip(parts[1:], tensors[1:], strict=True):
+            if tensor.shape != tensors[0].shape:
+                shapes_of = f"{tuple(tensors[0].shape)} and {tuple(tensor.shape)}"
+                raise ConfigurationError(f"{path}: {parts[0]} and {part} differ in shape: {shapes_of}.")
         ours[name] = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
     if left:
         raise ConfigurationError(f"{path}: it has {next(iter(left))}, for which the model has no place.")
