@@ -227,7 +227,9 @@ def _save_pickle(content: dict[str, Any], file: IO[bytes]) -> None:
     try:
         torch.save(content, witness)  # type: ignore[arg-type]  # all that it uses is there
     except (OSError, RuntimeError):
-        raise witness.error or RuntimeError("torch.save failed") from None
+        if witness.error is None:
+            raise
+        raise witness.error from None
 
 
 # ---- Reading -------------------------------------------------------------------------------------------------------

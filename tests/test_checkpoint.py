@@ -1,13 +1,11 @@
 """Checkpoints come back bit for bit, whoever wrote them; what is no checkpoint is one sentence, and never runs."""
 
 import argparse
-import contextlib
 import errno
 import io
 import json
 import os
 import pickle
-import re
 import shutil
 import subprocess
 import sys
@@ -265,7 +263,9 @@ def test_configurations_of_other_models(change, said, tmp_path):
     file = tmp_path / "config.json"
     file.write_text(json.dumps({**json.loads(file.read_text()), **change}))
     assert said in refusal(load_checkpoint, file)
-    assert said in str(pytest.raises(ConfigurationError, load_checkpoint, tmp_path).value)
+    with pytest.raises(ConfigurationError) as caught:
+        load_checkpoint(tmp_path)
+    assert said in str(caught.value)
 
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "\xff", '{"model_type": "videomae"}'])
@@ -453,33 +453,33 @@ def test_damaged_files(files):
     refused = 0
     for file in files:
         whole = file.read_bytes()
-        for place in np.r_[rng.integers(0, 3000, 40), rng.integers(len(whole) - 3000, len(whole), 40)]:
+        for place in np.r_[rng.integers(0, 3000, 15), rng.integers(len(whole) - 3000, len(whole), 15)]:
             damaged = bytearray(whole)
-            damaged[place] ^= rng.integers(1, 256)
+            damaged[place] ^= int(rng.integers(1, 256))
             file.write_bytes(damaged)
             try:
                 load_checkpoint(file)
             except ConfigurationError as error:
                 assert str(error).startswith(str(file))  # noqa: PT017
                 refused += 1
-    assert refused > 50
+    assert refused > 20
 
 
 class Malicious:
-    """Unpickled, it makes a file."""
+    """Unpickled, it calls a function."""
 
-    def __init__(self, target, command):
-        self.target, self.command = target, command
+    def __init__(self, function, argument):
+        self.function, self.argument = function, argument
 
     def __reduce__(self):
-        return (os.system, (f"touch {self.target}",)) if self.command else (open, (str(self.target), "w"))
+        return self.function, (self.argument,)
 
 
-@pytest.mark.parametrize("command", [True, False])
-def test_malicious_pickles_do_not_run(command, tmp_path):
+@pytest.mark.parametrize(("function", "command"), [(os.system, "touch {}"), (os.mkdir, "{}")])
+def test_malicious_pickles_do_not_run(function, command, tmp_path):
     """A pickle that would run code is refused with the name of what it asks for, wherever in the file it hides."""
-    target = tmp_path / "made by the pickle"
-    evil = Malicious(target, command)
+    target = tmp_path / "made-by-the-pickle"
+    evil = Malicious(function, command.format(target))
     good = official(made())
     path = tmp_path / "a.pt"
     hidden = [
@@ -493,15 +493,14 @@ def test_malicious_pickles_do_not_run(command, tmp_path):
         for legacy in (False, True):
             torch.save(content, path, _use_new_zipfile_serialization=not legacy)
             for load in (load_checkpoint, load_training):
-                assert re.search(r"it holds (posix\.system|io\.open|_io\.open), which is not loaded", refusal(load, path))
+                assert f"it holds {os.name}.{function.__name__}, which is not loaded" in refusal(load, path)
     path.write_bytes(pickle.dumps(evil))
     refusal(load_checkpoint, path)
     for name in ("last.safetensors", "config.json"):
         shutil.copy(path, tmp_path / name)
         refusal(load_checkpoint, tmp_path / name)
     assert not target.exists()
-    with contextlib.suppress(TypeError):
-        pickle.loads(pickle.dumps(evil))  # it would have
+    pickle.loads(pickle.dumps(evil))  # noqa: S301  # it would have
     assert target.exists()
 
 
@@ -610,7 +609,7 @@ def test_places_that_cannot_be_written(tmp_path):
     """A folder below a file is one sentence, exit code 1 as for any disk."""
     (tmp_path / "file").write_text("")
     for write in (write_weights, write_training, write_huggingface):
-        with pytest.raises(DatasetError, match="Not a directory|File exists"):
+        with pytest.raises(DatasetError, match=r"Not a directory|File exists"):
             write(tmp_path / "file", made())
 
 
