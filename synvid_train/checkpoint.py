@@ -429,8 +429,10 @@ def export_huggingface(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -
         folder: gets `config.json`, `model.safetensors` and `preprocessor_config.json`.
 
     Raises:
+        ConfigurationError: the weights are not those of such a model.
         DatasetError: a file cannot be written.
     """
+    _check(checkpoint, "The checkpoint")
     folder = Path(folder)
     weights: Weights = {}
     for name, value in checkpoint.weights.items():
