@@ -1,35 +1,33 @@
-"""Checkpoints: our own, the official ones of VideoMAE, and Hugging Face folders. Nothing that is loaded can run code.
+"""Checkpoints: our own, the official ones of VideoMAE, and those of Hugging Face transformers.
 
-A run keeps two files. `last.safetensors` holds weights, and as JSON in its header the architecture, the classes, the settings
-and the figures: what others need. `last.pt` holds the same and the optimizer: what resuming needs. Each is whole by itself.
+Nothing that is read can run code: weights are safetensors, or pickles of which only tensors and plain values are taken.
 """
 
 from __future__ import annotations
 
 import argparse
-import dataclasses
+import contextlib
 import json
 import os
 import pickle
 import re
 import secrets
-import zipfile
-from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+import warnings
+from collections.abc import Callable, Iterator, Mapping
+from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
-from typing import Any
+from typing import IO, Any, TypeGuard
 
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
 from torch import Tensor
 
-from synvid.errors import ConfigurationError, DatasetError
+from synvid.errors import ConfigurationError
+from synvid.work.disk import named_errors, write_whole
 from synvid_train.videomae import MEAN, SIZES, STD, Architecture, VideoClassifier, VideoMAE
 
 __all__ = [
-    "CLASSIFIER",
-    "PRETRAINING",
     "Checkpoint",
     "export_huggingface",
     "load_checkpoint",
@@ -39,383 +37,564 @@ __all__ = [
     "save_weights",
 ]
 
-PRETRAINING, CLASSIFIER = "pretraining", "classifier"
+Weights = dict[str, Tensor]
 
-_KEY = "synvid"  # of our header
-_FORMAT = 1
+#: What a folder is searched for, the quickest first.
+_IN_A_FOLDER = ("last.safetensors", "last.pt", "config.json")
+
+#: Class of transformers and kind of ours.
+_HUGGINGFACE = {"pretraining": "VideoMAEForPreTraining", "classifier": "VideoMAEForVideoClassification"}
+
+#: Our name of a part, its name in transformers; {} stands for query, key and value, which we hold in one matrix.
+_PARTS = (
+    (r"^encoder\.patch_embed\.proj\.", "videomae.embeddings.patch_embeddings.projection."),
+    (r"^encoder\.blocks\.", "videomae.encoder.layer."),
+    (r"^encoder\.norm\.", "videomae.layernorm."),
+    (r"^decoder\.blocks\.", "decoder.decoder_layers."),
+    (r"^head\.", "classifier."),
+    (r"\.norm1\.", ".layernorm_before."),
+    (r"\.norm2\.", ".layernorm_after."),
+    (r"\.attn\.qkv\.", ".attention.attention.{}."),
+    (r"\.attn\.proj\.", ".attention.output.dense."),
+    (r"\.attn\.", ".attention.attention."),
+    (r"\.mlp\.fc1\.", ".intermediate.dense."),
+    (r"\.mlp\.fc2\.", ".output.dense."),
+)
+_PROJECTIONS = ("query", "key", "value")
 
 
 @dataclass(frozen=True)
 class Checkpoint:
-    """A model and what is known of it.
+    """A trained model: its shape, its weights and where they come from.
 
     Attributes:
-        architecture: its shape.
-        kind: pretraining (a `VideoMAE`) or classifier (a `VideoClassifier`).
-        weights: by the names of that model.
-        classes: names of a classifier's labels, in the order of its logits.
-        metrics: figures it reached.
-        recipe: settings it was trained with.
+        architecture: of the model.
+        kind: "pretraining" or "classifier".
+        weights: by the names of `VideoMAE` or `VideoClassifier`, on the CPU where loaded from a file.
+        classes: of a classifier, in the order of its logits.
+        metrics: what was measured, by name.
+        recipe: the settings it was trained with; JSON can hold them.
     """
 
     architecture: Architecture
     kind: str
-    weights: dict[str, Tensor]
+    weights: Weights
     classes: tuple[str, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
 
-    def model(self) -> VideoMAE | VideoClassifier:
-        """The model with these weights.
+    def model(self, drop_path: float = 0.0, dropout: float = 0.0) -> VideoMAE | VideoClassifier:
+        """The model with these weights, of float32.
+
+        Args:
+            drop_path: of a classifier that is trained further.
+            dropout: of a classifier that is trained further.
 
         Raises:
-            ConfigurationError: a weight is missing, unknown or of another shape.
+            ConfigurationError: the weights are not those of such a model.
         """
-        classes = self.weights["head.weight"].shape[0] if "head.weight" in self.weights else len(self.classes)
-        model = VideoMAE(self.architecture) if self.kind == PRETRAINING else VideoClassifier(self.architecture, classes)
-        _load(model, self.weights, "the checkpoint")
+        _check(self, "The checkpoint")
+        model = _build(self.architecture, self.kind, len(self.classes), drop_path, dropout)
+        model.load_state_dict(self.weights)
         return model
 
-    def header(self) -> dict[str, Any]:
-        """All but the weights, as JSON has it."""
-        return {
-            "format": _FORMAT,
-            "architecture": dataclasses.asdict(self.architecture),
-            "kind": self.kind,
-            "classes": list(self.classes),
-            "metrics": self.metrics,
-            "recipe": self.recipe,
-        }
 
-    @classmethod
-    def of(cls, header: Any, weights: dict[str, Tensor], path: Path) -> Checkpoint:
-        """From a header and weights; ConfigurationError where the header is not ours."""
-        try:
-            if header["format"] != _FORMAT or header["kind"] not in (PRETRAINING, CLASSIFIER):
-                raise ValueError
-            architecture = Architecture(**header["architecture"])
-            return cls(
-                architecture,
-                header["kind"],
-                weights,
-                tuple(header["classes"]),
-                dict(header["metrics"]),
-                dict(header["recipe"]),
-            )
-        except (KeyError, TypeError, ValueError):
-            raise ConfigurationError(f"{path}: its header is not one that this version of synvid-train writes.") from None
+def _build(
+    architecture: Architecture, kind: str, classes: int, drop_path: float = 0.0, dropout: float = 0.0
+) -> VideoMAE | VideoClassifier:
+    if kind == "pretraining":
+        return VideoMAE(architecture)
+    return VideoClassifier(architecture, classes, drop_path, dropout)
 
 
-def _load(model: torch.nn.Module, weights: Mapping[str, Tensor], source: str) -> None:
-    """Load weights, all of them and no others."""
-    wanted = model.state_dict()
-    for name, value in wanted.items():
+def _shapes(architecture: Architecture, kind: str, classes: int) -> dict[str, tuple[int, ...]]:
+    """The weights that a model has, without the cost of making it."""
+    if kind == "classifier" and not classes:
+        raise ConfigurationError("A classifier must have classes; this one has none.")
+    with torch.device("meta"):
+        model = _build(architecture, kind, classes)
+    return {name: tuple(value.shape) for name, value in model.state_dict().items()}
+
+
+def _check(checkpoint: Checkpoint, owner: str) -> None:
+    _fit(checkpoint.weights, _shapes(checkpoint.architecture, checkpoint.kind, len(checkpoint.classes)), owner)
+
+
+def _fit(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int, ...]], owner: str) -> None:
+    """Refuse weights that are not those of a model, in one sentence that begins with whose they are."""
+    for name, shape in shapes.items():
         if name not in weights:
-            raise ConfigurationError(f"{source}: lacks the weight {name}.")
-        if weights[name].shape != value.shape:
-            raise ConfigurationError(
-                f"{source}: {name} has shape {tuple(weights[name].shape)}, where the model has {tuple(value.shape)}."
-            )
-    strange = [name for name in weights if name not in wanted]
-    if strange:
-        raise ConfigurationError(f"{source}: holds {strange[0]}, which the model does not have.")
-    model.load_state_dict(dict(weights))
+            raise ConfigurationError(f"{owner} lacks the tensor {name}, of shape {shape}.")
+        if tuple(weights[name].shape) != shape:
+            raise ConfigurationError(f"{owner} has {name} of shape {tuple(weights[name].shape)}; the model has {shape}.")
+    foreign = [name for name in weights if name not in shapes]
+    if foreign:
+        raise ConfigurationError(f"{owner} has {foreign[0]}, for which the model has no place.")
 
 
-def load_encoder(model: VideoClassifier, checkpoint: Checkpoint, source: str = "the checkpoint") -> None:
-    """Give a classifier the patch embedding and blocks of a checkpoint's encoder; its own norm and head stay new.
+# ---- Writing -------------------------------------------------------------------------------------------------------
+def save_weights(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
+    """Write a model as one safetensors file whose header says what it is; whole or not at all.
+
+    Args:
+        path: of the file, `.safetensors`.
+        checkpoint: what is written.
 
     Raises:
-        ConfigurationError: a weight is missing or of another shape; the sentence names both shapes.
+        ConfigurationError: the weights are not those of such a model.
+        DatasetError: the file cannot be written; one that was there before is as it was.
     """
-    own = {name: value for name, value in model.state_dict().items() if not name.startswith("encoder.")}
-    encoder = {
-        name: value
-        for name, value in checkpoint.weights.items()
-        if name.startswith("encoder.") and not name.startswith("encoder.norm.")
+    _write_safetensors(Path(path), checkpoint.weights, {"synvid": _header(checkpoint)})
+
+
+def save_training(
+    path: str | os.PathLike[str], checkpoint: Checkpoint, optimizer_state: dict[str, Any], step: int, extra: dict[str, Any]
+) -> None:
+    """Write all that a training needs to go on; whole or not at all, and never a second time in memory.
+
+    Args:
+        path: of the file, `.pt`.
+        checkpoint: the model.
+        optimizer_state: its `state_dict`.
+        step: how many steps it has been trained.
+        extra: whatever else, the states of random generators say: tensors, plain values, and lists, tuples and dicts of them.
+
+    Raises:
+        ConfigurationError: the weights are not those of such a model.
+        DatasetError: the file cannot be written; one that was there before is as it was.
+    """
+    content = {
+        "synvid": _header(checkpoint),
+        "model": checkpoint.weights,
+        "optimizer": optimizer_state,
+        "step": step,
+        "extra": extra,
     }
-    _load(model, {**own, **encoder}, source)
+    with _whole(Path(path)) as temporary, temporary.open("wb") as file:
+        _save_pickle(content, file)
 
 
-# ---- Writing ------------------------------------------------------------------------------------------------------
-def _write(path: Path, write: Callable[[Path], None]) -> None:
-    """Write beside a file, then rename; the one that was there stays until the new one is whole."""
-    temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-    try:
+def _header(checkpoint: Checkpoint) -> str:
+    _check(checkpoint, "The checkpoint")  # before it replaces one that can be read
+    about = {name: value for name, value in vars(checkpoint).items() if name not in {"architecture", "weights"}}
+    return json.dumps({"version": 1, "architecture": asdict(checkpoint.architecture), **about})
+
+
+@contextlib.contextmanager
+def _whole(path: Path) -> Iterator[Path]:
+    """A name beside a file to be written; what is there at the end is on the disk before it takes the file's name."""
+    with named_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
-        write(temporary)
-        temporary.chmod(0o644)
-        with temporary.open("rb") as file:
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    except (OSError, RuntimeError, SafetensorError) as error:  # torch and safetensors wrap what the disk says
-        reason = getattr(error, "strerror", None) or str(error).splitlines()[0]
-        raise DatasetError(f"{path}: cannot be written: {reason}; what was there before is whole.") from None
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def save_weights(path: Path, checkpoint: Checkpoint) -> None:
-    """Write weights, settings and figures as one .safetensors file.
-
-    Raises:
-        DatasetError: the disk is full or the like; a file that was there is whole.
-    """
-    header = {_KEY: json.dumps(checkpoint.header()), "format": "pt"}
-    weights = {name: value.detach().cpu().contiguous() for name, value in checkpoint.weights.items()}
-    _write(path, lambda temporary: save_file(weights, temporary, header))
-
-
-def save_training(path: Path, checkpoint: Checkpoint, optimizer: dict[str, Any], step: int, extra: dict[str, Any]) -> None:
-    """Write all that resuming needs as one .pt file.
-
-    Raises:
-        DatasetError: the disk is full or the like; a file that was there is whole.
-    """
-    state = {
-        _KEY: checkpoint.header(), "model": checkpoint.weights, "optimizer": optimizer, "step": step, "extra": extra,
-    }  # fmt: skip
-
-    def write(temporary: Path) -> None:
-        with temporary.open("wb") as file:
-            torch.save(state, file)
-
-    _write(path, write)
-
-
-# ---- Reading ------------------------------------------------------------------------------------------------------
-def load_training(path: Path) -> tuple[Checkpoint, dict[str, Any], int, dict[str, Any]]:
-    """Read what `save_training` wrote: checkpoint, optimizer, step, extra.
-
-    Raises:
-        ConfigurationError: it is not such a file.
-    """
-    state = _unpickle(path)
-    if _KEY not in state or "optimizer" not in state:
-        raise ConfigurationError(f"{path}: is no training state of synvid-train.")
-    return Checkpoint.of(state[_KEY], state["model"], path), state["optimizer"], int(state["step"]), state["extra"]
-
-
-def _unpickle(path: Path) -> dict[str, Any]:
-    """A torch file's mapping; only tensors and plain data are let in."""
-    try:
-        with torch.serialization.safe_globals([argparse.Namespace]):
-            state = torch.load(path, map_location="cpu", weights_only=True)
-    except pickle.UnpicklingError as error:
-        if "Unsupported" in str(error) or "GLOBAL" in str(error):
-            raise ConfigurationError(
-                f"{path}: holds more than tensors and plain data, and is not loaded: it could run code."
-            ) from None
-        raise ConfigurationError(f"{path}: is no checkpoint, or a damaged one.") from None
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror or error}.") from None
-    except (RuntimeError, ValueError, EOFError, KeyError, IndexError, AttributeError, TypeError, zipfile.BadZipFile):
-        raise ConfigurationError(f"{path}: is no checkpoint, or a damaged one.") from None
-    if not isinstance(state, dict):
-        raise ConfigurationError(f"{path}: is no checkpoint; it holds a {type(state).__name__}.")
-    return state
-
-
-def load_checkpoint(path: str | Path) -> Checkpoint:
-    """Read a checkpoint of ours, an official one of VideoMAE, or a Hugging Face folder.
-
-    Args:
-        path: a .safetensors or .pt file of ours, the folder of a run, an official .pth file (pre-trained or fine-tuned; 16
-            frames of 224 pixels, as all of them), or a folder with config.json and model.safetensors.
-
-    Raises:
-        ConfigurationError: there is none, or it is damaged, foreign or could run code.
-    """
-    path = Path(path).expanduser()
-    if path.is_dir():
-        for name in ("config.json", "last.safetensors", "last.pt"):
-            if (path / name).is_file():
-                return _load_huggingface(path) if name == "config.json" else load_checkpoint(path / name)
-        raise ConfigurationError(f"{path}: holds neither last.safetensors, last.pt nor config.json.")
-    if not path.is_file():
-        raise ConfigurationError(f"{path}: no such checkpoint.")
-    if path.suffix == ".safetensors":
-        weights, metadata = _read_safetensors(path)
+        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         try:
-            header = json.loads(metadata[_KEY])
-        except (KeyError, ValueError):
-            raise ConfigurationError(
-                f"{path}: was not written by synvid-train; give the folder of a Hugging Face model."
-            ) from None
-        return Checkpoint.of(header, weights, path)
-    state = _unpickle(path)
-    if _KEY in state:
-        return Checkpoint.of(state[_KEY], state["model"], path)
-    return _from_official(state.get("model", state.get("module", state)), path)
+            yield temporary
+            with temporary.open("r+b") as file:
+                os.fsync(file.fileno())
+            temporary.replace(path)
+        finally:
+            temporary.unlink(missing_ok=True)
 
 
-def _read_safetensors(path: Path) -> tuple[dict[str, Tensor], dict[str, str]]:
+def _write_safetensors(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
+    with _whole(path) as temporary:
+        try:
+            save_file(plain, temporary, metadata={"format": "pt", **metadata})
+        except SafetensorError as error:  # it was an OSError before it came through Rust
+            number = re.search(r"os error (\d+)", str(error))
+            if number is None:
+                raise
+            raise OSError(int(number[1]), os.strerror(int(number[1]))) from None
+
+
+class _Witness:
+    """A file that remembers why it could not be written: torch says "unexpected pos" instead."""
+
+    def __init__(self, file: IO[bytes]) -> None:
+        self.file, self.flush = file, file.flush
+        self.error: OSError | None = None
+
+    def write(self, data: bytes) -> int:
+        try:
+            return self.file.write(data)
+        except OSError as error:
+            self.error = error
+            raise
+
+
+def _save_pickle(content: dict[str, Any], file: IO[bytes]) -> None:
+    witness = _Witness(file)
     try:
-        with safe_open(path, framework="pt") as file:
-            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118
-    except (SafetensorError, OSError, ValueError, RuntimeError):
-        raise ConfigurationError(f"{path}: is no safetensors file, or a damaged one.") from None
+        torch.save(content, witness)  # type: ignore[arg-type]  # all that it uses is there
+    except (OSError, RuntimeError):
+        if witness.error is None:
+            raise
+        raise witness.error from None
 
 
-# ---- Official checkpoints -----------------------------------------------------------------------------------------
-def _from_official(weights: Any, path: Path) -> Checkpoint:
-    """Official names are ours, but that a fine-tuned model's encoder has no prefix."""
-    if not isinstance(weights, dict) or not all(isinstance(value, Tensor) for value in weights.values()):
-        raise ConfigurationError(f"{path}: is no checkpoint of VideoMAE: it holds no weights.")
-    kind = PRETRAINING if "mask_token" in weights else CLASSIFIER
-    if kind == CLASSIFIER:
-        weights = {
-            name if name.startswith(("fc_norm.", "head.")) else f"encoder.{name}": value for name, value in weights.items()
-        }
-    return Checkpoint(_architecture_of(weights, path), kind, {name: value.float() for name, value in weights.items()})
-
-
-def _architecture_of(weights: Mapping[str, Tensor], path: Path, num_frames: int = 16, image_size: int = 224) -> Architecture:
-    try:
-        width, _, tubelet, patch, _ = weights["encoder.patch_embed.proj.weight"].shape
-        size = next(name for name, numbers in SIZES.items() if numbers[0] == width)
-    except (KeyError, ValueError, StopIteration):
-        raise ConfigurationError(
-            f"{path}: is no checkpoint of VideoMAE in a size that is known ({', '.join(SIZES)})."
-        ) from None
-    found = [int(match[1]) for name in weights if (match := re.match(r"decoder\.blocks\.(\d+)\.", name))]
-    return Architecture(size, num_frames, image_size, patch, tubelet, max(found, default=3) + 1)
-
-
-# ---- Hugging Face -------------------------------------------------------------------------------------------------
-#: Our names and theirs; `{n}` is the number of a block.
-_BLOCK = {
-    "norm1": "layernorm_before",
-    "norm2": "layernorm_after",
-    "attn.proj": "attention.output.dense",
-    "mlp.fc1": "intermediate.dense",
-    "mlp.fc2": "output.dense",
-}
-_STEMS = {
-    "encoder.patch_embed.proj": "videomae.embeddings.patch_embeddings.projection",
-    "encoder.norm": "videomae.layernorm",
-    "encoder_to_decoder": "encoder_to_decoder",
-    "decoder.norm": "decoder.norm",
-    "decoder.head": "decoder.head",
-    "fc_norm": "fc_norm",
-    "head": "classifier",
-}
-_STACKS = {"encoder.blocks": "videomae.encoder.layer", "decoder.blocks": "decoder.decoder_layers"}
-
-
-def _to_huggingface(weights: Mapping[str, Tensor]) -> dict[str, Tensor]:
-    theirs: dict[str, Tensor] = {}
-    for name, value in weights.items():
-        match = re.fullmatch(r"((?:en|de)coder\.blocks)\.(\d+)\.(.+)", name)
-        if not match:
-            stem, dot, leaf = name.rpartition(".")
-            theirs[f"{_STEMS[stem]}{dot}{leaf}" if dot else name] = value
-            continue
-        layer, rest = f"{_STACKS[match[1]]}.{match[2]}", match[3]
-        if rest == "attn.qkv.weight":
-            for part, piece in zip(("query", "key", "value"), value.chunk(3), strict=True):
-                theirs[f"{layer}.attention.attention.{part}.weight"] = piece
-        elif rest in ("attn.q_bias", "attn.v_bias"):
-            theirs[f"{layer}.attention.{rest}".replace("attn.", "attention.")] = value
-        else:
-            stem, _, leaf = rest.rpartition(".")
-            theirs[f"{layer}.{_BLOCK[stem]}.{leaf}"] = value
-    return theirs
-
-
-def _from_huggingface(theirs: Mapping[str, Tensor], path: Path) -> dict[str, Tensor]:
-    stems = {value: key for key, value in _STEMS.items()}
-    stacks, block = ({value: key for key, value in names.items()} for names in (_STACKS, _BLOCK))
-    ours: dict[str, Tensor] = {}
-    try:
-        for name, value in theirs.items():
-            match = re.fullmatch(r"(videomae\.encoder\.layer|decoder\.decoder_layers)\.(\d+)\.(.+)", name)
-            stem, dot, leaf = name.rpartition(".")
-            if not match:
-                ours[f"{stems[stem]}{dot}{leaf}" if dot else name] = value
-                continue
-            layer, rest = f"{stacks[match[1]]}.{match[2]}", match[3]
-            if rest.endswith(("q_bias", "v_bias")):
-                ours[f"{layer}.attn.{leaf}"] = value
-            elif rest == "attention.attention.query.weight":
-                parts = [theirs[name.replace("query", part)] for part in ("query", "key", "value")]
-                ours[f"{layer}.attn.qkv.weight"] = torch.cat(parts)
-            elif not rest.startswith("attention.attention."):
-                ours[f"{layer}.{block[rest.rpartition('.')[0]]}.{leaf}"] = value
-    except KeyError as error:
-        raise ConfigurationError(f"{path}: holds a weight that VideoMAE does not have: {error.args[0]}.") from None
-    return ours
-
-
-def export_huggingface(checkpoint: Checkpoint, folder: str | Path) -> None:
-    """Write a folder that `from_pretrained` of transformers' VideoMAE loads.
+# ---- Reading -------------------------------------------------------------------------------------------------------
+def load_checkpoint(path: str | os.PathLike[str], num_frames: int | None = None, image_size: int | None = None) -> Checkpoint:
+    """Read a model, whoever wrote it.
 
     Args:
-        checkpoint: of either kind.
-        folder: config.json, model.safetensors and preprocessor_config.json go there.
+        path: a file of `save_weights` or `save_training`; a folder with `last.safetensors` or `last.pt`; an official file
+            (`.pth`, `.pt`) of VideoMAE, pre-trained or fine-tuned; a folder of Hugging Face (`config.json`,
+            `model.safetensors`).
+        num_frames: that the model shall take, if not as many as before; positions are no weights.
+        image_size: likewise; 16 frames of 224 pixels where the file does not say.
 
     Raises:
-        DatasetError: it cannot be written.
+        ConfigurationError: there is no such file, or it is not a whole checkpoint of a VideoMAE that we can build.
+        DatasetError: the file system does not give it.
     """
-    folder, shape = Path(folder), checkpoint.architecture
-    width, depth, heads, decoder_width, decoder_heads = SIZES[shape.size]
-    pretraining = checkpoint.kind == PRETRAINING
-    config: dict[str, Any] = {
-        "architectures": ["VideoMAEForPreTraining" if pretraining else "VideoMAEForVideoClassification"],
+    path = Path(path)
+    with named_errors(path):
+        if path.is_dir():
+            path = _in_folder(path)
+        elif not path.exists():
+            raise ConfigurationError(f"{path}: there is no such checkpoint.")
+        checkpoint = _READERS.get(path.suffix, _read_torch)(path)
+        architecture = replace(
+            checkpoint.architecture,
+            num_frames=checkpoint.architecture.num_frames if num_frames is None else num_frames,
+            image_size=checkpoint.architecture.image_size if image_size is None else image_size,
+        )
+    checkpoint = replace(checkpoint, architecture=architecture)
+    with _sentences_of(path):
+        _check(checkpoint, "it")
+    return checkpoint
+
+
+def load_training(path: str | os.PathLike[str]) -> tuple[Checkpoint, dict[str, Any], int, dict[str, Any]]:
+    """Read what `save_training` wrote.
+
+    Returns:
+        The model, the state of the optimizer, the step, and `extra`.
+
+    Raises:
+        ConfigurationError: there is no such file, or it is not a whole one of `save_training`.
+        DatasetError: the file system does not give it.
+    """
+    path = Path(path)
+    with named_errors(path):
+        if not path.is_file():
+            raise ConfigurationError(f"{path}: there is no such file.")
+        content = _unpickle(path)
+    if not isinstance(content, dict) or not {"synvid", "model", "optimizer", "step", "extra"} <= content.keys():
+        raise ConfigurationError(f"{path}: a training cannot go on from it; last.pt of a run is such a file.")
+    checkpoint = _described(path, content["synvid"], content["model"])
+    with _sentences_of(path):
+        _check(checkpoint, "it")
+    return checkpoint, content["optimizer"], content["step"], content["extra"]
+
+
+def _in_folder(folder: Path) -> Path:
+    for name in _IN_A_FOLDER:
+        if (folder / name).is_file():
+            return folder / name
+    raise ConfigurationError(f"{folder}: there is no checkpoint in it, that is, none of {', '.join(_IN_A_FOLDER)}.")
+
+
+def _described(path: Path, header: Any, weights: Any) -> Checkpoint:
+    """The checkpoint that a header of ours describes."""
+    if not _are_weights(weights):
+        raise ConfigurationError(f"{path}: it has no weights.")
+    try:
+        about = json.loads(header)
+        with _sentences_of(path):
+            architecture = Architecture(**about["architecture"])
+        kind, classes = about["kind"], tuple(about["classes"])
+        checkpoint = Checkpoint(architecture, kind, dict(weights), classes, about["metrics"], about["recipe"])
+    except ConfigurationError:
+        raise
+    except (AttributeError, KeyError, TypeError, ValueError):
+        raise ConfigurationError(f"{path}: its header is not one that this version of synvid_train writes.") from None
+    if kind not in _HUGGINGFACE:
+        raise ConfigurationError(f"{path}: its kind is {kind!r}; it must be one of {', '.join(_HUGGINGFACE)}.")
+    return checkpoint
+
+
+def _are_weights(weights: Any) -> TypeGuard[Weights]:
+    """Whether it is a dict of tensors by name, and not empty."""
+    return (
+        isinstance(weights, dict)
+        and len(weights) > 0
+        and all(isinstance(name, str) and isinstance(value, Tensor) for name, value in weights.items())
+    )
+
+
+def _read_safetensors(path: Path) -> Checkpoint:
+    weights, metadata = _tensors(path)
+    if "synvid" not in metadata:
+        raise ConfigurationError(
+            f"{path}: it has weights, but no header of synvid_train; of a model of Hugging Face, name the folder."
+        )
+    return _described(path, metadata["synvid"], weights)
+
+
+def _tensors(path: Path) -> tuple[Weights, dict[str, str]]:
+    """The tensors of a safetensors file, and what its header says besides."""
+    try:
+        with safe_open(path, "pt") as file:
+            return {name: file.get_tensor(name) for name in file.keys()}, file.metadata() or {}  # noqa: SIM118  # no mapping
+    except (SafetensorError, ValueError) as error:
+        raise ConfigurationError(f"{path}: it is not a whole safetensors file ({error}).") from None
+
+
+def _unpickle(path: Path) -> Any:
+    """The tensors and plain values in a file of torch.save; anything else is refused, not run."""
+    try:
+        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+            warnings.simplefilter("ignore")  # of archives of TorchScript, which are refused
+            return torch.load(path, map_location="cpu", weights_only=True)
+    except OSError:
+        raise
+    except Exception as error:  # noqa: BLE001  # on foreign bytes it raises whatever its parser stumbles over
+        named = re.search(r"GLOBAL ([\w.]+)", str(error))
+        if isinstance(error, pickle.UnpicklingError) and named:
+            reason = f"it holds {named[1]}, which is not loaded, for it may run code: weights are tensors"
+        else:
+            reason = "it is not a whole file of torch.save"
+        raise ConfigurationError(f"{path}: {reason}.") from None
+
+
+# ---- Official files ------------------------------------------------------------------------------------------------
+def _read_torch(path: Path) -> Checkpoint:
+    """A file of torch.save: ours, or an official one."""
+    content = _unpickle(path)
+    if isinstance(content, dict) and "synvid" in content:
+        return _described(path, content["synvid"], content.get("model"))
+    weights = content.get("model", content.get("module", content)) if isinstance(content, dict) else None
+    if not _are_weights(weights):
+        raise ConfigurationError(f"{path}: it has no weights, neither as `model` nor as `module`.")
+    return _official(path, dict(weights))
+
+
+def _official(path: Path, weights: Weights) -> Checkpoint:
+    """Name the weights as we do and infer the architecture from their shapes."""
+    if "patch_embed.proj.weight" in weights:  # fine-tuned
+        ours = ("fc_norm.", "head.")
+        weights = {name if name.startswith(ours) else f"encoder.{name}": value for name, value in weights.items()}
+    kernel = weights.get("encoder.patch_embed.proj.weight")
+    if kernel is None or kernel.ndim != 5 or kernel.shape[-1] != kernel.shape[-2]:
+        raise ConfigurationError(
+            f"{path}: it is not a VideoMAE: encoder.patch_embed.proj.weight must be there, of shape (width, 3, tubelet, p, p)."
+        )
+    decoder = {name.split(".")[2] for name in weights if name.startswith("decoder.blocks.")}
+    size = _size(path, kernel.shape[0])
+    with _sentences_of(path):
+        architecture = Architecture(
+            size,
+            patch_size=kernel.shape[-1],
+            tubelet_size=kernel.shape[2],
+            decoder_depth=len(decoder) or 4,
+        )
+    head = weights.get("head.weight")
+    if head is None:
+        return Checkpoint(architecture, "pretraining", weights)
+    return Checkpoint(architecture, "classifier", weights, _numbers(head))
+
+
+def _numbers(head: Tensor) -> tuple[str, ...]:
+    """Names of classes that have none: their numbers."""
+    return tuple(str(number) for number in range(head.shape[0] if head.ndim else 0))
+
+
+def _size(path: Path, width: int) -> str:
+    sizes = {width: name for name, (width, *_) in SIZES.items()}
+    if width not in sizes:
+        known = ", ".join(f"{name} {width}" for width, name in sizes.items())
+        raise ConfigurationError(f"{path}: its encoder has width {width}; the sizes have {known}.")
+    return sizes[width]
+
+
+@contextlib.contextmanager
+def _sentences_of(path: Path) -> Iterator[None]:
+    """Put the file in front of what an architecture complains of."""
+    try:
+        yield
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{path}: {error}") from None
+
+
+# ---- Hugging Face --------------------------------------------------------------------------------------------------
+def export_huggingface(checkpoint: Checkpoint, folder: str | os.PathLike[str]) -> None:
+    """Write a folder that `from_pretrained` of transformers loads.
+
+    `VideoMAEForPreTraining` and `VideoMAEForVideoClassification` fix eps of their last norm at 1e-5, which no configuration
+    changes; set `model.decoder.norm.eps` or `model.fc_norm.eps` to 1e-6 for the numbers of the model here.
+
+    Args:
+        checkpoint: what is written.
+        folder: gets `config.json`, `model.safetensors` and `preprocessor_config.json`.
+
+    Raises:
+        ConfigurationError: the weights are not those of such a model.
+        DatasetError: a file cannot be written.
+    """
+    _check(checkpoint, "The checkpoint")
+    folder = Path(folder)
+    weights: Weights = {}
+    for name, value in checkpoint.weights.items():
+        for theirs, part in zip(_theirs(name), value.chunk(len(_theirs(name))), strict=True):
+            weights[theirs] = part
+    _write_safetensors(folder / "model.safetensors", weights, {})
+    for file, content in (
+        ("preprocessor_config.json", _preprocessor(checkpoint.architecture)),
+        ("config.json", _configuration(checkpoint)),
+    ):
+        with named_errors(folder / file):
+            write_whole(folder / file, json.dumps(content, indent=2) + "\n")
+
+
+def _theirs(name: str) -> list[str]:
+    """The tensors of transformers that make up one of ours."""
+    for ours, theirs in _PARTS:
+        name = re.sub(ours, theirs, name)
+    return [name.format(projection) for projection in _PROJECTIONS] if "{}" in name else [name]
+
+
+def _configuration(checkpoint: Checkpoint) -> dict[str, Any]:
+    architecture = checkpoint.architecture
+    width, depth, heads, decoder_width, decoder_heads = SIZES[architecture.size]
+    labels: dict[str, Any] = {}
+    if checkpoint.kind == "classifier":
+        labels["id2label"] = dict(enumerate(checkpoint.classes))
+        labels["label2id"] = {name: number for number, name in enumerate(checkpoint.classes)}
+    return {
+        "architectures": [_HUGGINGFACE[checkpoint.kind]],
         "model_type": "videomae",
-        "image_size": shape.image_size,
-        "patch_size": shape.patch_size,
+        "image_size": architecture.image_size,
+        "patch_size": architecture.patch_size,
         "num_channels": 3,
-        "num_frames": shape.num_frames,
-        "tubelet_size": shape.tubelet_size,
+        "num_frames": architecture.num_frames,
+        "tubelet_size": architecture.tubelet_size,
         "hidden_size": width,
         "num_hidden_layers": depth,
         "num_attention_heads": heads,
         "intermediate_size": 4 * width,
+        "decoder_hidden_size": decoder_width,
+        "decoder_num_hidden_layers": architecture.decoder_depth,
+        "decoder_num_attention_heads": decoder_heads,
+        "decoder_intermediate_size": 4 * decoder_width,
         "hidden_act": "gelu",
         "layer_norm_eps": 1e-6,
         "qkv_bias": True,
-        "use_mean_pooling": not pretraining,
-        "decoder_num_attention_heads": decoder_heads,
-        "decoder_hidden_size": decoder_width,
-        "decoder_num_hidden_layers": shape.decoder_depth,
-        "decoder_intermediate_size": 4 * decoder_width,
+        "use_mean_pooling": checkpoint.kind == "classifier",
         "norm_pix_loss": True,
-        "hidden_dropout_prob": 0.0,
-        "attention_probs_dropout_prob": 0.0,
+        **labels,
     }
-    if not pretraining:
-        count = checkpoint.weights["head.weight"].shape[0]
-        names = checkpoint.classes or tuple(f"LABEL_{i}" for i in range(count))
-        config["id2label"] = {str(i): name for i, name in enumerate(names)}
-        config["label2id"] = {name: i for i, name in enumerate(names)}
-    processor = {
+
+
+def _preprocessor(architecture: Architecture) -> dict[str, Any]:
+    """Pixels as `normalize` gives them; the short side is fitted and the middle cut out."""
+    side = architecture.image_size
+    return {
         "image_processor_type": "VideoMAEImageProcessor",
+        "do_resize": True,
+        "size": {"shortest_edge": side},
+        "resample": 2,  # bilinear
+        "do_center_crop": True,
+        "crop_size": {"height": side, "width": side},
+        "do_rescale": True,
+        "rescale_factor": 1 / 255,
+        "do_normalize": True,
         "image_mean": list(MEAN),
         "image_std": list(STD),
-        "size": {"shortest_edge": shape.image_size},
-        "crop_size": {"height": shape.image_size, "width": shape.image_size},
     }
-    weights = {name: value.detach().cpu().contiguous() for name, value in _to_huggingface(checkpoint.weights).items()}
-    _write(folder / "model.safetensors", lambda temporary: save_file(weights, temporary, {"format": "pt"}))
-    for name, content in (("config.json", config), ("preprocessor_config.json", processor)):
-        text = json.dumps(content, indent=2) + "\n"
-        _write(folder / name, lambda temporary, text=text: temporary.write_text(text, encoding="utf-8"))  # type: ignore[misc]
 
 
-def _load_huggingface(folder: Path) -> Checkpoint:
+def _read_huggingface(path: Path) -> Checkpoint:
+    """A folder of transformers, by its config.json."""
+    about = _json(path)
+    if about.get("model_type") != "videomae":
+        raise ConfigurationError(f"{path}: model_type is {about.get('model_type')!r}; it must be 'videomae'.")
+    file = path.with_name("model.safetensors")
+    if not file.is_file():
+        raise ConfigurationError(f"{file}: there is no such file, and {path.name} beside it describes one.")
+    weights, _ = _tensors(file)
+    weights = {re.sub(r"\.(query|value)\.bias$", lambda name: f".{name[1][0]}_bias", name): weights[name] for name in weights}
+    architecture = _architecture_of(path, about)
+    kind = "classifier" if "classifier.weight" in weights else "pretraining"
+    classes: tuple[str, ...] = ()
+    if kind == "classifier":
+        labels = about.get("id2label") or {}
+        classes = tuple(str(labels.get(number, number)) for number in _numbers(weights["classifier.weight"]))
+    return Checkpoint(architecture, kind, _ours(file, weights, _shapes(architecture, kind, len(classes))), classes)
+
+
+def _json(path: Path) -> dict[str, Any]:
     try:
-        config = json.loads((folder / "config.json").read_text(encoding="utf-8"))
-    except (OSError, ValueError):
-        raise ConfigurationError(f"{folder / 'config.json'}: cannot be read as JSON.") from None
-    if not isinstance(config, dict) or config.get("model_type") != "videomae":
-        raise ConfigurationError(f"{folder}: is a Hugging Face model of another type than videomae.")
-    if not (folder / "model.safetensors").is_file():
-        raise ConfigurationError(f"{folder}: has no model.safetensors.")
-    theirs, _ = _read_safetensors(folder / "model.safetensors")
-    weights = _from_huggingface(theirs, folder)
-    shape = _architecture_of(weights, folder, config.get("num_frames", 16), config.get("image_size", 224))
-    kind = PRETRAINING if "mask_token" in weights else CLASSIFIER
-    names = config.get("id2label", {})
-    classes = tuple(names[key] for key in sorted(names, key=int)) if kind == CLASSIFIER else ()
-    return Checkpoint(shape, kind, weights, classes)
+        about = json.loads(path.read_text(encoding="utf-8"))
+    except ValueError as error:
+        raise ConfigurationError(f"{path}: it is not JSON ({error}).") from None
+    if not isinstance(about, dict):
+        raise ConfigurationError(f"{path}: it is not the configuration of a model.")
+    return about
+
+
+def _architecture_of(path: Path, about: dict[str, Any]) -> Architecture:
+    """What a config.json describes; a default of transformers where it says nothing (that of the base size)."""
+    base = _configuration(Checkpoint(Architecture(), "pretraining", {}))
+    about = {**base, **about}
+    shape = ("image_size", "patch_size", "num_frames", "tubelet_size", "hidden_size", "decoder_num_hidden_layers")
+    for name in shape:
+        if not isinstance(about[name], int) or about[name] <= 0:
+            raise ConfigurationError(f"{path}: {name} is {about[name]!r}; it must be a whole number above 0.")
+    size = _size(path, about["hidden_size"])
+    with _sentences_of(path):
+        architecture = Architecture(
+            size,
+            num_frames=about["num_frames"],
+            image_size=about["image_size"],
+            patch_size=about["patch_size"],
+            tubelet_size=about["tubelet_size"],
+            decoder_depth=about["decoder_num_hidden_layers"],
+        )
+    wanted = _configuration(Checkpoint(architecture, "pretraining", {}))
+    for name in ("num_channels", "num_attention_heads", "decoder_num_attention_heads", "hidden_act"):
+        if about[name] != wanted[name]:  # the shapes of weights do not tell these
+            raise ConfigurationError(f"{path}: {name} is {about[name]!r}; a model of this width has {wanted[name]!r}.")
+    return architecture
+
+
+def _ours(path: Path, weights: Weights, shapes: dict[str, tuple[int, ...]]) -> Weights:
+    """Name the weights of transformers as we do."""
+    left, ours = dict(weights), {}
+    for name in shapes:
+        parts = _theirs(name)
+        missing = [part for part in parts if part not in left]
+        if missing:
+            raise ConfigurationError(f"{path}: it lacks the tensor {missing[0]}.")
+        tensors = [left.pop(part) for part in parts]
+        for part, tensor in zip(parts[1:], tensors[1:], strict=True):
+            if tensor.shape != tensors[0].shape:
+                shapes_of = f"{tuple(tensors[0].shape)} and {tuple(tensor.shape)}"
+                raise ConfigurationError(f"{path}: {parts[0]} and {part} differ in shape: {shapes_of}.")
+        ours[name] = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
+    if left:
+        raise ConfigurationError(f"{path}: it has {next(iter(left))}, for which the model has no place.")
+    return ours
+
+
+_READERS: dict[str, Callable[[Path], Checkpoint]] = {".safetensors": _read_safetensors, ".json": _read_huggingface}
+
+
+# ---- From pre-training to a classifier -----------------------------------------------------------------------------
+def load_encoder(model: VideoClassifier, checkpoint: Checkpoint) -> None:
+    """Give a classifier the patch embedding and the blocks of a model that has been trained; its norm and head stay.
+
+    Positions are no weights, so the numbers of frames and pixels may differ.
+
+    Args:
+        model: the classifier, changed in place.
+        checkpoint: of either kind.
+
+    Raises:
+        ConfigurationError: the encoders have different shapes; the sentence names the first tensor that differs and both.
+    """
+    parts = ("encoder.patch_embed.", "encoder.blocks.")
+    weights = {name: value for name, value in checkpoint.weights.items() if name.startswith(parts)}
+    shapes = {name: tuple(value.shape) for name, value in model.state_dict().items() if name.startswith(parts)}
+    _fit(weights, shapes, "The checkpoint")
+    model.load_state_dict(weights, strict=False)

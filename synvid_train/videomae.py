@@ -59,6 +59,8 @@ class Architecture:
         if self.size not in SIZES:
             raise ConfigurationError(f"model.size is {self.size!r}; it must be one of {', '.join(SIZES)}.")
         for whole, part in (("num_frames", "tubelet_size"), ("image_size", "patch_size")):
+            if getattr(self, part) <= 0:
+                raise ConfigurationError(f"model.{part} is {getattr(self, part)}; it must be above 0.")
             if getattr(self, whole) % getattr(self, part) or getattr(self, whole) <= 0:
                 raise ConfigurationError(
                     f"model.{whole} is {getattr(self, whole)}; it must be a multiple of {part}, {getattr(self, part)}."
@@ -263,6 +265,7 @@ class VideoMAE(nn.Module):
         mean, std = (torch.tensor(values, dtype=pixels.dtype, device=pixels.device) for values in (MEAN, STD))
         patches = _gather(_to_patches(pixels * std + mean, self.architecture), masked)
         patches = patches.reshape(*patches.shape[:2], -1, 3)  # (B, M, P / 3, C)
+        patches = patches - patches[:, :, :1]  # else the rounding of a constant patch's mean, over 1e-6, is noise of 0.3
         centered = patches - patches.mean(dim=2, keepdim=True)
         deviation = centered.square().sum(dim=2, keepdim=True).div(patches.shape[2] - 1).sqrt()
         return (centered / (deviation + 1e-6)).flatten(2)
