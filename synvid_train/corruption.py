@@ -45,7 +45,7 @@ class Corruption:
         ConfigurationError: there is no such corruption, severity or variant.
 
     >>> clip = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
-    >>> Corruption("reverse", 1)(clip)[:, 0, 0, 0]
+    >>> Corruption("reverse", 1)(clip, seed=(0,))[:, 0, 0, 0]
     array([2, 0], dtype=uint8)
     """
 
@@ -192,7 +192,8 @@ def disk(radius: int, deviation: float) -> NDArray[np.float64]:
         deviation: of the Gaussian, pixels; it ends after 1 pixel, or 2 for a radius above 8.
 
     Returns:
-        float64 (2r + 1, 2r + 1), r = max(8, radius), which sums to 1.
+        float64 (2r + 1, 2r + 1), r = max(8, radius), which sums to 1; as published, 1 % more at radius 8 and 10, where the rim
+        meets the border.
     """
     from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped]
 
@@ -218,9 +219,9 @@ def _defocus(frames: Frames, severity: int, _rng: Generator) -> Frames:
 
 
 def _zoom(frames: Frames, severity: int, _rng: Generator) -> Frames:
-    """A frame and its enlargements by 1 to 1.11, 1.16, 1.21, 1.26, 1.31, by .01 .01 .02 .02 .03, are averaged (ImageNet-C)."""
-    most, step = ((1.11, 0.01), (1.16, 0.01), (1.21, 0.02), (1.26, 0.02), (1.31, 0.03))[severity - 1]
-    factors = np.arange(1, most, step)
+    """A frame and its enlargements by 1 to 1.11, 1.15, 1.2, 1.24, 1.3, by .01 .01 .02 .02 .03, are averaged (ImageNet-C)."""
+    count, step = ((12, 0.01), (16, 0.01), (11, 0.02), (13, 0.02), (11, 0.03))[severity - 1]
+    factors = 1 + step * np.arange(count)
     height, width = frames.shape[1:3]
 
     def enlarged(picture: Image.Image, factor: float) -> Frames:
@@ -234,7 +235,7 @@ def _zoom(frames: Frames, severity: int, _rng: Generator) -> Frames:
         total = frame.astype(np.float32)
         for factor in factors:
             total += enlarged(picture, factor)
-        means.append(np.rint(total / (len(factors) + 1)).astype(np.uint8))
+        means.append(np.rint(total / (count + 1)).astype(np.uint8))
     return np.stack(means)
 
 

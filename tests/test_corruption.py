@@ -1,6 +1,7 @@
 """Corruptions: each does what its paper says, by hand or by another library's measure."""
 
 import io
+import itertools
 import subprocess
 import sys
 from typing import Any
@@ -23,7 +24,7 @@ TEMPORAL = ("freeze", "boxjumble", "jumble", "reverse")
 SAME_SIZE = [name for name in CORRUPTIONS if name not in {"translate", "reverse"}]
 
 
-def by_severity(*values: float) -> list[tuple[int, float]]:
+def by_severity(*values: Any) -> list[tuple[int, Any]]:
     """Pairs of a severity and its parameter."""
     return list(enumerate(values, start=1))
 
@@ -37,14 +38,14 @@ def order(name: str, severity: int, count: int, seed: tuple[int, ...] = (0,), va
     """Which frames come, after a corruption in time."""
     out = Corruption(name, severity, variant)(numbered(count), seed)
     assert (out == out[:, :1, :1, :1]).all()
-    return out[:, 0, 0, 0].tolist()
+    return [int(number) for number in out[:, 0, 0, 0]]
 
 
-def photographs(frames: int = 4, height: int = 48, width: int = 64, seed: tuple[int, ...] = 0) -> Frames:
+def photographs(frames: int = 4, height: int = 48, width: int = 64, seed: int = 0) -> Frames:
     """Frames with large and small structure, smooth as those of a camera, uint8 (T, H, W, 3)."""
     noise = np.random.default_rng(seed).normal(size=(frames, height, width, 3))
-    smooth = sum(s * ndimage.gaussian_filter(noise, (1, s, s, 0), mode="wrap") for s in (1, 3, 8))
-    return np.clip(128 + 60 * smooth / smooth.std(), 0, 255).astype(np.uint8)
+    smooth = np.sum([s * ndimage.gaussian_filter(noise, (1, s, s, 0), mode="wrap") for s in (1, 3, 8)], axis=0)
+    return np.asarray(np.clip(128 + 60 * smooth / smooth.std(), 0, 255), np.uint8)
 
 
 def flat(level: int, frames: int = 2, side: int = 128) -> Frames:
@@ -78,7 +79,8 @@ def test_any_clip_goes_through(name: str, shape: tuple[int, ...], severity: int,
         count = -(-count // 2**severity)
     if name == "translate":
         height = width = 224
-    assert (out.shape, out.dtype) == ((count, height, width, 3), np.uint8)
+    assert out.shape == (count, height, width, 3)
+    assert out.dtype == np.uint8
     assert out.flags.c_contiguous
     assert out.flags.writeable
     assert not np.shares_memory(out, frames)
@@ -133,13 +135,14 @@ def test_reverse_by_hand() -> None:
 
 @pytest.mark.parametrize(("variant", "lengths"), [("action", (4, 9, 16, 25, 36)), ("language", (2, 4, 8, 16, 32))])
 def test_boxjumble_by_hand(variant: str, lengths: tuple[int, ...]) -> None:
-    """Segments change places and stay whole; a shorter last one does too."""
+    """Segments change places and stay whole, so over several seeds each of them begins somewhere, and nothing else does."""
     for severity, length in zip(SEVERITIES, lengths, strict=True):
-        came = order("boxjumble", severity, 75, (4,), variant)
-        assert sorted(came) == list(range(75))
-        starts = [0, *(k for k in range(1, 75) if came[k] != came[k - 1] + 1)]
-        assert all(came[k] % length == 0 for k in starts)
-        assert came != sorted(came)
+        starts = set()
+        for seed in range(8):
+            came = order("boxjumble", severity, 75, (seed,), variant)
+            assert sorted(came) == list(range(75))
+            starts |= {came[0], *(now for before, now in itertools.pairwise(came) if now != before + 1)}
+        assert starts == set(range(0, 75, length))
 
 
 @pytest.mark.parametrize(("variant", "lengths"), [("action", (32, 16, 8, 4, 2)), ("language", (4, 8, 16, 32, 64))])
@@ -223,7 +226,7 @@ def test_translate_is_a_crop(shape: tuple[int, ...]) -> None:
     height, width = shape
     y, x = np.mgrid[:height, :width]
     # Colours tell where a pixel was: column, row, and the ninth bit of both.
-    frames = np.stack([x % 256, y % 256, x // 256 + 2 * (y // 256)], axis=-1).astype(np.uint8)[None].repeat(300, 0)
+    frames = np.stack([x % 256, y % 256, x // 256 + 2 * (y // 256)], axis=-1).astype(np.uint8)[None].repeat(200, 0)
     for severity in SEVERITIES:
         out = Corruption("translate", severity)(frames, (0,)).astype(int)
         corners = out[:, 0, 0, :2]
@@ -285,13 +288,13 @@ def test_disk(radius: int, deviation: float) -> None:
     assert kernel.min() >= 0
     assert np.allclose(kernel, kernel.T)
     assert np.allclose(kernel, kernel[::-1])
-    assert np.ptp(kernel[distance < radius - 3]) < 1e-12
-    assert kernel[distance > radius + 3].sum() == 0
+    assert np.ptp(kernel[distance < radius - 2.9]) < 1e-12
+    assert kernel[distance > radius + 2.9].sum() == 0
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("shape", [(48, 31), (9, 12)])
-def test_defocus_is_a_convolution(severity: int, shape: tuple[int, ...]) -> None:
+def test_defocus_is_a_convolution(severity: int, shape: tuple[int, int]) -> None:
     """Defocus is what scipy's direct convolution gives with the same kernel and mirrored borders, up to rounding."""
     frames = photographs(2, *shape)
     kernel = disk(*DISKS[severity - 1])[None, :, :, None]
@@ -300,25 +303,28 @@ def test_defocus_is_a_convolution(severity: int, shape: tuple[int, ...]) -> None
     assert np.abs(out - expected).max() <= 0.501
 
 
-@pytest.mark.parametrize("severity", SEVERITIES)
-def test_zoom_keeps_what_lies_in_the_middle(severity: int) -> None:
-    """A radial wedge pattern, which looks the same at all scales, stays; a ring far from the middle is smeared inside out."""
-    y, x = np.mgrid[-60:61, -60:61]
-    wedges = np.uint8(127 + 120 * np.cos(3 * np.arctan2(y, x)))
-    rings = np.uint8(127 + 120 * np.cos(np.hypot(x, y)))
-    frames = np.stack([wedges, rings])[..., None].repeat(3, -1)
-    out = Corruption("zoom", severity)(frames, (0,)).astype(int)
-    middle = np.hypot(x, y) > 12
-    assert np.abs(out[0] - frames[0])[middle].max() <= 12
-    assert out[1][np.hypot(x, y) > 40].std() < 0.5 * frames[1][np.hypot(x, y) > 40].std()
+@pytest.mark.parametrize(
+    ("severity", "ladder"), by_severity((1.11, 0.01), (1.15, 0.01), (1.2, 0.02), (1.24, 0.02), (1.3, 0.03))
+)
+def test_zoom_is_a_mean_of_enlargements(severity: int, ladder: tuple[float, float]) -> None:
+    """Zoom is the mean of a frame and its enlargements about the centre, as scipy interpolates them, up to rounding."""
+    frame = photographs(1, 41, 56)[0].astype(float)
+    last, step = ladder
+    total, factors = frame.copy(), np.linspace(1, last, round((last - 1) / step) + 1)
+    y, x = np.mgrid[:41, :56]
+    for factor in factors:
+        where = [(y - 20) / factor + 20, (x - 27.5) / factor + 27.5]
+        total += np.stack([ndimage.map_coordinates(frame[..., c], where, order=1, mode="nearest") for c in range(3)], axis=-1)
+    out = Corruption("zoom", severity)(frame.astype(np.uint8)[None], (0,))[0]
+    assert np.abs(out - total / (len(factors) + 1)).max() <= 1
 
 
-@pytest.mark.parametrize("name", ["defocus", "zoom", "jpeg"])
+@pytest.mark.parametrize("name", ["defocus", "zoom"])
 @pytest.mark.parametrize("level", [0, 77, 255])
 def test_blur_keeps_flat_frames(name: str, level: int) -> None:
     """Where all is one grey there is nothing to blur, up to the borders."""
     for severity in SEVERITIES:
-        assert np.abs(Corruption(name, severity)(flat(level, 1, 32), (0,)).astype(int) - level).max() <= (name == "jpeg")
+        assert (Corruption(name, severity)(flat(level, 1, 32), (0,)) == level).all()
 
 
 @pytest.mark.parametrize(("severity", "quality"), by_severity(25, 18, 15, 10, 7))
