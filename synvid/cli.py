@@ -16,7 +16,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synvid import __version__
-from synvid.command import Group
+from synvid.command import Group, terminate
 from synvid.errors import ConfigurationError, DatasetError
 
 if TYPE_CHECKING:
@@ -215,17 +215,12 @@ def render(
     if dry_run:
         _plan(made, out, workers, share, overwrite, as_json)
         return
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, terminate)
     if is_cold():
         talk("Compiling the kernels, once on this machine: about ten seconds.")
     bar = Bar(made.preset.name, quiet)
     result = render_dataset(made, out, workers=workers, part=share, overwrite=overwrite, progress=bar)
     _report(made, out, share, result, as_json, talk)
-
-
-def _terminate(number: int, _frame: object) -> None:
-    signal.signal(number, lambda *_: None)  # once is enough: what follows is tidying
-    raise SystemExit(128 + number)
 
 
 def _recipe(
@@ -544,7 +539,7 @@ def _build_command(kind: str) -> Command:
         talk = Talk(quiet)
         if out.suffix != BANK_SUFFIX:
             raise ConfigurationError(f"--out {out}: a bank ends in {BANK_SUFFIX}.")
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, terminate)
         header = header_of(kind, n, size, seed, images, everything=True)
         folder = (images or bundled_pictures()) if kind == "images" else None
         if kind == "images" and images is None:

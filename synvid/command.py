@@ -6,6 +6,7 @@ Exit codes: 0 done, 1 something failed, 2 wrong use or configuration, 130 interr
 from __future__ import annotations
 
 import os
+import signal
 import sys
 from typing import Any
 
@@ -13,7 +14,7 @@ import click
 
 from synvid.errors import ConfigurationError, DatasetError
 
-__all__ = ["Group"]
+__all__ = ["Group", "terminate"]
 
 
 class Group(click.Group):
@@ -43,3 +44,9 @@ class Group(click.Group):
     def _say(self, sentence: str, code: int) -> int:
         click.echo(f"{self.name}: {sentence}", err=True)
         return code
+
+
+def terminate(number: int, _frame: object) -> None:
+    """A handler of signals: leave in order, once."""
+    signal.signal(number, lambda *_: None)  # once is enough: what follows is tidying
+    raise SystemExit(128 + number)

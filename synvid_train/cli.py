@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -11,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synvid import __version__
-from synvid.command import Group
+from synvid.command import Group, terminate
 from synvid.errors import ConfigurationError
 
 if TYPE_CHECKING:
@@ -53,7 +54,11 @@ _run_options = _options(
 )
 _work_options = _options(
     click.option("--seed", type=int, default=0, show_default=True, help="Names the run; 0 is a seed."),
-    click.option("--workers", type=click.IntRange(0, 1024), help="Processes that load clips.  [default: all cores]"),
+    click.option(
+        "--workers",
+        type=click.IntRange(0, 1024),
+        help="Processes that load clips.  [default: half of the cores, all beside a GPU]",
+    ),
     click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda if there is one]"),
     click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
 )
@@ -86,10 +91,13 @@ def _folder(out: Path | None, recipe: Recipe, overwrite: bool, world: World) -> 
     return folder
 
 
-def _workers(workers: int | None) -> int:
+def _workers(workers: int | None, world: World) -> int:
+    """Half of the cores beside a model on the CPU, which wants the rest; all of them, shared by processes, beside a GPU."""
     from synvid.work.pool import default_workers
 
-    return default_workers() if workers is None else workers
+    cores = default_workers()
+    share = cores // 2 if world.device.type == "cpu" else cores // world.size
+    return max(share, 1) if workers is None else workers
 
 
 def _run(work: Callable[[], None], out: Path, world: World, talk: Callable[[str], None]) -> None:
@@ -97,6 +105,7 @@ def _run(work: Callable[[], None], out: Path, world: World, talk: Callable[[str]
     from synvid_train.loop import InterruptedRunError, read_log
     from synvid_train.pictures import draw_curves
 
+    signal.signal(signal.SIGTERM, terminate)
     try:
         work()
     except InterruptedRunError:
@@ -159,7 +168,7 @@ def pretrain(
     _run(
         lambda: run(
             made, source, folder, world, seed=seed, fresh=preset is not None and n is None, held_out=held_out, origin=origin,
-            workers=_workers(workers), progress=Bar(made.name, quiet) if world.first else None, talk=talk,
+            workers=_workers(workers, world), progress=Bar(made.name, quiet) if world.first else None, talk=talk,
         ),
         folder, world, talk,
     )  # fmt: skip
@@ -249,7 +258,7 @@ def _classify(
     _run(
         lambda: run(
             made, videos, val, folder, world, checkpoint=start, probe=kind == "probe", seed=seed, origin=origin,
-            workers=_workers(workers), progress=Bar(made.name, quiet) if world.first else None, talk=talk,
+            workers=_workers(workers, world), progress=Bar(made.name, quiet) if world.first else None, talk=talk,
         ),
         folder, world, talk,
     )  # fmt: skip
@@ -257,10 +266,10 @@ def _classify(
 
 # ---- Looking at what came out -------------------------------------------------------------------------------------
 def _classifier(path: Path) -> Checkpoint:
-    from synvid_train.checkpoint import CLASSIFIER, load_checkpoint
+    from synvid_train.checkpoint import load_checkpoint
 
     checkpoint = load_checkpoint(path)
-    if checkpoint.kind != CLASSIFIER:
+    if checkpoint.kind != "classifier":
         raise ConfigurationError(
             f"--checkpoint {path}: holds a masked auto-encoder; `synvid-train finetune` makes a classifier of it."
         )
@@ -325,7 +334,7 @@ def evaluate(
     for corruption in asked or [None]:
         name = str(corruption or "clean")
         bar = Bar(name, quiet) if world.first else None
-        result = test(model, videos, recipe, world, _workers(workers), corruption, seed, bar)
+        result = test(model, videos, recipe, world, _workers(workers, world), corruption, seed, bar)
         results[name] = result
         if not world.first:
             continue

@@ -195,7 +195,7 @@ def disk(radius: int, deviation: float) -> NDArray[np.float64]:
         float64 (2r + 1, 2r + 1), r = max(8, radius), which sums to 1; as published, 1 % more at radius 8 and 10, where the rim
         meets the border.
     """
-    from scipy.ndimage import gaussian_filter  # type: ignore[import-untyped]
+    from scipy.ndimage import gaussian_filter
 
     reach, rim = max(8, radius), 1 if radius <= 8 else 2
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
@@ -206,7 +206,7 @@ def disk(radius: int, deviation: float) -> NDArray[np.float64]:
 
 def _defocus(frames: Frames, severity: int, _rng: Generator) -> Frames:
     """A disk of radius 3, 4, 6, 8, 10 pixels blurs, its rim smoothed by 0.1, 0.5, 0.5, 0.5, 0.5 pixels (ImageNet-C)."""
-    from scipy.signal import fftconvolve  # type: ignore[import-untyped]
+    from scipy.signal import fftconvolve
 
     kernel = disk(*((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))[severity - 1]).astype(np.float32)
     reach = len(kernel) // 2

@@ -15,7 +15,7 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synvid.errors import ConfigurationError
-from synvid_train.checkpoint import CLASSIFIER, Checkpoint, load_encoder
+from synvid_train.checkpoint import Checkpoint, load_encoder
 from synvid_train.clips import LabelledVideos, TrainingClips, architecture_of
 from synvid_train.evaluate import evaluate
 from synvid_train.labels import VideoList
@@ -65,7 +65,7 @@ def finetune(
         model = VideoClassifier(shape, len(training.classes), recipe.model.drop_path, recipe.model.dropout)
     if checkpoint is not None:
         _check_shapes(shape, checkpoint.architecture)
-        load_encoder(model, checkpoint, origin)
+        load_encoder(model, checkpoint)
     if probe:
         model.encoder.requires_grad_(requires_grad=False)
     mix = _mixing(recipe, len(training.classes))
@@ -89,7 +89,7 @@ def finetune(
         return {"val_top1": result.top1, "val_top5": result.top5}
 
     clips = TrainingClips(LabelledVideos(training), recipe, seed, pretraining=False)
-    job = Job(CLASSIFIER, recipe, model, clips, loss, seed, classes=training.classes, evaluate=figures, origin=origin)
+    job = Job("classifier", recipe, model, clips, loss, seed, classes=training.classes, evaluate=figures, origin=origin)
     train(job, out, world, workers, progress, talk)
 
 

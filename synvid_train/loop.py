@@ -67,7 +67,7 @@ class World:
         size, rank, local = (int(os.environ.get(name, default)) for name, default in _TORCHRUN)
         try:
             chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
-            if chosen.type == "cuda":
+            if chosen.type == "cuda" and torch.cuda.is_available():
                 chosen = torch.device("cuda", local if chosen.index is None else chosen.index)
                 torch.cuda.set_device(chosen)
             torch.empty(1, device=chosen)

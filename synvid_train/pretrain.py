@@ -14,7 +14,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from synvid_train.checkpoint import PRETRAINING
 from synvid_train.clips import Source, TrainingClips, architecture_of, load
 from synvid_train.loop import Batch, Job, World, train
 from synvid_train.recipe import Recipe
@@ -67,7 +66,7 @@ def pretrain(
         return {} if held_out is None else reconstruction(trained, held_out, recipe, world.device, workers)  # type: ignore[arg-type]
 
     clips = TrainingClips(source, recipe, seed, pretraining=True)
-    job = Job(PRETRAINING, recipe, model, clips, loss, seed, fresh, evaluate=evaluate, origin=origin)
+    job = Job("pretraining", recipe, model, clips, loss, seed, fresh, evaluate=evaluate, origin=origin)
     train(job, out, world, workers, progress, talk)
 
 

@@ -101,7 +101,7 @@ def _same_run(one, other):
 
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_signals(number, preset_file, tmp_path):
-    """Ctrl-C, termination and kill -9: the same command goes on, and ends as if nothing had been; the first two save at once."""
+    """Ctrl-C, termination and kill -9: the same command goes on, and ends as if nothing had been."""
     out = tmp_path / "run"
     words = ["pretrain", "--preset", preset_file, "--n", 12, "--recipe", "laptop_pretrain", "--workers", 1]
     for setting in (*SMALL, "optim.epochs=60", "run.save_every=5"):
@@ -118,7 +118,7 @@ def test_signals(number, preset_file, tmp_path):
     if number == signal.SIGKILL:
         assert process.returncode == -9
     else:
-        assert process.returncode in (0, 130), said
+        assert process.returncode in (0, 130, 143), said
         assert "Traceback" not in said
     again = _command(*words, "--out", out)
     assert again.returncode == 0, again.stderr
@@ -133,13 +133,24 @@ def test_accumulation_is_the_larger_batch(undisturbed, tmp_path):
 
 def test_two_processes_are_one(preset_file, tmp_path):
     """Two gloo ranks give the losses of one process with the same batch, and one checkpoint."""
-    words = ["pretrain", "--preset", preset_file, "--n", 12, "--recipe", "laptop_pretrain", "--workers", 0, "--device", "cpu"]
+    words = [
+        "pretrain",
+        "--preset",
+        preset_file,
+        "--clips",
+        12,
+        "--recipe",
+        "laptop_pretrain",
+        "--workers",
+        0,
+        "--device",
+        "cpu",
+    ]
     for setting in SMALL:
         words += ["--set", setting]
     alone = _command(*words, "--out", tmp_path / "one")
     assert alone.returncode == 0, alone.stderr
-    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--master-port", "0", "-m", "synvid_train"]
-    line = [*line[:4], "2", "--standalone", "-m", "synvid_train"] if False else line
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "synvid_train"]
     both = subprocess.run(
         [*line, *map(str, words), "--out", str(tmp_path / "two")], capture_output=True, text=True, timeout=300, check=False,
         env={**os.environ, "OMP_NUM_THREADS": "1"},
@@ -254,7 +265,7 @@ def test_interruption_is_saved(tmp_path, monkeypatch):
 
 # ---- The optimizer ------------------------------------------------------------------------------------------------
 def test_learning_rate_by_hand():
-    """From 0 to the peak in the warm-up, half-way down in the middle of the cosine, the least at its end; in proportion to the batch."""
+    """From 0 to the peak, half-way down in the middle of the cosine, the least at its end; in proportion to the batch."""
     optim = Optim(base_learning_rate=1e-3, min_learning_rate=1e-5, batch_size=512, warmup_epochs=1, epochs=11)
     rates = [learning_rate(optim, step, 110, 10) for step in range(111)]
     assert rates[0] == 0
@@ -361,8 +372,8 @@ def test_the_whole_way(undisturbed, tmp_path):
         (["pretrain", "--shards", "nowhere"], "nowhere"),
         (["finetune", "--train", "nowhere.csv"], "nowhere.csv"),
         (["evaluate", "--checkpoint", "nowhere.pt", "--data", "x.csv"], "nowhere.pt"),
-        (["evaluate", "--checkpoint", "x.pt", "--data", "x.csv", "--corruption", "gaus:3"], "did you mean 'gauss'"),
-        (["evaluate", "--checkpoint", "x.pt", "--data", "x.csv", "--corruption", "gauss:9"], "severity from 1 to 5"),
+        (["evaluate", "--checkpoint", "x.pt", "--data", "x.csv", "--corruption", "gaus:3"], "did you mean gauss"),
+        (["evaluate", "--checkpoint", "x.pt", "--data", "x.csv", "--corruption", "gauss:9"], "one of 1 to 5"),
     ],
 )
 def test_wrong_use(words, sentence, tmp_path):
@@ -400,7 +411,7 @@ def test_shapes_that_do_not_fit(undisturbed, tmp_path):
 
 def test_help_needs_no_torch():
     """`--help` is quick: it imports no torch; nor does importing synvid."""
-    code = "import sys; from synvid_train.cli import main; import synvid; assert 'torch' not in sys.modules, 'torch'; main(['--help'])"
+    code = "import sys, synvid; from synvid_train.cli import main; assert 'torch' not in sys.modules; main(['--help'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for command in ("pretrain", "finetune", "probe", "evaluate", "features", "export", "recipes"):
