@@ -124,8 +124,10 @@ def _run(work: Callable[[], None], out: Path, world: World, talk: Callable[[str]
 @main.command()
 @click.option("--preset", help="Clips are rendered as they are needed: name of a preset, or a YAML file.")
 @click.option(
-    "--n", type=click.IntRange(1), help="With --preset: so many clips, the same in each epoch.  [default: ever new ones]"
-)
+    "--n", "--clips", "n", type=click.IntRange(1),
+    help="With --preset: so many clips, the same in each epoch; beside torchrun, which has a --n of its own, write --clips.  "
+    "[default: ever new ones]",
+)  # fmt: skip
 @click.option("--shards", type=_PATH, help="Clips are decoded from a dataset of `synvid render`.")
 @click.option("--rerender", is_flag=True, help="With --shards: render the clips from the manifest instead of decoding them.")
 @click.option("--data-seed", type=int, default=0, show_default=True, help="With --preset: the seed of the clips.")
