@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import os
 import shutil
 import signal
 from collections.abc import Callable, Sequence
@@ -92,12 +93,18 @@ def _folder(out: Path | None, recipe: Recipe, overwrite: bool, world: World) -> 
 
 
 def _workers(workers: int | None, world: World) -> int:
-    """Half of the cores beside a model on the CPU, which wants the rest; all of them, shared by processes, beside a GPU."""
+    """Processes that load clips: half of the cores beside a model on the CPU, which gets the rest; all of them beside a GPU."""
+    import torch
+
     from synvid.work.pool import default_workers
 
     cores = default_workers()
-    share = cores // 2 if world.device.type == "cpu" else cores // world.size
-    return max(share, 1) if workers is None else workers
+    if world.device.type != "cpu":
+        return max(cores // world.size, 1) if workers is None else workers
+    chosen = max(cores // 2 // world.size, 1) if workers is None else workers
+    if "OMP_NUM_THREADS" not in os.environ:  # more threads than cores wait for one another: ten times slower, measured
+        torch.set_num_threads(max(cores // world.size - chosen, 1))
+    return chosen
 
 
 def _run(work: Callable[[], None], out: Path, world: World, talk: Callable[[str], None]) -> None:
