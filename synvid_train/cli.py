@@ -93,7 +93,7 @@ def _folder(out: Path | None, recipe: Recipe, overwrite: bool, world: World) -> 
 
 
 def _workers(workers: int | None, world: World) -> int:
-    """Processes that load clips: half of the cores beside a model on the CPU, which gets the rest; all of them beside a GPU."""
+    """Processes that load clips: half of the cores beside a model on the CPU, which gets the rest; all beside a GPU."""
     import torch
 
     from synvid.work.pool import default_workers
