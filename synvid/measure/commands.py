@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import click
 
@@ -23,7 +23,7 @@ _FILE = click.Path(path_type=Path, dir_okay=False)
 
 def add_commands(
     group: click.Group,
-    textures_options: Callable[[click.decorators.FC], click.decorators.FC],
+    textures_options: Callable[[Callable[..., Any]], Any],
     with_textures: Callable[..., tuple[Preset, dict[str, str]]],
     load: Callable[[str, tuple[str, ...]], Preset],
 ) -> None:
@@ -38,7 +38,9 @@ def add_commands(
 
     @group.command()
     @click.argument("paths", nargs=-1, metavar="[NAME=]PATH...")
-    @click.option("--max-clips", type=click.IntRange(1, 10**6), default=1000, show_default=True, help="Clips at most, at random.")
+    @click.option(
+        "--max-clips", type=click.IntRange(1, 10**6), default=1000, show_default=True, help="Clips at most, at random."
+    )
     @click.option("--moments", type=click.IntRange(2, 64), default=4, show_default=True, help="Of each clip, evenly spread.")
     @click.option("--against", metavar="PATH", help="Reference of colours: as PATH, or a JSON file of one dataset.")
     @click.option("--kind", type=click.Choice(["videos", "images"]), help="What to measure in a folder that holds both.")

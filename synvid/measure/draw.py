@@ -25,13 +25,14 @@ _PALETTE = (
 _MARKS, _LINES = "osD^v", ("-", (0, (5, 2)), (0, (1, 1.4)), (0, (5, 1.5, 1, 1.5)))
 _INK, _FAINT, _GRID = "#2b2f36", "#8b929c", "#e7e9ed"
 
-_STYLE = {
-    "axes.edgecolor": "#c9ced6", "axes.labelcolor": _INK, "axes.axisbelow": True, "axes.grid": True, "axes.spines.right": False,
-    "axes.spines.top": False, "axes.titlesize": 10.5, "axes.titleweight": "bold", "axes.titlelocation": "left",
-    "axes.titlecolor": _INK, "axes.labelsize": 9, "font.size": 9, "grid.color": _GRID, "grid.linewidth": 0.8,
-    "legend.frameon": False, "legend.fontsize": 8, "lines.linewidth": 1.7, "lines.solid_capstyle": "round",
-    "svg.fonttype": "none", "svg.hashsalt": "synvid", "text.color": _INK, "xtick.color": _FAINT, "xtick.labelcolor": _INK,
-    "ytick.color": _FAINT, "ytick.labelcolor": _INK, "xtick.labelsize": 8.5, "ytick.labelsize": 8.5,
+_STYLE: Any = {
+    "axes.edgecolor": "#c9ced6", "axes.labelcolor": _INK, "axes.axisbelow": True, "axes.grid": True,
+    "axes.spines.right": False, "axes.spines.top": False, "axes.titlesize": 10.5, "axes.titleweight": "bold",
+    "axes.titlelocation": "left", "axes.titlecolor": _INK, "axes.labelsize": 9, "font.size": 9, "grid.color": _GRID,
+    "grid.linewidth": 0.8, "legend.frameon": False, "legend.fontsize": 8, "lines.linewidth": 1.7,
+    "lines.solid_capstyle": "round", "svg.fonttype": "none", "svg.hashsalt": "synvid", "text.color": _INK,
+    "xtick.color": _FAINT, "xtick.labelcolor": _INK, "ytick.color": _FAINT, "ytick.labelcolor": _INK,
+    "xtick.labelsize": 8.5, "ytick.labelsize": 8.5,
 }  # fmt: skip
 
 Indexed = Sequence[tuple[int, Record]]
@@ -63,8 +64,10 @@ def _line(number: int) -> Any:
 
 
 def svg(figure: Any, names: Sequence[str]) -> str:
-    """A figure as an <svg> element to stand inside a page: it has no ids of its own, and what belongs to dataset k is a group
-    of class `ds-k` with its name as tooltip."""  # fmt: skip
+    """A figure as an <svg> element to stand inside a page.
+
+    It has no ids of its own, and what belongs to dataset k is a group of class `ds-k` with its name as tooltip.
+    """
     with _drawing():
         file = io.StringIO()
         figure.savefig(file, format="svg", metadata={"Date": None, "Creator": None, "Format": None, "Type": None})
@@ -101,10 +104,12 @@ def picture(figure: Any, suffix: str) -> bytes:
 
 # ---- Spectrum ------------------------------------------------------------------------------------------------------
 def spectra(indexed: Indexed) -> Any:
-    """Mean amplitude spectra with the fitted lines A / f**alpha."""
+    """Mean amplitude spectra with the fitted lines A / f**alpha, and the exponents with their intervals."""
     with _drawing() as figure_class:
-        figure = figure_class(figsize=(7.2, 4.4), layout="constrained")
-        _spectra(figure.subplots(), indexed)
+        figure = figure_class(figsize=(10.4, max(4.2, 1.2 + 0.19 * len(indexed))), layout="constrained")
+        left, right = figure.subplots(1, 2, width_ratios=(1.25, 1.0))
+        _spectra(left, indexed)
+        _exponents(right, indexed)
         return figure
 
 
@@ -112,20 +117,51 @@ def _spectra(axes: Any, indexed: Indexed) -> None:
     axes.set(xscale="log", yscale="log", xlabel="spatial frequency f, cycles per pixel", ylabel="amplitude, grey levels")
     axes.set_title("Amplitude spectrum, and the fit of A / f$^α$")
     for number, record in indexed:
-        one = record.properties.get("spectrum_exponent")
-        if one is None or one.value is None or "amplitude" not in one.details:
+        one = _exponent(record)
+        frequency, amplitude, ends, a = (_numbers(one, key) for key in ("frequency", "amplitude", "fit_range", "a"))
+        if one is None or one.value is None or not a.size or not ends.size or frequency.shape != amplitude.shape:
             continue
-        details, color = one.details, color_of(number)
-        frequency, amplitude = np.array(details["frequency"]), np.array(details["amplitude"])
+        color = color_of(number)
         axes.plot(frequency, amplitude, _mark(number), color=color, ms=3.2, alpha=0.55, mew=0, gid=f"ds-{number}-points")
-        ends = np.array(details["fit_range"])
-        line = details["a"] * ends**-one.value
+        line = a * ends**-one.value
         label = f"{record.name}   α = {one.value:.2f}"
         axes.plot(ends, line, ls=_line(number), color=color, label=label, gid=f"ds-{number}-line")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
-    if axes.lines:
-        axes.legend(loc="upper right", handlelength=1.6)
+
+
+def _numbers(one: Property | None, *keys: str) -> NDArray[np.float64]:
+    """Numbers among the details of a property; none where there are none, or not only numbers."""
+    found: Any = {} if one is None else one.details
+    try:
+        for key in keys:
+            found = found[key]
+        numbers = np.atleast_1d(np.array(found, np.float64))
+    except (KeyError, ValueError, TypeError):
+        return np.empty(0)
+    return numbers if np.isfinite(numbers).all() else np.empty(0)
+
+
+def _exponents(axes: Any, indexed: Indexed) -> None:
+    """A row a dataset, over the bands of natural pictures and of the paper's best datasets."""
+    axes.set_title("Exponent α")
+    axes.axvspan(0.5, 2.0, color="#f1f3f6", lw=0, zorder=0)
+    axes.axvspan(1.2, 1.4, color="#d5e5dd", lw=0, zorder=0)
+    rows = [(number, record.name, one) for number, record in indexed if (one := _exponent(record)) is not None]
+    for row, (number, _, one) in enumerate(rows):
+        color = color_of(number)
+        if one.ci95 is not None:
+            axes.plot(one.ci95, [row, row], color=color, alpha=0.6, gid=f"ds-{number}-interval")
+        axes.plot(one.value, row, _mark(number), color=color, ms=5.5, mec="white", mew=0.7, gid=f"ds-{number}-point")
+    axes.set_yticks(range(len(rows)), [f"{name}  {number + 1}" for number, name, _ in rows])
+    axes.set(ylim=(len(rows) - 0.4, -0.6), xlabel="grey: natural; green: the paper's best")
+    axes.grid(visible=False, axis="y")
+    axes.tick_params(axis="y", length=0)
+
+
+def _exponent(record: Record) -> Property | None:
+    one = record.properties.get("spectrum_exponent")
+    return None if one is None or one.value is None else one
 
 
 # ---- Colour --------------------------------------------------------------------------------------------------------
@@ -162,7 +198,9 @@ def _ellipses(axes: Any, indexed: Indexed, planes: tuple[int, int], x_label: str
         )
         ellipse.set_gid(f"ds-{number}-ellipse")
         axes.add_patch(ellipse)
-        axes.plot(mean[i], mean[j], _mark(number), color=color_of(number), ms=4.5, mec="white", mew=0.6, gid=f"ds-{number}-mean")
+        axes.plot(
+            mean[i], mean[j], _mark(number), color=color_of(number), ms=4.5, mec="white", mew=0.6, gid=f"ds-{number}-mean"
+        )
     axes.set(xlabel=x_label, ylabel=y_label, xlim=(-reach, reach), ylim=(low, high))
     axes.grid(visible=False)
     if planes[1] != 0:
@@ -170,10 +208,8 @@ def _ellipses(axes: Any, indexed: Indexed, planes: tuple[int, int], x_label: str
 
 
 def _gaussian(record: Record) -> tuple[NDArray[np.float64], NDArray[np.float64]] | None:
-    one = record.properties.get("color_spread")
-    if one is None or "covariance" not in one.details:
-        return None
-    return np.array(one.details["mean"]), np.array(one.details["covariance"])
+    mean, covariance = (_numbers(record.properties.get("color_spread"), key) for key in ("mean", "covariance"))
+    return (mean, covariance) if mean.shape == (3,) and covariance.shape == (3, 3) else None
 
 
 def _wash(axes: Any, planes: tuple[int, int], reach: float, low: float, high: float) -> None:
@@ -192,7 +228,13 @@ def _wash(axes: Any, planes: tuple[int, int], reach: float, low: float, high: fl
             warnings.simplefilter("ignore")  # of colours that no screen shows
             pale = 0.62 + 0.38 * lab2rgb(lab)
     axes.imshow(
-        pale, extent=(-reach, reach, low, high), origin="lower", aspect="auto", interpolation="bilinear", zorder=0, rasterized=True
+        pale,
+        extent=(-reach, reach, low, high),
+        origin="lower",
+        aspect="auto",
+        interpolation="bilinear",
+        zorder=0,
+        rasterized=True,
     )
 
 
@@ -210,9 +252,8 @@ def _over_time(axes: Any, indexed: Indexed, key: str, title: str, y_label: str) 
     axes.set(xlabel="time, share of the clip", ylabel=y_label)
     axes.set_title(title)
     for number, record in indexed:
-        one = record.properties.get(key)
-        series = [] if one is None or one.value is None else one.details.get("over_time", [])
-        if len(series) > 1:
+        series = _numbers(record.properties.get(key), "over_time")
+        if len(series) > 1 and series.ndim == 1:
             times = np.linspace(0.0, 1.0, len(series))
             axes.plot(times, series, ls=_line(number), color=color_of(number), gid=f"ds-{number}-line")
             axes.plot(times, series, _mark(number), color=color_of(number), ms=3.5, mew=0, gid=f"ds-{number}-points")
@@ -234,12 +275,16 @@ def _histogram(axes: Any, indexed: Indexed) -> None:
     last = 1.0
     for number, record in indexed:
         one = record.properties.get("object_speed")
-        known = None if one is None or one.value is None else one.details.get("histogram")
-        if known and one is not None and one.value is not None and one.value > 0:
-            edges, share = np.array(known["edges"]), np.array(known["share"])
+        edges, share = _numbers(one, "histogram", "edges"), _numbers(one, "histogram", "share")
+        if len(edges) > 1 and edges.shape == share.shape and one is not None and (one.value or 0.0) > 0:
             last = max(last, edges[min(int(np.searchsorted(np.cumsum(share), 0.995)) + 2, len(edges) - 1)])
             axes.plot(
-                edges[:-1] + 0.05, share[:-1] / 0.1, ls=_line(number), lw=1.3, color=color_of(number), gid=f"ds-{number}-line"
+                (edges[:-1] + edges[1:]) / 2,
+                share[:-1] / np.diff(edges),
+                ls=_line(number),
+                lw=1.3,
+                color=color_of(number),
+                gid=f"ds-{number}-line",
             )
     axes.set(xlim=(0.0, last))
     axes.set_ylim(bottom=0.0)
@@ -288,6 +333,8 @@ def overview(records: Sequence[Record]) -> Any:
         figure = figure_class(figsize=(11.6, 8.2), layout="constrained")
         grid = figure.subplots(2, 2)
         _spectra(grid[0, 0], indexed)
+        if grid[0, 0].lines and len(records) <= 12:
+            grid[0, 0].legend(loc="lower left", handlelength=1.6)
         _ellipses(grid[0, 1], indexed, (1, 2), "a*   green to red", "b*   blue to yellow")
         grid[0, 1].set_title("Colours, one standard deviation around the mean")
         _over_time(grid[1, 0], indexed, "black_share", "Black pixels", "share")

@@ -54,8 +54,10 @@ _BINS = len(spectrum.EDGES) - 1
 
 
 class SpectrumMeter(Meter):
-    """The exponent of A / |f|**alpha. A row: amplitude, log frequency and presence of the rings; then of the frames' own
-    exponents the sum, the sum of squares and the number."""  # fmt: skip
+    """The exponent of A / |f|**alpha.
+
+    A row: amplitude, log frequency and presence of the rings; of the frames' own exponents sum, sum of squares and number.
+    """
 
     def __init__(self) -> None:
         super().__init__()
@@ -198,12 +200,14 @@ _SERIES = _HISTOGRAM + len(_SPEEDS)
 
 
 class ObjectMeter(Meter):
-    """What scenes know: `motion.truth` of each moment. A row: sums over the moments, the histogram of speeds, and the bare
-    background and the visible objects over time; zeros where a clip has no scene, no objects or one frame.
+    """What scenes know: `motion.truth` of each moment.
+
+    A row: sums over the moments, the histogram of speeds, and the bare background and the visible objects over time; zeros
+    where a clip has no scene, no objects or one frame.
 
     Args:
         moments: of a clip.
-    """  # fmt: skip
+    """
 
     def __init__(self, moments: int) -> None:
         super().__init__()
@@ -243,7 +247,7 @@ class ObjectMeter(Meter):
     def properties(self, seed: int) -> dict[str, Property]:
         """Speed, acceleration, flow, visible objects, occlusion and bare background."""
         total = np.mean(self.rows, axis=0)
-        clips = {"clips": self.known}
+        clips: dict[str, Any] = {"clips": self.known}
         speeds: dict[str, Any] = dict(clips)
         series: dict[str, dict[str, Any]] = {"background": dict(clips), "visible": dict(clips)}
         if self.known:
@@ -257,7 +261,9 @@ class ObjectMeter(Meter):
             series["visible"]["over_time"] = (visible / share).round(4).tolist()
 
         def of(label: str, unit: str, above: int, below: int, why: str = "no object is visible", **details: Any) -> Property:
-            return Property.of(label, unit, self._estimate(ratio_of(above, below), seed), why if self.known else self.why, **details)
+            return Property.of(
+                label, unit, self._estimate(ratio_of(above, below), seed), why if self.known else self.why, **details
+            )
 
         short = "its clips have fewer than three frames"
         bare = ratio_of(0, 1)
@@ -268,9 +274,7 @@ class ObjectMeter(Meter):
         bare_share = self._estimate(background_share, seed)
         return {
             "object_speed": of("Object speed", "pixels per frame", _SPEED, _OBJECTS, **speeds),
-            "object_acceleration": of(
-                "Object acceleration", "pixels per frame²", _ACCELERATION, _ACCELERATED, short, **clips
-            ),
+            "object_acceleration": of("Object acceleration", "pixels per frame²", _ACCELERATION, _ACCELERATED, short, **clips),
             "optical_flow": of("Optical flow", "pixels per frame", _FLOW, _COUNT, **clips),
             "visible_objects": of("Visible objects", "per frame", _OBJECTS, _COUNT, **series["visible"]),
             "occlusion_rate": of("Occlusion rate", "share per frame", _HIDDEN, _AREA, **clips),

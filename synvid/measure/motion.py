@@ -99,13 +99,16 @@ def truth(scene: Scene, t: int) -> Truth:
     rows, columns = np.nonzero(owner >= 0)
     owners = owner[rows, columns]
     x, y = columns + 0.5, rows + 0.5
-    used, inverse = np.unique(owners, return_inverse=True)
-    step = _moved_by(before[used], after[used])[inverse]
+    used = np.flatnonzero(np.bincount(owners, minlength=scene.num_objects))
+    steps = np.zeros((scene.num_objects, 2, 3))
+    steps[used] = _moved_by(before[used], after[used])
+    step = steps[owners]
     x_next = step[:, 0, 0] * x + step[:, 0, 1] * y + step[:, 0, 2]
     y_next = step[:, 1, 0] * x + step[:, 1, 1] * y + step[:, 1, 2]
     outside = (x_next < 0) | (x_next >= scene.width) | (y_next < 0) | (y_next >= scene.height)
     hidden = np.zeros(len(owners), np.bool_)
-    _find_hidden(after, (scene.vertices, scene.num_vertices, scene.reach), owners, x_next, y_next, hidden)
+    outlines = (scene.vertices, scene.num_vertices, scene.reach)
+    _find_hidden(after, outlines, owners, (x_next, y_next), (scene.height, scene.width), hidden)
     area, pixels = max(len(owners), 1), scene.height * scene.width
     return Truth(
         speed=_travel(before[used], after[used]),
@@ -129,7 +132,7 @@ def _length(steps: Array) -> Array:
 
 
 def _acceleration(scene: Scene, t: int, used: NDArray[np.int64]) -> Array:
-    """Length of the second difference of the objects' origins, at the first moment from t on, or before, that has three frames."""
+    """Length of the second difference of the objects' origins from frame t on, or in the last three frames."""
     if scene.num_frames < 3:
         return np.empty(0)
     t = min(t, scene.num_frames - 3)
@@ -159,25 +162,32 @@ def _is_inside(vertices, i, count, u, v):
 
 
 @jit
-def _find_hidden(poses, outlines, owners, x, y, hidden):
+def _find_hidden(poses, outlines, owners, points, size, hidden):
     """Find the points that lie inside an object nearer than their owner.
 
     Args:
         poses: float64 (n, 2, 3), at the frame of the points.
         outlines: vertices, their number, reach, as in `paint`.
         owners: int64 (p,), the points' objects.
-        x, y: float64 (p,), pixels.
+        points: their x and y, float64 (p,) each, pixels.
+        size: height and width of the frame; what a point outside it lies in is not asked.
         hidden: bool (p,), written.
     """
     vertices, num_vertices, reach = outlines
+    x, y = points
+    height, width = size
     for i in range(poses.shape[0] - 1, 0, -1):
         a, b, x0, c, d, y0 = poses[i, 0, 0], poses[i, 0, 1], poses[i, 0, 2], poses[i, 1, 0], poses[i, 1, 1], poses[i, 1, 2]
         area = a * d - b * c
+        across, down = reach[i] * (abs(a) + abs(b)), reach[i] * (abs(c) + abs(d))
         if area == 0.0 or not is_drawable((a, b, x0, c, d, y0)):
             continue
-        far = reach[i] * reach[i]
+        left, right, top, bottom = x0 - across, x0 + across, y0 - down, y0 + down
+        if right < 0.0 or left > width or bottom < 0.0 or top > height:
+            continue
+        ux, uy, vx, vy = d / area, -b / area, -c / area, a / area
         for k in range(x.size):
-            if owners[k] < i and not hidden[k]:
-                u, v = (d * (x[k] - x0) - b * (y[k] - y0)) / area, (a * (y[k] - y0) - c * (x[k] - x0)) / area
-                if u * u + v * v <= far and _is_inside(vertices, i, num_vertices[i], u, v):
+            if owners[k] < i and left <= x[k] <= right and top <= y[k] <= bottom and not hidden[k]:
+                u, v = ux * (x[k] - x0) + uy * (y[k] - y0), vx * (x[k] - x0) + vy * (y[k] - y0)
+                if _is_inside(vertices, i, num_vertices[i], u, v):
                     hidden[k] = True

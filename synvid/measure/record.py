@@ -148,7 +148,9 @@ def _record(one: Any) -> Record:
         settings=_need("settings", one.get("settings", {}), dict),
         properties={key: _property(key, part) for key, part in parts.items()},
         notes=[_need("notes", note, str) for note in notes],
-        samples=[Sample(*(_need(f"samples.{key}", sample[key], str) for key in ("type", "data", "caption"))) for sample in samples],
+        samples=[
+            Sample(*(_need(f"samples.{key}", sample[key], str) for key in ("type", "data", "caption"))) for sample in samples
+        ],
     )
 
 

@@ -1,10 +1,11 @@
-"""One HTML page over several datasets, with nothing outside it: table, what goes with accuracy, spectra, colours, motion, clips."""
+"""One HTML page over several datasets, with nothing outside it: a table, what goes with accuracy, pictures and clips."""
 
 from __future__ import annotations
 
 import html
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from pathlib import Path
+from typing import Any
 
 from synvid import __version__
 from synvid.measure import draw
@@ -20,20 +21,20 @@ Indexed = list[tuple[int, Record]]
 
 #: How properties that synvid measures are defined; others bring a label and a unit.
 _DEFINITIONS = {
-    "Spectrum exponent": "alpha of A / |f|^alpha, fitted to the amplitude spectrum of luma: central square, mean removed, Hann "
-    "window, |F| averaged over orientations in quarter octaves, over frames and clips; least squares of logarithms from 4 "
-    "cycles a picture to 1/4 cycle a pixel. The exponent of the power is twice as large.",
+    "Spectrum exponent": "alpha of A / |f|^alpha, fitted to the amplitude spectrum of luma: central square, mean removed, "
+    "Hann window, |F| averaged over orientations in quarter octaves, over frames and clips; least squares of logarithms from "
+    "4 cycles a picture to 1/4 cycle a pixel. The exponent of the power is twice as large.",
     "Colour spread, lightness": "of the Gaussian of all pixels in CIE L*a*b* (D65): geometric mean of its three standard "
     "deviations; mean of L*.",
     "Colour distance": "KL(p|q) + KL(q|p) of the two Gaussians, in nats. The reference is taken as exact.",
     "Black pixels": "no channel above 8 of 255.",
     "Frame difference, changing pixels": "mean absolute difference of the luma of consecutive frames; share of pixels that "
     "differ by more than 10 grey levels.",
-    "Object speed, object acceleration": "of objects that own a pixel: how far their origin moves to the next frame, and by how "
-    "much that differs a frame later. From the scene, not estimated.",
+    "Object speed, object acceleration": "of objects that own a pixel: how far their origin moves to the next frame, and by "
+    "how much that differs a frame later. From the scene, not estimated.",
     "Optical flow": "mean length of the exact flow over all pixels; background counts with 0.",
-    "Occlusion rate, leaving rate": "share of the objects' pixels that move behind a nearer object, or out of the frame, within "
-    "one frame.",
+    "Occlusion rate, leaving rate": "share of the objects' pixels that move behind a nearer object, or out of the frame, "
+    "within one frame.",
     "Bare background": "share of the pixels that no object owns.",
     "Intervals": "95 % by bootstrap over clips, 1,000 resamples. Intervals of correlations by Fisher's z over datasets.",
 }
@@ -105,16 +106,19 @@ def _first(indexed: Indexed, key: str) -> Property:
 def _table(indexed: Indexed, accuracies: Accuracies) -> str:
     keys = _keys(indexed)
     columns = [name for name in accuracies.columns if any(accuracies.of(record, name) is not None for _, record in indexed)]
-    most = {key: max((abs(value) for _, record in indexed if (value := _value(record, key)) is not None), default=0) for key in keys}
+    most = {
+        key: max((abs(value) for _, record in indexed if (value := _value(record, key)) is not None), default=0)
+        for key in keys
+    }
     heads = [_head("Dataset", ""), _head("Clips", "")]
     heads += [_head(one.label, one.unit) for one in (_first(indexed, key) for key in keys)]
     heads += [_head(name, "accuracy, %") for name in columns]
     rows = []
     for k, record in indexed:
         name = html.escape(record.name)
+        source = html.escape(f"{record.kind}: {record.source}")
         cells = [
-            f'<td data-value="{name}">{_dot(k)}{k + 1} {name}<span class="unit">{html.escape(record.kind)}: '
-            f"{html.escape(record.source)}</span></td>",
+            f'<td data-value="{name}">{_dot(k)}{k + 1} {name}<span class="unit">{source}</span></td>',
             f'<td data-value="{record.clips}">{record.clips:,}</td>',
         ]
         cells += [_cell(record.properties.get(key), most[key]) for key in keys]
@@ -123,8 +127,8 @@ def _table(indexed: Indexed, accuracies: Accuracies) -> str:
             cells.append('<td class="none">–</td>' if value is None else f'<td data-value="{value}">{value:.1f}</td>')
         rows.append(f'<tr class="ds-{k}">{"".join(cells)}</tr>')
     return (
-        '<h2>What was measured</h2><p class="soft">Under each value its 95 % interval over clips. A dash says on pointing at it '
-        "why there is no value; a click on a heading sorts.</p>"
+        '<h2>What was measured</h2><p class="soft">Under each value its 95 % interval over clips. A dash says on pointing '
+        "at it why there is no value; a click on a heading sorts.</p>"
         f'<div class="scroll"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
     )
 
@@ -158,7 +162,7 @@ def _against(indexed: Indexed, accuracies: Accuracies) -> str:
     if not panels:
         return (
             "<h2>What goes with accuracy</h2><p>Fewer than three datasets have an accuracy: "
-            f"{html.escape(str(accuracies.path.name))} names {html.escape(', '.join(list(_named(accuracies))[:4]))} and others. "
+            f"{html.escape(accuracies.path.name)} names {html.escape(', '.join(list(_named(accuracies))[:3]))} and so on. "
             "<code>synvid report --accuracy FILE.csv</code> takes your own.</p>"
         )
     tabs, bodies = [], []
@@ -171,9 +175,9 @@ def _against(indexed: Indexed, accuracies: Accuracies) -> str:
         bodies.append(f'<div class="grid" id="panel-{place}" role="tabpanel"{hidden}>{"".join(charts)}</div>')
     whose = "as the paper reports it (ViT-B)" if accuracies.path == PAPER else f"from {accuracies.path.name}"
     return (
-        f'<h2>What goes with accuracy</h2><p class="soft">Accuracy {html.escape(whose)}; r is Pearson\'s correlation over datasets '
-        "with its 95 % interval, ρ that of ranks. With few datasets the interval is wide, and nothing here says what causes "
-        f'what.</p><div class="tabs" role="tablist">{"".join(tabs)}</div>{"".join(bodies)}'
+        f'<h2>What goes with accuracy</h2><p class="soft">Accuracy {html.escape(whose)}; r is Pearson\'s correlation over '
+        "datasets with its 95 % interval, ρ that of ranks. With few datasets the interval is wide, and nothing here says what "
+        f'causes what.</p><div class="tabs" role="tablist">{"".join(tabs)}</div>{"".join(bodies)}'
     )
 
 
@@ -205,7 +209,7 @@ def _words(found: Correlation | None, count: int) -> str:
 
 
 def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")  # noqa: RUF001  # a minus sign
+    return f"{value:.2f}".replace("-", "−")  # a minus sign
 
 
 def _figure(content: str, caption: str = "") -> str:
@@ -214,24 +218,28 @@ def _figure(content: str, caption: str = "") -> str:
 
 
 # ---- Spectrum, colour, motion, clips -------------------------------------------------------------------------------
+def _details(record: Record, key: str) -> Mapping[str, Any]:
+    return record.properties[key].details if key in record.properties else {}
+
+
 def _spectrum(indexed: Indexed) -> str:
-    if not any("amplitude" in record.properties["spectrum_exponent"].details for _, record in indexed if "spectrum_exponent" in record.properties):
+    if not any("amplitude" in _details(record, "spectrum_exponent") for _, record in indexed):
         return ""
     names = [record.name for _, record in indexed]
     return (
-        '<h2>Spectrum</h2><p class="soft">Points: mean amplitude. Lines: the fit, over the range that it was fitted to. Natural '
-        "pictures have exponents between 0.5 and 2 (Torralba and Oliva 2003); the paper's best datasets lie between 1.2 and "
-        f"1.4.</p>{_figure(draw.svg(draw.spectra(indexed), names))}"
+        '<h2>Spectrum</h2><p class="soft">Points: mean amplitude. Lines: the fit, over the range that it was fitted to. '
+        "Natural pictures have exponents between 0.5 and 2 (Torralba and Oliva 2003); the paper's best datasets lie between "
+        f"1.2 and 1.4.</p>{_figure(draw.svg(draw.spectra(indexed), names))}"
     )
 
 
 def _colour(indexed: Indexed) -> str:
-    if not any("covariance" in record.properties["color_spread"].details for _, record in indexed if "color_spread" in record.properties):
+    if not any("covariance" in _details(record, "color_spread") for _, record in indexed):
         return ""
     names = [record.name for _, record in indexed]
     return (
-        '<h2>Colour</h2><p class="soft">All pixels of a dataset as a Gaussian in L*a*b*, seen from above (left) and from the side '
-        f"(right).</p>{_figure(draw.svg(draw.colors(indexed), names))}"
+        '<h2>Colour</h2><p class="soft">All pixels of a dataset as a Gaussian in L*a*b*, seen from above (left) and from the '
+        f"side (right).</p>{_figure(draw.svg(draw.colors(indexed), names))}"
     )
 
 

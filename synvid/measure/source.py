@@ -153,8 +153,8 @@ class DatasetSource(Source):
         if self._real(key):
             return _video_moments(io.BytesIO(self.of.video(key)), f"{self.path}, clip {self.of[key]['key']}", count)
         scene = self.of.scene(key)
-        decode = lambda t: self.of.decode(key, t).frames  # noqa: E731  # a name for the line below
-        return _split(moments_of(scene.num_frames, count), scene.num_frames, decode, scene)
+        numbers = moments_of(scene.num_frames, count)
+        return _split(numbers, scene.num_frames, lambda t: self.of.decode(key, t).frames, scene)
 
     def show(self, key: int) -> tuple[Frames, float, str]:
         video, name = io.BytesIO(self.of.video(key)), f"clip {self.of[key]['key']}"
@@ -217,9 +217,19 @@ def _video_moments(file: Any, name: str, count: int) -> Moments:
         wanted = sorted({s for t in numbers for s in (t, t + 1) if s < length})
         found = decode_some(file, name, FORMATS, wanted, start)
         if len(found) == len(wanted):
-            return _split(numbers, length, lambda t: np.stack([found[s] for s in t]), None)
+            return _split(numbers, length, _Chosen(found), None)
         claimed = max(found, default=-1) + 1
     raise DatasetError(f"{name}: cannot be decoded: its frames end too soon.")
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Decoded frames, to be taken by their numbers."""
+
+    found: dict[int, Frames]
+
+    def __call__(self, numbers: list[int]) -> Frames:
+        return np.stack([self.found[t] for t in numbers])
 
 
 def _first_frames(file: Any, name: str) -> Frames:
@@ -299,7 +309,7 @@ def _folder_source(name: str, folder: Path, kind: str | None) -> Source:
         )
     if not some:
         what = {None: "no dataset, no video and no picture", "videos": "no video", "images": "no picture"}[kind]
-        raise ConfigurationError(f"{folder}: holds {what}; videos end in {', '.join(VIDEOS)}, pictures in {', '.join(IMAGES)}.")
+        raise ConfigurationError(f"{folder}: holds {what}; they end in {', '.join(VIDEOS + IMAGES)}.")
     source = VideosSource if some[0] == "videos" else ImagesSource
     return source(name, folder, found[some[0]])
 

@@ -63,7 +63,7 @@ class _Plan(NamedTuple):
     window: Array
     ring: NDArray[np.int64]  # of each coefficient of rfft2, flat; _RINGS where it is in none
     weight: Array  # how many coefficients of fft2 it stands for
-    total: Array  # of each ring
+    total: Any  # float64, of each ring
     log_frequency: Array
 
 

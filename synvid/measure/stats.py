@@ -126,5 +126,7 @@ def gaussian_of(record: Record, where: str) -> tuple[str, Gaussian]:
         if mean.shape != (3,) or covariance.shape != (3, 3) or not np.isfinite([*mean, *covariance.ravel()]).all():
             raise ValueError
     except (KeyError, ValueError, TypeError):
-        raise ConfigurationError(f"{where}: has no colours of {record.name}; `synvid stats --out FILE.json` writes them.") from None
+        raise ConfigurationError(
+            f"{where}: has no colours of {record.name}; `synvid stats --out FILE.json` writes them."
+        ) from None
     return record.name, Gaussian(mean[None], covariance[None])
