@@ -10,10 +10,12 @@ import click
 
 from synvid.errors import ConfigurationError
 from synvid.measure.words import number
+from synvid.work.words import counted
 
 if TYPE_CHECKING:
     from synvid.measure.color import Gaussian
     from synvid.measure.record import Record
+    from synvid.measure.source import Source
     from synvid.preset import Preset
 
 __all__ = ["add_commands"]
@@ -63,7 +65,7 @@ def add_commands(
 
         A PATH is a rendered set, a preset, or a folder of videos or pictures.
         """
-        from synvid.measure.source import Source, find_source
+        from synvid.measure.source import find_source
         from synvid.measure.stats import measure
         from synvid.terminal import Bar, Talk
 
@@ -80,16 +82,15 @@ def add_commands(
         def find(text: str) -> Source:
             return find_source(text, kind=kind, seed=seed, prepare=prepare, load=lambda name: load(name, settings))
 
-        def run(text: str, reference: tuple[str, Gaussian] | None) -> Record:
-            source = find(text)
+        def run(source: Source, reference: tuple[str, Gaussian] | None) -> Record:
             return measure(source, max_clips, moments, seed, reference, samples, Bar(source.name, quiet))
 
-        reference, known = _reference(against, paths, lambda text: run(text, None))
+        sources = {text: find(text) for text in paths}
+        _check_sources(sources, paths, settings, images)
+        reference, known = _reference(against, paths, lambda text: run(sources.get(text) or find(text), None))
         records: list[Record] = []
-        for text in paths:
-            record = known if known is not None and text == against else run(text, reference)
-            if any(record.name == other.name for other in records):
-                raise ConfigurationError(f"two datasets are called {record.name}; give one another name: NAME={text}.")
+        for text, source in sources.items():
+            record = known if known is not None and text == against else run(source, reference)
             records.append(record)
             for note in record.notes:
                 talk(f"{record.name}: {note}")
@@ -122,7 +123,25 @@ def add_commands(
         text = page(records, accuracies, title)
         with named_errors(out):
             write_whole(out, text)
-        Talk(quiet)(f"{out}: {len(records)} dataset{'s' * (len(records) > 1)}, {size(len(text))}.")
+        Talk(quiet)(f"{out}: {counted(len(records), 'dataset')}, {size(len(text))}.")
+
+
+def _check_sources(sources: dict[str, Source], paths: tuple[str, ...], settings: tuple[str, ...], images: Path | None) -> None:
+    """Refuse the same name twice, and options that change nothing."""
+    from synvid.measure.source import PresetSource
+
+    names: dict[str, str] = {}
+    for text in paths:
+        name = sources[text].name
+        if name in names:
+            rest = text.partition("=")[2] or text
+            raise ConfigurationError(f"{names[name]} and {text} are both called {name}; give one a name: OTHER={rest}.")
+        names[name] = text
+    presets = [source.of for source in sources.values() if isinstance(source, PresetSource)]
+    if settings and not presets:
+        raise ConfigurationError(f"--set {settings[0]}: changes presets, and none is measured.")
+    if images is not None and not any(name == "images" or name.endswith(".bank") for one in presets for name in one.banks()):
+        raise ConfigurationError(f"--images {images}: none of what is measured is a preset that shows natural images.")
 
 
 def _check_suffixes(out: Path | None, plot: Path | None) -> None:
@@ -173,7 +192,7 @@ def _give(records: list[Record], out: Path | None, plot: Path | None, as_json: b
     if out is not None:
         with named_errors(out):
             write_whole(out, to_json(records))
-        talk(f"{out}: {len(records)} dataset{'s' * (len(records) > 1)}; `synvid report {out}` draws them.")
+        talk(f"{out}: {counted(len(records), 'dataset')}; `synvid report {out}` draws them.")
     if plot is not None:
         from synvid.measure.draw import overview, picture
 
@@ -184,8 +203,8 @@ def _give(records: list[Record], out: Path | None, plot: Path | None, as_json: b
 
 def table(record: Record) -> str:
     """What was measured, a line a property."""
-    what = {"images": "pictures"}.get(record.kind, "clips")
-    lines = [f"{record.name}: {record.clips:,} {what}, {record.source}"]
+    what = "picture" if record.kind == "images" else "clip"
+    lines = [f"{record.name}: {counted(record.clips, what)}, {record.source}"]
     width = max(len(one.label) for one in record.properties.values())
     missing: dict[str, list[str]] = {}
     for one in record.properties.values():

@@ -12,6 +12,7 @@ from synvid.measure import color, motion, spectrum
 from synvid.measure.bootstrap import Estimate, bootstrap, ratio_of
 from synvid.measure.record import Property
 from synvid.measure.source import Moments
+from synvid.work.words import counted
 
 __all__ = ["ColorMeter", "Meter", "ObjectMeter", "PixelMeter", "SpectrumMeter"]
 
@@ -88,7 +89,7 @@ class SpectrumMeter(Meter):
             return spectrum.fit_power_law(logs[:, rings], amplitude[:, rings]).alpha
 
         if self.least_side < spectrum.LEAST_SIDE:
-            small = f"frames of {self.least_side} pixels are too small; the fit needs {spectrum.LEAST_SIDE}"
+            small = f"a frame is {counted(self.least_side, 'pixel')} high or wide; the fit needs {spectrum.LEAST_SIDE}"
             return {"spectrum_exponent": Property("Spectrum exponent", "", None, why=small)}
         estimate = self._estimate(fit, seed)
         details: dict[str, Any] = {}

@@ -12,6 +12,7 @@ from synvid.measure import draw
 from synvid.measure.accuracy import PAPER, Accuracies, Correlation, correlate
 from synvid.measure.record import Property, Record
 from synvid.measure.words import number
+from synvid.work.words import counted
 
 __all__ = ["page"]
 
@@ -79,9 +80,9 @@ def page(records: Sequence[Record], accuracies: Accuracies, title: str = "Datase
 def _summary(records: Sequence[Record]) -> str:
     clips = sum(record.clips for record in records if record.kind != "images")
     pictures = sum(record.clips for record in records if record.kind == "images")
-    counts = [f"{len(records)} dataset{'s' * (len(records) != 1)}"]
-    counts += [f"{clips:,} clip{'s' * (clips != 1)}"] if clips else []
-    counts += [f"{pictures:,} picture{'s' * (pictures != 1)}"] if pictures else []
+    counts = [counted(len(records), "dataset")]
+    counts += [counted(clips, "clip")] if clips else []
+    counts += [counted(pictures, "picture")] if pictures else []
     return ", ".join(counts) + ". Click on a name to see it alone, on more names to add them."
 
 

@@ -30,6 +30,7 @@ from synvid.texture.folder import SUFFIXES as IMAGES
 from synvid.texture.folder import read_picture
 from synvid.video.decode import count_frames, decode_some
 from synvid.work.disk import find_files
+from synvid.work.words import counted
 
 __all__ = ["Moments", "Source", "find_source", "moments_of"]
 
@@ -270,7 +271,7 @@ def find_source(
     if path.is_dir():
         return _folder_source(name or path.resolve().name, path, kind)
     if path.is_file():
-        one = _of_kind(name or path.stem, path.parent, [path.name], kind)
+        one = _of_kind(name or path.stem, path, kind)
         if one is None:
             raise ConfigurationError(f"{path}: is no video and no picture; they end in {', '.join(VIDEOS + IMAGES)}.")
         return one
@@ -304,7 +305,7 @@ def _folder_source(name: str, folder: Path, kind: str | None) -> Source:
     some = [each for each in found if found[each] and kind in (None, each)]
     if len(some) == 2:
         raise ConfigurationError(
-            f"{folder}: holds {len(found['videos']):,} videos and {len(found['images']):,} pictures; "
+            f"{folder}: holds {counted(len(found['videos']), 'video')} and {counted(len(found['images']), 'picture')}; "
             "--kind videos or --kind images says which to measure."
         )
     if not some:
@@ -314,10 +315,11 @@ def _folder_source(name: str, folder: Path, kind: str | None) -> Source:
     return source(name, folder, found[some[0]])
 
 
-def _of_kind(name: str, folder: Path, files: list[str], kind: str | None) -> Source | None:
-    suffix = Path(files[0]).suffix.lower()
-    if suffix in VIDEOS and kind in (None, "videos"):
-        return VideosSource(name, folder, files)
-    if suffix in IMAGES and kind in (None, "images"):
-        return ImagesSource(name, folder, files)
+def _of_kind(name: str, path: Path, kind: str | None) -> Source | None:
+    """A single file as a source, if it is of a kind that is asked for."""
+    for one, suffixes, source in (("videos", VIDEOS, VideosSource), ("images", IMAGES, ImagesSource)):
+        if path.suffix.lower() in suffixes and kind in (None, one):
+            found = source(name, path.parent, [path.name])
+            found.path = str(path)
+            return found
     return None

@@ -19,7 +19,7 @@ from synvid.measure.record import Property, Record, Sample
 from synvid.measure.source import Source
 from synvid.video.encode import encode
 from synvid.work.progress import Progress
-from synvid.work.words import unreadable
+from synvid.work.words import counted, unreadable
 
 __all__ = ["gaussian_of", "measure"]
 
@@ -56,8 +56,9 @@ def measure(
     shown: list[Sample] = []
     failed: list[str] = []
     reason: DatasetError | None = None
+    what = "picture" if source.kind == "images" else "clip"
     count, wanted = 0, max_clips if source.total is None else min(max_clips, source.total)
-    progress.start(wanted, 0, "picture" if source.kind == "images" else "clip")
+    progress.start(wanted, 0, what)
     try:
         for key in source.keys(seed):
             if count == max_clips:
@@ -77,12 +78,11 @@ def measure(
     finally:
         progress.finish()
     if not count:
-        rest = f" (the last one: {reason})" if reason else ""
-        raise ConfigurationError(f"{source.path}: none of its {source.total} clips can be read{rest}")
+        rest = f"; the last one: {str(reason).rstrip('.')}" if reason else ""
+        raise ConfigurationError(f"{source.path}: none of its {counted(source.total or 0, what)} can be read{rest}.")
     properties: dict[str, Property] = {}
     for meter in meters:
         properties |= meter.properties(seed)
-    what = "picture" if source.kind == "images" else "clip"
     return Record(
         name=source.name,
         kind=source.kind,
