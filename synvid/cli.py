@@ -18,6 +18,7 @@ import click
 from synvid import __version__
 from synvid.command import Group, terminate
 from synvid.errors import ConfigurationError, DatasetError
+from synvid.measure.commands import add_commands
 
 if TYPE_CHECKING:
     from synvid.dataset.recipe import Recipe
@@ -627,3 +628,7 @@ def verify_bank(bank: Path, quiet: bool) -> None:
     finally:
         bar.finish()
     Talk(quiet)(f"{bank}: all {opened.header.n:,} textures are as they were made.")
+
+
+# ---- stats, report ------------------------------------------------------------------------------------------------
+add_commands(main, textures_options, with_textures, _load)
