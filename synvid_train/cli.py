@@ -54,7 +54,7 @@ _run_options = _options(
     click.option("--overwrite", is_flag=True, help="Remove a run that is in the folder."),
 )
 _work_options = _options(
-    click.option("--seed", type=int, default=0, show_default=True, help="Names the run; 0 is a seed."),
+    click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Names the run; 0 is a seed."),
     click.option(
         "--workers",
         type=click.IntRange(0, 1024),
@@ -118,10 +118,7 @@ def _run(work: Callable[[], None], out: Path, world: World, talk: Callable[[str]
     except InterruptedRunError:
         raise KeyboardInterrupt from None
     finally:
-        if world.size > 1:
-            import torch.distributed as dist
-
-            dist.destroy_process_group()
+        world.leave()
     if world.first:
         draw_curves(read_log(out / "log.jsonl"), out / "curves.png", str(out))
         talk(f"{out}: done. Weights in last.safetensors, figures in log.jsonl, curves in curves.png.")
@@ -214,7 +211,9 @@ _training_options = _options(
     click.option("--val", "validation", type=_PATH, help="The same, for a figure after some epochs."),
     _root_option,
     click.option(
-        "--split", "column", help="Take rows of --train marked train in this column, and those marked test for --val."
+        "--split",
+        "column",
+        help="Take rows of --train marked train in this column, those marked test for --val; of HMDB51: 1, 2 or 3.",
     ),
 )
 
@@ -324,6 +323,8 @@ def evaluate(
     from synvid_train.corruption import CORRUPTIONS, Corruption
 
     asked: list[Corruption | None] = [Corruption.parse(text) for text in corruptions]
+    if sweep and out is None:
+        raise ConfigurationError("--sweep: give --out too, where its picture and results go.")
     if sweep:
         asked = [None, *(Corruption(name, severity) for name in CORRUPTIONS for severity in range(1, 6))]
     world, talk = _begin(device, quiet)
@@ -352,6 +353,7 @@ def evaluate(
             talk(f"left out: {sentence}")
         if out:
             result.save(out / name.replace(":", "-"))
+    world.leave()
     if world.first:
         _finish_evaluation(results, sweep, out, as_json)
 

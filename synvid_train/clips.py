@@ -300,8 +300,10 @@ def load(
     )  # fmt: skip
     try:
         yield from loader
+    except DatasetError as error:  # from a worker: with its traceback as text
+        raise DatasetError(str(error).rsplit("DatasetError: ", 1)[-1].strip()) from None
     except RuntimeError as error:
-        if "DataLoader worker" not in str(error):
+        if "exited unexpectedly" not in str(error) and "killed by signal" not in str(error):
             raise
         raise DatasetError(
             "a process that loads clips has died, of too little memory perhaps; the last checkpoint is whole, "

@@ -118,7 +118,7 @@ def evaluate(
     own = list(range(world.rank, len(videos), world.size))
     count = len(videos.classes)
     counts = torch.zeros(count * count + 1, dtype=torch.float64, device=world.device)
-    unread = []
+    unread: list[str] = []
     if progress is not None:
         progress.start(len(own), 0, "video")
     for done, item in enumerate(load(dataset, [[i] for i in own], workers, world.device, collate=_only), 1):
@@ -134,7 +134,7 @@ def evaluate(
     if progress is not None:
         progress.finish()
     model.train(was_training)
-    counts = world.sum(counts).cpu()
+    counts, unread = world.sum(counts).cpu(), world.gather(unread)
     result = Result(videos.classes, counts[:-1].reshape(count, count).numpy().astype(np.int64), int(counts[-1]), tuple(unread))
     if not result.videos:
         raise DatasetError(f"{videos.source}: none of its videos can be read: {unread[0]}")

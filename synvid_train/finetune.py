@@ -22,7 +22,7 @@ from synvid_train.labels import VideoList
 from synvid_train.loop import Batch, Job, World, train
 from synvid_train.recipe import Recipe
 from synvid_train.videomae import Architecture, VideoClassifier, normalize
-from synvid_train.views import seeded
+from synvid_train.views import check_randaugment, seeded
 
 __all__ = ["finetune"]
 
@@ -61,6 +61,7 @@ def finetune(
         ConfigurationError: the checkpoint's encoder has another shape than the recipe's model.
     """
     shape = architecture_of(recipe)
+    check_randaugment(recipe.views.randaugment)
     with seeded(seed):
         model = VideoClassifier(shape, len(training.classes), recipe.model.drop_path, recipe.model.dropout)
     if checkpoint is not None:
@@ -118,7 +119,7 @@ def _mixing(recipe: Recipe, classes: int) -> Callable[[Tensor, Tensor], tuple[Te
         _, frames, height, width, channels = pixels.shape
         if len(pixels) % 2:
             raise ConfigurationError(
-                f"a piece of a batch has {len(pixels)} clips; mixup needs an even number: optim.batch_size."
+                f"{len(pixels)} clips at once; mixup needs an even number: see optim.batch_size, run.device_batch."
             )
         flat = pixels.permute(0, 1, 4, 2, 3).reshape(len(pixels), frames * channels, height, width).contiguous()
         mixed, target = mixup(flat, labels)

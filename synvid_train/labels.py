@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -49,7 +50,7 @@ def read_list(
         classes: names of the labels that are known; others are an error. None known: those of the list, sorted, numbers by
             value.
         split: train or test: what is taken where a list holds both.
-        column: of a CSV with a header, that says which rows are which; None takes all.
+        column: of a CSV with a header, that says which rows are which; None takes all. Of HMDB51's files, the split: 1, 2, 3.
 
     Raises:
         ConfigurationError: the list is missing or empty, holds a line that is none or a label that is not known, or none of
@@ -61,6 +62,8 @@ def read_list(
         raise ConfigurationError(f"{path}: lists no videos.")
     labels = [label for _, label in rows]
     names = tuple(classes) or _class_names(path, labels)
+    if set(classes) <= {str(i) for i in range(len(classes))} and len(set(labels)) == len(classes):
+        names = _class_names(path, labels)  # the model has only numbers: in the order of the names
     unknown = sorted(set(labels) - set(names))
     if unknown:
         raise ConfigurationError(f"{path}: the label {unknown[0]!r} is not one of the {len(names)} that the model knows.")
@@ -92,7 +95,7 @@ def _class_names(path: Path, labels: Sequence[str]) -> tuple[str, ...]:
 def _read_rows(path: Path, split: str, column: str | None) -> list[tuple[str, str]]:
     """(path, label) of each line."""
     if path.is_dir() or "_test_split" in path.name:
-        return _read_hmdb51(path, split)
+        return _read_hmdb51(path, split, column or "1")
     try:
         text = path.read_text(encoding="utf-8-sig")
     except OSError as error:
@@ -108,16 +111,23 @@ def _read_rows(path: Path, split: str, column: str | None) -> list[tuple[str, st
         if column is not None and column not in header:
             raise ConfigurationError(f"--split {column}: {path} has no such column; it has {', '.join(header)}.")
         table = csv.DictReader((line for _, line in lines), delimiter=delimiter)
-        return [(row["path"], row["label"]) for row in table if column is None or row[column] == split]
+        rows = [(row["path"], row["label"]) for row in table if column is None or row[column] == split]
+        empty = next((row for row in rows if not all(row)), None)
+        if empty:
+            raise ConfigurationError(f"{path}: the row of {empty[0]!r} has no label.")
+        return rows
     if column is not None:
         raise ConfigurationError(f"--split {column}: {path} has no header with path and label.")
-    if [field.strip().lower() for field in header[-1:]] == ["label"]:  # `video,label`
+    words = [field.strip() for field in header]
+    if len(words) > 1 and not any(word.lower().endswith(_SUFFIXES) for word in words):  # a header: no field of it is a video
+        if len(words) > 2:
+            raise ConfigurationError(f"{path}: its columns are {', '.join(words)}; two of them must be path and label.")
         lines = lines[1:]
     return [_read_line(path, number, line.strip(), delimiter) for number, line in lines]
 
 
 def _read_line(path: Path, number: int, line: str, delimiter: str) -> tuple[str, str]:
-    if delimiter == " " and not line.startswith(('"', "'")) and line.lower().endswith(_SUFFIXES):  # UCF101's testlist01.txt
+    if _is_ucf101(path, line):  # testlist01.txt
         return line, Path(line).parent.name
     if line.startswith('"'):
         fields = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
@@ -127,14 +137,20 @@ def _read_line(path: Path, number: int, line: str, delimiter: str) -> tuple[str,
     name, label = name.strip(), label.strip()
     if not name or not label:
         raise ConfigurationError(f"{path}, line {number}: {line[:60]!r} is no path and label.")
-    if name.lower().startswith(Path(name).parent.name.lower()) and label.isdigit() and "list" in path.name:
+    if _is_ucf101(path, name) and label.isdigit():
         label = Path(name).parent.name  # UCF101's trainlist01.txt: numbers from 1, which testlist01.txt lacks
     return name, label
 
 
-def _read_hmdb51(path: Path, split: str) -> list[tuple[str, str]]:
+def _is_ucf101(path: Path, name: str) -> bool:
+    """Whether a line is of UCF101's official lists, Archery/v_Archery_g01_c02.avi in testlist01.txt."""
+    named = re.fullmatch(r"(train|test)list\d+\.txt", path.name)
+    return bool(named and re.fullmatch(r"(\w+)/v_\w+_g\d+_c\d+\.\w+", name))
+
+
+def _read_hmdb51(path: Path, split: str, number: str) -> list[tuple[str, str]]:
     """HMDB51's lists: a file a class, `CLASS_test_splitN.txt`, lines `video.avi 1`; 1 is training, 2 test, 0 neither."""
-    files = sorted(path.glob("*_test_split1.txt")) if path.is_dir() else [path]
+    files = sorted(path.glob(f"*_test_split{number}.txt")) if path.is_dir() else [path]
     wanted = {"train": "1", "test": "2"}[split]
     rows = []
     for file in files:

@@ -6,6 +6,8 @@ So weights, optimizer and the number of steps are the whole state of a run.
 
 from __future__ import annotations
 
+import contextlib
+import hashlib
 import json
 import math
 import os
@@ -81,6 +83,19 @@ class World:
     def first(self) -> bool:
         """Whether this is the process that writes and speaks."""
         return self.rank == 0
+
+    def gather(self, items: list[str]) -> list[str]:
+        """The items of all processes."""
+        if self.size == 1:
+            return items
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, items)
+        return [item for part in found for item in part]
+
+    def leave(self) -> None:
+        """Part from the other processes."""
+        if self.size > 1:
+            dist.destroy_process_group()
 
     def sum(self, values: Tensor) -> Tensor:
         """The sum over all processes."""
@@ -172,6 +187,7 @@ class _Run:
         self.parallel: nn.Module = DistributedDataParallel(self.model) if world.size > 1 else self.model
         self.log = _Log(out) if world.first else None
         self.unread: set[str] = set()
+        self.metrics: dict[str, float] = {}
 
     # ---- State ----
     def resume(self) -> int:
@@ -185,6 +201,7 @@ class _Run:
                 raise ConfigurationError(
                     f"{self.out} holds a run with other settings ({keys}); give another --out, or --overwrite."
                 )
+            self.metrics = checkpoint.metrics
             self.model.load_state_dict(checkpoint.weights)
             self.optimizer.load_state_dict(optimizer)
             self.talk(f"{self.out}: going on after step {start:,} of {self.schedule.steps:,}.")
@@ -201,15 +218,26 @@ class _Run:
             key: value for key, value in self.job.recipe.to_dict().items() if key not in ("name", "description", "run")
         }
         settings["run"] = {"precision": self.job.recipe.run.precision}
-        return {**settings, "seed": self.job.seed, "clips": len(self.job.clips.source), "origin": self.job.origin}
+        source, job = self.job.clips.source, self.job
+        labelled = [(source.name(i), label) for i, label in enumerate(source.labels)]
+        return {
+            **settings,
+            "kind": job.kind,
+            "weights that learn": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+            "seed": job.seed,
+            "number of clips": len(source),
+            "new clips each epoch": job.fresh,
+            "labels": hashlib.sha256(repr((job.classes, labelled)).encode()).hexdigest(),
+            "origin": job.origin,
+        }
 
-    def save(self, step: int, metrics: dict[str, float]) -> None:
+    def save(self, step: int) -> None:
         """Write both files of a checkpoint; whoever is killed, the one before is whole."""
         if not self.world.first:
             return
         weights = {name: value.detach().cpu() for name, value in state_of(self.model).items()}
         checkpoint = Checkpoint(
-            self.job.clips.architecture, self.job.kind, weights, self.job.classes, metrics, self.job.recipe.to_dict()
+            self.job.clips.architecture, self.job.kind, weights, self.job.classes, self.metrics, self.job.recipe.to_dict()
         )
         save_training(self.out / "last.pt", checkpoint, self.optimizer.state_dict(), step, {"identity": self.identity()})
         save_weights(self.out / "last.safetensors", checkpoint)
@@ -219,7 +247,7 @@ class _Run:
         recipe, schedule, world = self.job.recipe, self.schedule, self.world
         self.model.train()
         pieces = load(self.job.clips, _Batches(schedule, start), self.workers, world.device)
-        meter, metrics = _Meter(world.device), {}
+        meter = _Meter(world.device)
         for step in range(start, schedule.steps):
             rate = learning_rate(recipe.optim, step, schedule.steps, schedule.steps_per_epoch)
             set_learning_rate(self.optimizer.param_groups, rate)
@@ -241,10 +269,10 @@ class _Run:
                 progress.update(done)
             epoch_ends = done % schedule.steps_per_epoch == 0
             if last or (epoch_ends and done // schedule.steps_per_epoch % recipe.run.save_every == 0):
-                metrics = self.evaluate(done)
-                self.save(done, metrics)
+                self.metrics = self.evaluate(done)
+                self.save(done)
             elif stop:
-                self.save(done, metrics)
+                self.save(done)
             if stop and not last:
                 raise InterruptedRunError
 
@@ -291,7 +319,7 @@ class _Run:
             torch.no_grad(),
             torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.job.recipe.run.precision == "bf16"),
         ):
-            figures = self.job.evaluate(self.model) if self.world.first else {}
+            figures = self.job.evaluate(self.model)  # on all ranks, which may share the work
         self.model.train()
         if figures:
             self.report({"step": step, "epoch": step / self.schedule.steps_per_epoch, **figures}, None)
@@ -353,15 +381,14 @@ class _Log:
 
     def __init__(self, out: Path) -> None:
         self.path = out / "log.jsonl"
-        try:
-            from torch.utils.tensorboard import SummaryWriter
-        except ImportError:
-            self.board: Any = None
-        else:
-            self.board = SummaryWriter(str(out / "tensorboard"))
+        self.board: Any = None
 
     def cut(self, step: int) -> None:
         """Forget lines of steps that are done again."""
+        with contextlib.suppress(ImportError):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=step + 1)
         if self.path.is_file():
             lines = [line for line in read_log(self.path) if line["step"] <= step]
             write_whole(self.path, "".join(json.dumps(line) + "\n" for line in lines))
@@ -374,6 +401,7 @@ class _Log:
         if self.board:
             for key, value in line.items():
                 self.board.add_scalar(key, value, int(line["step"]))
+            self.board.flush()
 
 
 def read_log(path: Path) -> list[dict[str, Any]]:

@@ -56,7 +56,13 @@ def make_optimizer(model: nn.Module, optim: Optim, depth: int) -> torch.optim.Op
     """AdamW in one fused kernel, or SGD with momentum; rates are set step by step."""
     groups = parameter_groups(model, optim, depth)
     if optim.optimizer == "sgd":
-        return torch.optim.SGD(groups, lr=0.0, momentum=optim.betas[0], fused=True)
+        descent = torch.optim.SGD(groups, lr=0.0, momentum=optim.betas[0], fused=True)
+        for group in descent.param_groups:
+            for parameter in group[
+                "params"
+            ]:  # the fused kernel would leave it as it was allocated if the first step is passed over
+                descent.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return descent
     return torch.optim.AdamW(groups, lr=0.0, betas=optim.betas, eps=1e-8, fused=True)
 
 

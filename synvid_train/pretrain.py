@@ -14,6 +14,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from synvid.errors import ConfigurationError
 from synvid_train.clips import Source, TrainingClips, architecture_of, load
 from synvid_train.loop import Batch, Job, World, train
 from synvid_train.recipe import Recipe
@@ -73,7 +74,13 @@ def pretrain(
 def count_visible(recipe: Recipe) -> int:
     """V: tokens that the encoder sees."""
     steps, patches = architecture_of(recipe).grid
-    return steps * (patches - int(recipe.objective.mask_ratio * patches))
+    masked = int(recipe.objective.mask_ratio * patches)
+    if not 0 < masked < patches:
+        raise ConfigurationError(
+            f"objective.mask_ratio is {recipe.objective.mask_ratio}: of {patches} patches in a frame it masks {masked}; "
+            "some must be masked and some not."
+        )
+    return steps * (patches - masked)
 
 
 @torch.no_grad()

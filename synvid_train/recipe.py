@@ -131,7 +131,7 @@ class Optim:
 
 @dataclass(frozen=True)
 class Run:
-    """How the work is done; nothing here but `precision` changes what is computed beyond rounding.
+    """How the work is done. In pre-training nothing here but `precision` changes what is computed beyond rounding.
 
     Attributes:
         precision: bf16 (autocast, loss in float32) or fp32.

@@ -17,10 +17,11 @@ from numpy.typing import NDArray
 from PIL import Image
 from torch.nn import functional
 
+from synvid.errors import ConfigurationError
 from synvid_train.recipe import Views
 from synvid_train.videomae import MEAN, STD
 
-__all__ = ["evaluation_views", "finetune_view", "pretrain_view", "resize", "sample_window", "seeded"]
+__all__ = ["check_randaugment", "evaluation_views", "finetune_view", "pretrain_view", "resize", "sample_window", "seeded"]
 
 Frames = NDArray[np.uint8]
 
@@ -113,6 +114,21 @@ def finetune_view(frames: Frames, size: int, views: Views, rng: np.random.Genera
     if views.erasing:
         frames = _erase(frames, views.erasing, int(rng.integers(2**63)))
     return frames
+
+
+def check_randaugment(config: str) -> None:
+    """Refuse a RandAugment that timm does not know.
+
+    Raises:
+        ConfigurationError: it is none.
+    """
+    from synvid_train._timm import rand_augment_transform
+
+    try:
+        if config:
+            rand_augment_transform(config, {})
+    except (AssertionError, ValueError):
+        raise ConfigurationError(f"views.randaugment is {config!r}; timm knows forms such as rand-m9-mstd0.5-inc1.") from None
 
 
 def _randaugment(frames: Frames, config: str, seed: int) -> Frames:

@@ -163,6 +163,22 @@ def test_two_processes_are_one(preset_file, tmp_path):
     assert figures[0] == pytest.approx(figures[1], abs=1e-3)
 
 
+def test_two_processes_share_a_validation(tmp_path):
+    """Two gloo ranks fine-tune and test after each epoch, each its share of the videos."""
+    films = _films(tmp_path, count=2)
+    line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "synvid_train"]
+    words = ["finetune", "--train", films, "--val", films, "--recipe", "laptop_finetune", "--workers", 0, "--device", "cpu"]
+    for setting in (*SMALL[:3], "optim.batch_size=4", "optim.epochs=2", "run.save_every=1", "run.log_every=1"):
+        words += ["--set", setting]
+    both = subprocess.run(
+        [*line, *map(str, words), "--out", str(tmp_path / "two")], capture_output=True, text=True, timeout=200, check=False
+    )
+    assert both.returncode == 0, both.stderr[-3000:]
+    lines = read_log(tmp_path / "two" / "log.jsonl")
+    assert [line["step"] for line in lines if "val_top1" in line] == [1, 2]
+    assert all(line["val_top5"] == 100 for line in lines if "val_top5" in line)
+
+
 def test_log_and_files(undisturbed):
     """A run leaves its recipe, a line a step, a figure an epoch, and two whole checkpoints that agree."""
     lines = read_log(undisturbed / "log.jsonl")
@@ -308,6 +324,19 @@ def test_optimizer_by_hand(name):
     assert moved == pytest.approx([-0.1, 0.1, -0.1] if name == "adamw" else [-0.2, 0.4, -0.8], rel=1e-4)
 
 
+def test_a_first_step_that_is_passed_over():
+    """SGD after a first step without a finite gradient moves by the rate times the gradient."""
+    layer = torch.nn.Linear(3, 1, bias=False)
+    optimizer = make_optimizer(layer, Optim(optimizer="sgd", weight_decay=0.0), 4)
+    set_learning_rate(optimizer.param_groups, 0.1)
+    before = layer.weight.detach().clone()
+    for gradient, bad in ((float("nan"), 1.0), (2.0, 0.0)):
+        layer.weight.grad = torch.full((1, 3), gradient)
+        optimizer.found_inf = torch.tensor(bad)
+        optimizer.step()
+    assert (layer.weight.detach() - before)[0].tolist() == pytest.approx([-0.2] * 3)
+
+
 # ---- Commands -----------------------------------------------------------------------------------------------------
 def _films(folder, classes=("left", "right"), count=4):
     """Videos of two kinds that a classifier can tell apart, and their list."""
@@ -372,6 +401,9 @@ def test_the_whole_way(undisturbed, tmp_path):
         (["pretrain", "--shards", "nowhere"], "nowhere"),
         (["finetune", "--train", "nowhere.csv"], "nowhere.csv"),
         (["evaluate", "--checkpoint", "nowhere.pt", "--data", "x.csv"], "nowhere.pt"),
+        (["evaluate", "--checkpoint", "nowhere.pt", "--data", "x.csv", "--sweep"], "give --out too"),
+        (["pretrain", "--preset", "moving_shapes", "--set", "objective.mask_ratio=0.02"], "it masks 0"),
+        (["pretrain", "--preset", "moving_shapes", "--seed", "-1"], "--seed"),
         (["evaluate", "--checkpoint", "x.pt", "--data", "x.csv", "--corruption", "gaus:3"], "did you mean gauss"),
         (["evaluate", "--checkpoint", "x.pt", "--data", "x.csv", "--corruption", "gauss:9"], "one of 1 to 5"),
     ],

@@ -242,6 +242,22 @@ def test_lists(text, tmp_path):
     assert (videos.labels, videos.classes) == ((0, 1), ("run", "sit"))
 
 
+def test_labels_are_those_of_the_list(tmp_path):
+    """A list's own labels count, whatever its name and its folders are called."""
+    _touch(tmp_path, *(f"videos/{i}.mp4" for i in range(3)))
+    (tmp_path / "train_list.csv").write_text("video_path,class\n" + "".join(f"videos/{i}.mp4,{i}\n" for i in range(3)))
+    videos = read_list(tmp_path / "train_list.csv")
+    assert (videos.classes, videos.labels) == (("0", "1", "2"), (0, 1, 2))
+
+
+def test_rows_without_a_label(tmp_path):
+    """A row that is too short is named."""
+    _touch(tmp_path, "a.mp4", "b.mp4")
+    (tmp_path / "l.csv").write_text("path,split,label\na.mp4,train,x\nb.mp4,train,\n")
+    with pytest.raises(ConfigurationError, match=r"'b\.mp4' has no label"):
+        read_list(tmp_path / "l.csv")
+
+
 def test_numbers_as_labels(tmp_path):
     """Numbers are ordered by value; a gap, or a start above 1, is refused."""
     _touch(tmp_path, *(f"{i}.mp4" for i in range(12)))
@@ -274,6 +290,8 @@ def test_hmdb51_lists(tmp_path):
     assert [path.name for path in train.paths] == ["d.avi", "a b.avi"]
     assert [path.name for path in test.paths] == ["e.avi", "c.avi"]
     assert (train.classes, test.labels) == (("sit", "wave"), (0, 1))
+    with pytest.raises(ConfigurationError, match="lists no videos"):
+        read_list(tmp_path, tmp_path / "videos", column="2")
 
 
 @pytest.mark.parametrize(
