@@ -12,8 +12,6 @@ from synvid.errors import ConfigurationError
 
 __all__ = ["VideoList", "read_list"]
 
-_SUFFIXES = (".mp4", ".avi", ".mkv", ".webm", ".mov", ".m4v", ".mpg", ".mpeg", ".wmv")
-
 
 @dataclass(frozen=True)
 class VideoList:
@@ -119,7 +117,7 @@ def _read_rows(path: Path, split: str, column: str | None) -> list[tuple[str, st
     if column is not None:
         raise ConfigurationError(f"--split {column}: {path} has no header with path and label.")
     words = [field.strip() for field in header]
-    if len(words) > 1 and not any(word.lower().endswith(_SUFFIXES) for word in words):  # a header: no field of it is a video
+    if len(words) > 1 and not any("." in word for word in words):  # a header: no field of it is a file
         if len(words) > 2:
             raise ConfigurationError(f"{path}: its columns are {', '.join(words)}; two of them must be path and label.")
         lines = lines[1:]
