@@ -238,6 +238,18 @@ def test_translate_is_a_crop(shape: tuple[int, ...]) -> None:
         assert corners.max(axis=0).tolist() == [min(8 * severity - 1, width - 224), min(8 * severity - 1, height - 224)]
 
 
+@pytest.mark.parametrize(
+    ("height", "width", "high", "wide"), [(120, 160, 256, 341), (160, 120, 341, 256), (240, 320, 256, 341)]
+)
+def test_translate_scales_first(height: int, width: int, high: int, wide: int) -> None:
+    """Smaller frames are scaled to a short side of 256 pixels, as OpenCV interpolates linearly, and then cut."""
+    frame = photographs(1, height, width)
+    scaled = cv2.resize(frame[0], (wide, high), interpolation=cv2.INTER_LINEAR).astype(int)
+    (out,) = Corruption("translate", 1)(frame, (0,))
+    cuts = (scaled[top : top + 224, left : left + 224] for top in range(8) for left in range(8))
+    assert min(np.abs(out - cut).max() for cut in cuts) <= 2
+
+
 # ---- Noise --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("severity", "deviation"), by_severity(0.08, 0.12, 0.18, 0.26, 0.38))
 def test_gauss_statistics(severity: int, deviation: float) -> None:
