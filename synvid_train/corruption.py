@@ -2,8 +2,9 @@
 
 They are those of Schiappa et al. 2023, "A Large-scale Robustness Analysis of Video Action Recognition Models"; its noises,
 blurs and JPEG are those of ImageNet-C (Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to Common
-Corruptions and Perturbations"). The authors published code twice, for action recognition and for video and language, and the
-two disagree on rotate, boxjumble and jumble: the variants `action` and `language`.
+Corruptions and Perturbations"), shot and speckle as strong as in its sibling for small images, Tiny ImageNet-C. The authors
+published two programs, which disagree on rotate, boxjumble and jumble: the variant `action` is what their code for action
+recognition does to clips as it loads them, `language` what their code for video and language writes as corrupted video files.
 
     synvid-train evaluate --checkpoint runs/b/last.pt --data test.csv --corruption gauss:3
 """
@@ -39,7 +40,7 @@ class Corruption:
     Attributes:
         name: a key of `CORRUPTIONS`.
         severity: 1 to 5.
-        variant: which of the two published codes, `action` or `language`; only rotate, boxjumble and jumble differ.
+        variant: which of the two published programs, `action` or `language`; only rotate, boxjumble and jumble differ.
 
     Raises:
         ConfigurationError: there is no such corruption, severity or variant.
@@ -117,12 +118,15 @@ def _as_floats(frames: Frames, change: Callable[[Floats], NDArray[Any]]) -> Fram
 
 # ---- Camera -------------------------------------------------------------------------------------------------------
 def _translate(frames: Frames, severity: int, rng: Generator) -> Frames:
-    """The short side is scaled to 256 pixels and 224 x 224 are cut out, x and y of each frame from 0..8s (UCF101-P)."""
+    """The short side is scaled to 256 pixels and 224 x 224 are cut out, x and y of each frame from 0..8s - 1 (UCF101-P).
+
+    So it is where video files are written; where clips are loaded, a whole clip has one x and y.
+    """
     height, width = frames.shape[1:3]
     short = min(height, width)
     wide, high = width * 256 // short, height * 256 // short
-    # At severity 5, 8s is more than the 32 pixels that a short side has to spare.
-    room = np.minimum(8 * severity, np.array((wide, high)) - 224)
+    # At severity 5, 8s - 1 is more than the 32 pixels that a short side has to spare.
+    room = np.minimum(8 * severity - 1, np.array((wide, high)) - 224)
     crops = []
     for frame in frames:
         x, y = rng.integers(0, room, endpoint=True)
@@ -155,13 +159,13 @@ def _imgrotate(frames: Frames, severity: int, _rng: Generator) -> Frames:
 
 # ---- Noise --------------------------------------------------------------------------------------------------------
 def _shot(frames: Frames, severity: int, rng: Generator) -> Frames:
-    """Photons are counted: Poisson(c x) / c, c = 250, 100, 50, 30, 15 photons for white (ImageNet-C)."""
+    """Photons are counted: Poisson(c x) / c, c = 250, 100, 50, 30, 15 photons for white (Tiny ImageNet-C)."""
     c = (250, 100, 50, 30, 15)[severity - 1]
     return _as_floats(frames, lambda x: rng.poisson(x * c) / c)
 
 
 def _speckle(frames: Frames, severity: int, rng: Generator) -> Frames:
-    """Noise grows with brightness: x + x N(0, c), deviation c = 0.15, 0.2, 0.25, 0.3, 0.35 (ImageNet-C)."""
+    """Noise grows with brightness: x + x N(0, c), deviation c = 0.15, 0.2, 0.25, 0.3, 0.35 (Tiny ImageNet-C)."""
     c = np.float32((0.15, 0.2, 0.25, 0.3, 0.35)[severity - 1])
     return _as_floats(frames, lambda x: x + x * c * rng.standard_normal(x.shape, np.float32))
 
@@ -192,8 +196,8 @@ def disk(radius: int, deviation: float) -> NDArray[np.float64]:
         deviation: of the Gaussian, pixels; it ends after 1 pixel, or 2 for a radius above 8.
 
     Returns:
-        float64 (2r + 1, 2r + 1), r = max(8, radius), which sums to 1; as published, 1 % more at radius 8 and 10, where the rim
-        meets the border.
+        float64 (2r + 1, 2r + 1), r = max(8, radius), which sums to 1. The published kernel sums to 1.01 at radius 8 and 10,
+        where the rim meets the border, and so brightens; this one does not.
     """
     from scipy.ndimage import gaussian_filter
 
@@ -253,11 +257,13 @@ def _jpeg(frames: Frames, severity: int, _rng: Generator) -> Frames:
 
 # ---- Time ---------------------------------------------------------------------------------------------------------
 def _freeze(frames: Frames, severity: int, rng: Generator) -> Frames:
-    """Only 0.4 T, 0.2 T, 0.1 T, max(0.05 T, 2), 1 of the T frames, at random, are seen, each until the next (UCF101-P)."""
+    """Only 0.4 T, 0.2 T, 0.1 T, max(0.05 T, 2), 1 of the T frames, at random, are seen, each until the next (UCF101-P).
+
+    As published, frames before the first that is seen are missing; here it stands for them, and the clip keeps its length.
+    """
     count = len(frames)
     kept = int((0.4 * count, 0.2 * count, 0.1 * count, max(0.05 * count, 2), 1)[severity - 1])
     seen = np.sort(rng.choice(count, min(max(kept, 1), count), replace=False))
-    # Until the first that is seen comes up, it stands there already.
     latest = np.searchsorted(seen, np.arange(count), side="right") - 1
     return frames[seen[np.maximum(latest, 0)]]
 

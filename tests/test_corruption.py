@@ -6,6 +6,7 @@ import subprocess
 import sys
 from typing import Any
 
+import cv2
 import numpy as np
 import pytest
 from hypothesis import given, settings
@@ -13,6 +14,7 @@ from hypothesis import strategies as st
 from numpy.typing import NDArray
 from PIL import Image
 from scipy import ndimage  # type: ignore[import-untyped]
+from skimage.util import random_noise
 
 from synvid.errors import ConfigurationError
 from synvid_train.corruption import CORRUPTIONS, VARIANTS, Corruption, disk
@@ -222,7 +224,7 @@ def test_rotate_covers_its_range(variant: str, more: int, severity: int) -> None
 
 @pytest.mark.parametrize("shape", [(256, 300), (300, 256), (256, 256)])
 def test_translate_is_a_crop(shape: tuple[int, ...]) -> None:
-    """At a short side of 256, each frame is a 224 x 224 part of the original, its corner at most 8s from the upper left."""
+    """At a short side of 256, each frame is a 224 x 224 part of the original, its corner less than 8s from the upper left."""
     height, width = shape
     y, x = np.mgrid[:height, :width]
     # Colours tell where a pixel was: column, row, and the ninth bit of both.
@@ -233,17 +235,57 @@ def test_translate_is_a_crop(shape: tuple[int, ...]) -> None:
         for frame, (left, top) in zip(out, corners, strict=True):
             assert np.array_equal(frame, frames[0, top : top + 224, left : left + 224])
         assert corners.min(axis=0).tolist() == [0, 0]
-        assert corners.max(axis=0).tolist() == [min(8 * severity, width - 224), min(8 * severity, height - 224)]
+        assert corners.max(axis=0).tolist() == [min(8 * severity - 1, width - 224), min(8 * severity - 1, height - 224)]
+
+
+@pytest.mark.parametrize(
+    ("height", "width", "high", "wide"), [(120, 160, 256, 341), (160, 120, 341, 256), (240, 320, 256, 341)]
+)
+def test_translate_scales_first(height: int, width: int, high: int, wide: int) -> None:
+    """Smaller frames are scaled to a short side of 256 pixels, as OpenCV interpolates linearly, and then cut."""
+    frame = photographs(1, height, width)
+    scaled = cv2.resize(frame[0], (wide, high), interpolation=cv2.INTER_LINEAR).astype(int)
+    (out,) = Corruption("translate", 1)(frame, (0,))
+    cuts = (scaled[top : top + 224, left : left + 224] for top in range(8) for left in range(8))
+    assert min(np.abs(out - cut).max() for cut in cuts) <= 2
 
 
 # ---- Noise --------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("severity", "deviation"), by_severity(0.08, 0.12, 0.18, 0.26, 0.38))
 def test_gauss_statistics(severity: int, deviation: float) -> None:
-    """On grey, 68 % of the noise is below the stated deviation, as of a normal distribution; channels are independent."""
+    """On grey, 68 % of the noise is below the stated deviation, as of a normal distribution."""
     noise = Corruption("gauss", severity)(flat(128), (0,)) / 255 - 128 / 255
     assert np.mean(np.abs(noise) < deviation) == pytest.approx(0.6827, abs=0.01)
     assert abs(np.median(noise)) < 0.005
-    assert abs(np.corrcoef(noise[..., 0].ravel(), noise[..., 1].ravel())[0, 1]) < 0.02
+
+
+SKIMAGE = {
+    "gauss": ("gaussian", [{"var": c**2} for c in (0.08, 0.12, 0.18, 0.26, 0.38)]),
+    "speckle": ("speckle", [{"var": c**2} for c in (0.15, 0.2, 0.25, 0.3, 0.35)]),
+    "impulse": ("s&p", [{"amount": c} for c in (0.03, 0.06, 0.09, 0.17, 0.27)]),
+}
+
+
+@pytest.mark.parametrize("name", SKIMAGE)
+@pytest.mark.parametrize("severity", SEVERITIES)
+@pytest.mark.parametrize("level", [60, 200])
+def test_noise_is_distributed_as_skimages(name: str, severity: int, level: int) -> None:
+    """Values of a noisy grey are distributed as those of scikit-image's noise of the stated strength, clipping included."""
+    mode, strengths = SKIMAGE[name]
+    theirs = np.rint(255 * random_noise(flat(level) / 255, mode, rng=1, **strengths[severity - 1])).astype(np.uint8)
+    ours = Corruption(name, severity)(flat(level), (0,))
+    shares = [np.cumsum(np.bincount(values.ravel(), minlength=256)) / values.size for values in (ours, theirs)]
+    assert np.abs(shares[0] - shares[1]).max() < 0.01
+
+
+@pytest.mark.parametrize("name", ["shot", "speckle", "gauss", "impulse"])
+def test_noise_of_neighbours_is_independent(name: str) -> None:
+    """On grey, a value's noise tells nothing of that in another channel, row, column or frame."""
+    noise = Corruption(name, 3)(flat(100), (0,)).astype(float)
+    for axis in range(4):
+        count = noise.shape[axis]
+        before, after = (np.take(noise, range(first, count - 1 + first), axis) for first in (0, 1))
+        assert abs(np.corrcoef(before.ravel(), after.ravel())[0, 1]) < 0.02
 
 
 @pytest.mark.parametrize(("severity", "deviation"), by_severity(0.15, 0.2, 0.25, 0.3, 0.35))
@@ -290,6 +332,26 @@ def test_disk(radius: int, deviation: float) -> None:
     assert np.allclose(kernel, kernel[::-1])
     assert np.ptp(kernel[distance < radius - 2.9]) < 1e-12
     assert kernel[distance > radius + 2.9].sum() == 0
+
+
+@pytest.mark.parametrize(("radius", "deviation"), DISKS)
+def test_disk_is_opencvs(radius: int, deviation: float) -> None:
+    """The kernel is a disk that OpenCV's Gaussian smooths, 3 or 5 pixels wide, scaled to a sum of one."""
+    reach = max(8, radius)
+    y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
+    width = 3 if radius <= 8 else 5
+    expected = cv2.GaussianBlur((np.hypot(x, y) <= radius).astype(float), (width, width), deviation)
+    kernel = disk(radius, deviation)
+    assert kernel.shape == expected.shape
+    assert np.allclose(kernel, expected / expected.sum(), rtol=0, atol=1e-12)
+
+
+@pytest.mark.parametrize("severity", SEVERITIES)
+def test_defocus_is_opencvs_filter(severity: int) -> None:
+    """Defocus is what OpenCV's filter gives with the same kernel at its usual borders, up to rounding."""
+    frames = photographs(2, 48, 31)
+    for frame, out in zip(frames, Corruption("defocus", severity)(frames, (0,)), strict=True):
+        assert np.abs(out - cv2.filter2D(frame.astype(float), -1, disk(*DISKS[severity - 1]))).max() <= 0.501
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
