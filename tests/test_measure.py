@@ -190,7 +190,9 @@ def squares(*rows, height=16, width=32, num_frames=8):
         whole_pixels=False,
     )
     vertices, numbers = np.tile(corners, (n, 1, 1)), np.full(n, 4)
-    return Scene(num_frames, height, width, 25.0, 0, 0, (0, 0, 0), False, np.zeros((n, 3), np.uint8), vertices, numbers, moving)
+    return Scene(
+        num_frames, height, width, 25.0, 0, 0, (0, 0, 0), False, np.zeros((n, 3), np.uint8), vertices, numbers, moving
+    )
 
 
 def test_a_scene_by_hand():
@@ -217,7 +219,7 @@ def test_leaving_the_frame_is_not_being_hidden():
 
 
 def test_speeds_and_accelerations_are_those_of_the_scene():
-    """p = v t + a t**2 / 2 moves by v + a (t + 1/2) in a frame, and that changes by a; in the last frames, too."""
+    """The origin, at v t + a t**2 / 2, moves by v + a (t + 1/2) in a frame, and that changes by a; in the last frames, too."""
     scene = squares((16, 8, 4, 1.0, 0.25), num_frames=6)
     for t in range(5):
         seen = motion.truth(scene, t)
