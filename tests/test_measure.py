@@ -219,7 +219,7 @@ def test_leaving_the_frame_is_not_being_hidden():
 
 
 def test_speeds_and_accelerations_are_those_of_the_scene():
-    """P = v t + a t**2 / 2 moves by v + a (t + 1/2) in a frame, and that changes by a; in the last frames, too."""
+    """The origin, at v t + a t**2 / 2, moves by v + a (t + 1/2) in a frame, and that changes by a; in the last frames, too."""
     scene = squares((16, 8, 4, 1.0, 0.25), num_frames=6)
     for t in range(5):
         seen = motion.truth(scene, t)

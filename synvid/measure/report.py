@@ -66,7 +66,7 @@ def page(records: Sequence[Record], accuracies: Accuracies, title: str = "Datase
     values = {
         "title": html.escape(title),
         "summary": html.escape(_summary(records)),
-        "links": "".join(f'<a href="#{name.lower()}">{name}</a>' for name in parts),
+        "links": " ".join(f'<a href="#{name.lower()}">{name}</a>' for name in parts),
         "chips": "".join(_chip(k, record) for k, record in indexed),
         "sections": "\n".join(f'<section id="{name.lower()}">{part}</section>' for name, part in parts.items()),
         "version": __version__,
@@ -206,11 +206,11 @@ def _words(found: Correlation | None, count: int) -> str:
     if found is None:
         return f"the same for all {count}: no correlation"
     ends = "" if found.ci95 is None else f" ({_signed(found.ci95[0])} to {_signed(found.ci95[1])})"
-    return f"r = {_signed(found.pearson)}{ends}, ρ = {_signed(found.spearman)}, n = {found.n}"
+    return f"r = {_signed(found.pearson)}{ends}, ρ = {_signed(found.spearman)}, n&nbsp;=&nbsp;{found.n}"
 
 
 def _signed(value: float) -> str:
-    return f"{value:.2f}".replace("-", "−")  # a minus sign
+    return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # a minus sign, and none before zero
 
 
 def _figure(content: str, caption: str = "") -> str:

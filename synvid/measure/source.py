@@ -6,6 +6,7 @@ clips of it are a random subset, and the same one each time.
 
 from __future__ import annotations
 
+import contextlib
 import io
 import itertools
 from collections.abc import Callable, Iterator, Sequence
@@ -294,10 +295,15 @@ def _named(text: str) -> tuple[str, Path]:
     try:
         path = Path(text).expanduser()
         if equals and name and rest and "/" not in name and not path.exists():
-            return name, Path(rest).expanduser()
-    except (OSError, RuntimeError, ValueError):
-        raise ConfigurationError(f"{text[:80]}: no such file or folder.") from None
-    return "", path
+            path = Path(rest).expanduser()
+        else:
+            name = ""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # it may be a preset
+            path.stat()
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, or of a user who is not there
+        why = error.strerror if isinstance(error, OSError) else "no such file or folder"
+        raise ConfigurationError(f"{text[:80]}: {why}.") from None
+    return name, path
 
 
 def _folder_source(name: str, folder: Path, kind: str | None) -> Source:

@@ -77,6 +77,8 @@ def measure(
             progress.update(count)
     finally:
         progress.finish()
+    if not count and source.total == 1:
+        raise ConfigurationError(str(reason))
     if not count:
         rest = f"; the last one: {str(reason).rstrip('.')}" if reason else ""
         raise ConfigurationError(f"{source.path}: none of its {counted(source.total or 0, what)} can be read{rest}.")
