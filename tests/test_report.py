@@ -138,23 +138,12 @@ def test_constant_properties_have_no_correlation():
 
 
 def test_the_example_of_the_documentation_is_read(tmp_path):
-    """The file that docs/analysis.md shows is one that `synvid report` draws; so is the one that lies beside it."""
+    """The file that docs/analysis.md shows is one that `synvid report` draws."""
     docs = Path(__file__).parents[1] / "docs"
     text = (docs / "analysis.md").read_text(encoding="utf-8")
     (tmp_path / "example.json").write_text(re.search(r"```json\n(.*?)```", text, re.DOTALL)[1], encoding="utf-8")
-    for path in (tmp_path / "example.json", docs / "analysis.json"):
-        code, talk, _ = command("report", path, "--out", tmp_path / "page.html")
-        assert code == 0, talk
-
-
-def test_what_the_documentation_says_is_in_its_measures():
-    """Every exponent in the table of docs/analysis.md is the one in docs/analysis.json."""
-    docs = Path(__file__).parents[1] / "docs"
-    known = {record.name: record.properties["spectrum_exponent"] for record in read_records(docs / "analysis.json")}
-    rows = re.findall(r"^\| `(\w+)` \| (\d\.\d\d\d) \(", (docs / "analysis.md").read_text(encoding="utf-8"), re.MULTILINE)
-    assert len(rows) == 10
-    for name, value in rows:
-        assert f"{known[name].value:.3f}" == value
+    code, talk, _ = command("report", tmp_path / "example.json", "--out", tmp_path / "page.html")
+    assert code == 0, talk
 
 
 # ---- Accuracies ------------------------------------------------------------------------------------------------------
