@@ -5,10 +5,10 @@ BIN := $(VENV)/bin
 OUT ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check cases bench docs clean
+.PHONY: help demo test lint types check cases bench bench-train docs clean
 
 help:  ## print this
-	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-8s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
+	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/synvid: pyproject.toml
 	$(PYTHON) -m venv $(VENV)
@@ -16,8 +16,8 @@ $(BIN)/synvid: pyproject.toml
 	$(BIN)/python -m pip install --quiet --editable .
 	@touch $@
 
-$(VENV)/dev: $(BIN)/synvid
-	$(BIN)/python -m pip install --quiet --editable '.[dev]'
+$(VENV)/dev: $(BIN)/synvid constraints.txt
+	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
 demo: $(BIN)/synvid  ## render a small dataset into demo/ and draw it
@@ -42,6 +42,9 @@ cases: $(VENV)/dev  ## write the golden cases anew: a change of output, say so i
 
 bench: $(VENV)/dev  ## measure everything that is said to be fast
 	$(BIN)/python benchmarks/bench.py
+
+bench-train: $(VENV)/dev  ## measure training: model, loader, waiting for data
+	$(BIN)/python benchmarks/bench_train.py
 
 docs: $(VENV)/dev  ## draw the pictures of the documentation anew
 	$(BIN)/python docs/draw.py

@@ -10,6 +10,11 @@ from PIL import Image
 
 from synvid.dataset.recipe import Recipe
 from synvid.dataset.shard import render_clip
+from synvid.measure.accuracy import PAPER as ACCURACIES
+from synvid.measure.accuracy import correlate, read_accuracies
+from synvid.measure.draw import picture as figure_file
+from synvid.measure.draw import scatter, spectra
+from synvid.measure.record import read_records
 from synvid.preset import Preset, list_presets, load_preset
 from synvid.preview import contact_sheet, texture_sheet
 from synvid.texture.supply import find_bank
@@ -106,9 +111,30 @@ def row(name: str) -> str:
     return f"| `{name}` | {where} | {shown} | `{command}` | {rate:.1f} | {size / 1e6:.2f} MB | {picture} |"
 
 
+def analysis() -> None:
+    """What docs/analysis.json, which `synvid stats` wrote, says: exponents of the progression, and what goes with accuracy."""
+    records = read_records(FOLDER.parent / "analysis.json")
+    shown = [(k, record) for k, record in enumerate(records) if record.name in (*PROGRESSION, "jhmdb", "imagenet")]
+    (FOLDER / "analysis_spectra.png").write_bytes(figure_file(spectra(shown), ".png"))
+    known, charts = read_accuracies(ACCURACIES), []
+    column = next(iter(known.columns))
+    for key in ("spectrum_exponent", "color_distance", "frame_difference", "object_speed", "optical_flow", "occlusion_rate"):
+        some = [(k, one) for k, one in enumerate(records) if known.of(one, column) and one.properties[key].value is not None]
+        properties, values = [one.properties[key] for _, one in some], [known.of(one, column) or 0.0 for _, one in some]
+        found = correlate([one.value or 0.0 for one in properties], values)
+        chart = figure_file(scatter(some, properties, values, f"{column}, %", found), ".png")
+        charts.append(Image.open(io.BytesIO(chart)).convert("RGB"))
+    width, height = charts[0].size
+    sheet = Image.new("RGB", (3 * width, 2 * height), "white")
+    for k, chart in enumerate(charts):
+        sheet.paste(chart, (k % 3 * width, k // 3 * height))
+    sheet.quantize(128).save(FOLDER / "analysis_accuracy.png", optimize=True)
+
+
 def main() -> None:
-    """The progression, a strip of every preset, banks, and the table."""
+    """The progression, a strip of every preset, banks, the table, and the pictures of the analysis."""
     FOLDER.mkdir(exist_ok=True)
+    analysis()
     save(FOLDER / "progression.jpg", contact_sheet([load_preset(name) for name in PROGRESSION], clips=1, columns=7, side=128))
     for name in list_presets():
         save(picture_of(load_preset(name)), contact_sheet([load_preset(name)], clips=1, columns=7, side=96))

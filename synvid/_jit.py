@@ -27,7 +27,9 @@ def _source_stamp() -> str:
     """
     digest = hashlib.sha256(f"simd={SIMD} numba={numba.__version__} {sys.version}".encode())
     root = Path(__file__).parent
-    for path in sorted(path for folder in (".", "raster", "texture", "video") for path in root.glob(f"{folder}/*.py")):
+    for path in sorted(
+        path for folder in (".", "measure", "raster", "texture", "video") for path in root.glob(f"{folder}/*.py")
+    ):
         status = path.stat()
         digest.update(f"{path} {status.st_size} {status.st_mtime_ns}".encode())
     return digest.hexdigest()[:16]

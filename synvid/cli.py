@@ -9,7 +9,6 @@ import dataclasses
 import json
 import os
 import signal
-import sys
 from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -17,47 +16,21 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synvid import __version__
+from synvid.command import Group, terminate
 from synvid.errors import ConfigurationError, DatasetError
+from synvid.measure.commands import add_commands
 
 if TYPE_CHECKING:
     from synvid.dataset.recipe import Recipe
     from synvid.preset import Preset
     from synvid.texture.bank import Header
 
-__all__ = ["main"]
+__all__ = ["main", "textures_options", "with_textures"]
 
 Command = Callable[..., Any]
 
 
-class _Synvid(click.Group):
-    """A group whose mistakes end in one sentence and a fitting exit code."""
-
-    def main(self, *args: Any, **kwargs: Any) -> Any:
-        try:
-            return super().main(*args, **{**kwargs, "standalone_mode": False})
-        except click.ClickException as error:
-            error.show()
-            code = error.exit_code
-        except ConfigurationError as error:
-            click.echo(f"synvid: {error}", err=True)
-            code = 2
-        except DatasetError as error:
-            click.echo(f"synvid: {error}", err=True)
-            code = 1
-        except (KeyboardInterrupt, click.Abort):
-            click.echo("synvid: interrupted; what is finished is kept, the same command goes on.", err=True)
-            code = 130
-        except BrokenPipeError:  # `synvid ... | head`
-            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
-            code = 1
-        except OSError as error:  # what no named_errors has caught
-            name = f"{error.filename}: " if isinstance(error.filename, str) else ""
-            click.echo(f"synvid: {name}{error.strerror or error}.", err=True)
-            code = 1
-        sys.exit(code)
-
-
-@click.group(cls=_Synvid, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group("synvid", cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
 @click.version_option(__version__, prog_name="synvid")
 def main() -> None:
     """Synthetic video for pre-training: a preset, a seed and an index name one clip, bit for bit."""
@@ -89,7 +62,8 @@ def _workers_option(command: Command) -> Command:
 _FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
-def _textures_options(command: Command) -> Command:
+def textures_options(command: Command) -> Command:
+    """Where textures come from: --textures and --images."""
     for option in (
         click.option("--images", type=_FOLDER, help="Folder of pictures, for presets that show natural images."),
         click.option(
@@ -100,7 +74,7 @@ def _textures_options(command: Command) -> Command:
     return command
 
 
-def _with_textures(
+def with_textures(
     preset: Preset, textures: Sequence[str], images: Path | None, workers: int | None, quiet: bool
 ) -> tuple[Preset, dict[str, str]]:
     """The preset with the banks of textures that were asked for, all of them built, and their digests."""
@@ -187,7 +161,7 @@ def _load(name: str, settings: Sequence[str]) -> Preset:
 @click.option("--encoding", default="fast", show_default=True, help="fast, small, yuv444 or lossless.")
 @click.option("--encoder", default="pyav", show_default=True, help="pyav, or ffmpeg: the program IMAGEIO_FFMPEG_EXE names.")
 @click.option("--codec", default="", help="With --encoder ffmpeg: another codec of it, h264_nvenc say.")
-@_textures_options
+@textures_options
 @click.option("--real", type=_FOLDER, help="Folder of videos, for presets that mix in real clips.")
 @_workers_option
 @click.option("--part", metavar="I/N", help="Only the I-th of N parts, counted from 0.  [default: from SLURM_ARRAY_TASK_*]")
@@ -242,17 +216,12 @@ def render(
     if dry_run:
         _plan(made, out, workers, share, overwrite, as_json)
         return
-    signal.signal(signal.SIGTERM, _terminate)
+    signal.signal(signal.SIGTERM, terminate)
     if is_cold():
         talk("Compiling the kernels, once on this machine: about ten seconds.")
     bar = Bar(made.preset.name, quiet)
     result = render_dataset(made, out, workers=workers, part=share, overwrite=overwrite, progress=bar)
     _report(made, out, share, result, as_json, talk)
-
-
-def _terminate(number: int, _frame: object) -> None:
-    signal.signal(number, lambda *_: None)  # once is enough: what follows is tidying
-    raise SystemExit(128 + number)
 
 
 def _recipe(
@@ -280,7 +249,7 @@ def _recipe(
 
 def _with_banks(recipe: Recipe, textures: tuple[str, ...], images: Path | None, workers: int | None, quiet: bool) -> Recipe:
     """The recipe with its banks of textures at hand; one that names their digests gets no others."""
-    preset, banks = _with_textures(recipe.preset, textures, images, workers, quiet)
+    preset, banks = with_textures(recipe.preset, textures, images, workers, quiet)
     for name, known, digest in zip(recipe.preset.banks(), recipe.banks.values(), banks.values(), strict=False):
         if known != digest:
             raise ConfigurationError(
@@ -502,7 +471,7 @@ def show(name: str, settings: tuple[str, ...]) -> None:
 @click.option("--columns", type=click.IntRange(1, 64), default=8, show_default=True, help="Frames of each clip.")
 @_seed_option
 @_set_option
-@_textures_options
+@textures_options
 @_quiet_option
 def preview(
     names: tuple[str, ...], out: Path | None, as_html: bool, clips: int, columns: int, seed: int, settings: tuple[str, ...],
@@ -526,7 +495,7 @@ def preview(
 
     some = any("images" in preset.banks() for preset in chosen) and len(chosen) > 1
     given = [images if "images" in preset.banks() or not some else None for preset in chosen]
-    chosen = [_with_textures(preset, textures, one, None, quiet)[0] for preset, one in zip(chosen, given, strict=True)]
+    chosen = [with_textures(preset, textures, one, None, quiet)[0] for preset, one in zip(chosen, given, strict=True)]
     if as_html and out.suffix.lower() not in (".html", ".htm"):
         raise ConfigurationError(f"--out {out}: a page ends in .html.")
     data = page(chosen, clips, seed) if as_html else picture(out.suffix.lower(), chosen, clips, columns, seed)
@@ -571,7 +540,7 @@ def _build_command(kind: str) -> Command:
         talk = Talk(quiet)
         if out.suffix != BANK_SUFFIX:
             raise ConfigurationError(f"--out {out}: a bank ends in {BANK_SUFFIX}.")
-        signal.signal(signal.SIGTERM, _terminate)
+        signal.signal(signal.SIGTERM, terminate)
         header = header_of(kind, n, size, seed, images, everything=True)
         folder = (images or bundled_pictures()) if kind == "images" else None
         if kind == "images" and images is None:
@@ -659,3 +628,7 @@ def verify_bank(bank: Path, quiet: bool) -> None:
     finally:
         bar.finish()
     Talk(quiet)(f"{bank}: all {opened.header.n:,} textures are as they were made.")
+
+
+# ---- stats, report ------------------------------------------------------------------------------------------------
+add_commands(main, textures_options, with_textures, _load)

@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import re
 from dataclasses import dataclass
 from numbers import Integral, Real
 from typing import Any
 
-__all__ = ["Choice", "Either", "Flag", "Interval", "Kind", "Names", "Number", "Vector"]
+__all__ = ["Choice", "Either", "Flag", "Interval", "Kind", "Names", "Number", "Text", "Vector"]
 
 
 class Kind:
@@ -139,3 +140,16 @@ class Either(Kind):
             return self.one.parse(value)
         except ValueError:
             return self.other.parse(value)
+
+
+@dataclass(frozen=True)
+class Text(Kind):
+    """A text that matches a pattern, as a person would be told of it."""
+
+    pattern: str
+    words: str
+
+    def parse(self, value: object) -> str:
+        if not isinstance(value, str) or not re.fullmatch(self.pattern, value):
+            raise ValueError
+        return value

@@ -7,7 +7,7 @@ import difflib
 import hashlib
 import json
 import math
-from collections.abc import Iterable, Mapping
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
@@ -17,7 +17,8 @@ import yaml
 
 from synvid.errors import ConfigurationError
 from synvid.kinds import Choice, Either, Flag, Interval, Kind, Names, Number, Vector
-from synvid.strict_yaml import load_yaml, read_yaml, short
+from synvid.settings import build_section, parse_override, require_known, setting
+from synvid.strict_yaml import read_yaml, short
 
 __all__ = [
     "BANKS",
@@ -59,10 +60,6 @@ SHAPE_NAMES = ("circle", "triangle", "quadrilateral", "square", "oriented_square
 Pair = tuple[float, float]
 
 
-def _setting(default: Any, kind: Kind) -> Any:
-    return field(default=default, metadata={"kind": kind})
-
-
 # ---- The preset ---------------------------------------------------------------------------------------------------
 _FACTOR = Interval(Number(-0.5, 0.5))
 
@@ -79,14 +76,14 @@ class Video:
         antialias: average 4 x 4 samples a pixel instead of taking the one at its centre.
     """
 
-    width: int = _setting(256, Number(16, 2048, whole=True))
-    height: int = _setting(256, Number(16, 2048, whole=True))
-    fps: float = _setting(25.0, Number(1, 1000))
-    num_frames_range: tuple[int, int] = _setting((100, 200), Interval(Number(1, 10_000, whole=True)))
-    background: tuple[int, int, int] | str = _setting(
+    width: int = setting(256, Number(16, 2048, whole=True))
+    height: int = setting(256, Number(16, 2048, whole=True))
+    fps: float = setting(25.0, Number(1, 1000))
+    num_frames_range: tuple[int, int] = setting((100, 200), Interval(Number(1, 10_000, whole=True)))
+    background: tuple[int, int, int] | str = setting(
         (0, 0, 0), Either(Vector(3, Number(0, 255, whole=True)), Choice(("random", "texture")))
     )
-    antialias: bool = _setting(False, Flag())
+    antialias: bool = setting(False, Flag())
 
 
 @dataclass(frozen=True)
@@ -105,14 +102,14 @@ class Objects:
         whole_pixels: radii, centres and positions are rounded down to whole pixels.
     """
 
-    count: int = _setting(500, Number(0, 100_000, whole=True))
-    shapes: tuple[str, ...] = _setting(("circle",), Names(SHAPE_NAMES, least=1))
-    radius_law: str = _setting("exponential", Choice(("exponential", "power")))
-    radius_range: Pair = _setting((0.1, 1.0), Interval(Number(0.001, 10)))
-    radius_scale: float = _setting(0.07, Number(0, 10))
-    center_range: Pair = _setting((-0.5, 1.5), Interval(Number(-10, 10)))
-    polygon_offset: float = _setting(0.0, Number(-10, 10))
-    whole_pixels: bool = _setting(False, Flag())
+    count: int = setting(500, Number(0, 100_000, whole=True))
+    shapes: tuple[str, ...] = setting(("circle",), Names(SHAPE_NAMES, least=1))
+    radius_law: str = setting("exponential", Choice(("exponential", "power")))
+    radius_range: Pair = setting((0.1, 1.0), Interval(Number(0.001, 10)))
+    radius_scale: float = setting(0.07, Number(0, 10))
+    center_range: Pair = setting((-0.5, 1.5), Interval(Number(-10, 10)))
+    polygon_offset: float = setting(0.0, Number(-10, 10))
+    whole_pixels: bool = setting(False, Flag())
 
 
 @dataclass(frozen=True)
@@ -125,9 +122,9 @@ class Motion:
         direction_range: of d, radians; 0 is to the right, pi/2 down.
     """
 
-    speed_range: Pair = _setting((0.0, 0.0), Interval(Number(-1000, 1000)))
-    acceleration_range: Pair = _setting((0.0, 0.0), Interval(Number(-100, 100)))
-    direction_range: Pair = _setting((-math.pi, math.pi), Interval(Number(-2 * math.pi, 2 * math.pi)))
+    speed_range: Pair = setting((0.0, 0.0), Interval(Number(-1000, 1000)))
+    acceleration_range: Pair = setting((0.0, 0.0), Interval(Number(-100, 100)))
+    direction_range: Pair = setting((-math.pi, math.pi), Interval(Number(-2 * math.pi, 2 * math.pi)))
 
 
 @dataclass(frozen=True)
@@ -144,14 +141,14 @@ class Transform:
         rigid_shapes: shapes that are never transformed.
     """
 
-    rotation_range: Pair = _setting((0.0, 0.0), Interval(Number(-2 * math.pi, 2 * math.pi)))
-    scale_x_range: Pair = _setting((0.0, 0.0), _FACTOR)
-    scale_y_range: Pair = _setting((0.0, 0.0), _FACTOR)
-    shear_x_range: Pair = _setting((0.0, 0.0), _FACTOR)
-    shear_y_range: Pair = _setting((0.0, 0.0), _FACTOR)
-    composition: str = _setting("compound", Choice(("compound", "linear")))
-    pivot: Pair = _setting((0.0, 0.0), Vector(2, Number(-10, 10)))
-    rigid_shapes: tuple[str, ...] = _setting((), Names(SHAPE_NAMES))
+    rotation_range: Pair = setting((0.0, 0.0), Interval(Number(-2 * math.pi, 2 * math.pi)))
+    scale_x_range: Pair = setting((0.0, 0.0), _FACTOR)
+    scale_y_range: Pair = setting((0.0, 0.0), _FACTOR)
+    shear_x_range: Pair = setting((0.0, 0.0), _FACTOR)
+    shear_y_range: Pair = setting((0.0, 0.0), _FACTOR)
+    composition: str = setting("compound", Choice(("compound", "linear")))
+    pivot: Pair = setting((0.0, 0.0), Vector(2, Number(-10, 10)))
+    rigid_shapes: tuple[str, ...] = setting((), Names(SHAPE_NAMES))
 
 
 class _Banks(Kind):
@@ -191,13 +188,13 @@ class Fill:
         saturate: the object's random colour is added to its texture, at most 255.
     """
 
-    textures: tuple[str, ...] = _setting((), BANKS)
-    pool: int = _setting(300_000, Number(1, 10**9, whole=True))
-    textured_share: float = _setting(1.0, Number(0, 1))
-    texture_side: float = _setting(2.0, Number(0.1, 20))
-    crop: str = _setting("random", Choice(("random", "top_left")))
-    sampling: str = _setting("bilinear", Choice(("bilinear", "nearest")))
-    saturate: bool = _setting(False, Flag())
+    textures: tuple[str, ...] = setting((), BANKS)
+    pool: int = setting(300_000, Number(1, 10**9, whole=True))
+    textured_share: float = setting(1.0, Number(0, 1))
+    texture_side: float = setting(2.0, Number(0.1, 20))
+    crop: str = setting("random", Choice(("random", "top_left")))
+    sampling: str = setting("bilinear", Choice(("bilinear", "nearest")))
+    saturate: bool = setting(False, Flag())
 
 
 class _Source(Kind):
@@ -233,8 +230,8 @@ class Mixture:
             `real`, video files.
     """
 
-    share: float = _setting(0.0, Number(0, 1))
-    source: Preset | str = _setting("", _Source())
+    share: float = setting(0.0, Number(0, 1))
+    source: Preset | str = setting("", _Source())
 
     def rank(self, index: int) -> int:
         """How many clips before this one are replaced."""
@@ -287,7 +284,7 @@ class Preset:
         """
         known = ["name", "description", *cls.SECTIONS]
         for key in settings:
-            _require_known(key, known, source)
+            require_known(key, known, source)
         parts: dict[str, Any] = {}
         for key in ("name", "description"):
             text = settings.get(key, "")
@@ -296,7 +293,7 @@ class Preset:
             if text:
                 parts[key] = text
         for key, section in cls.SECTIONS.items():
-            parts[key] = _build_section(section, key, settings.get(key, {}), source)
+            parts[key] = build_section(section, key, settings.get(key, {}), source)
         preset = cls(**parts)
         if whole:
             _check_parts(preset, source)
@@ -353,36 +350,10 @@ class Preset:
         settings = self.to_dict()
         leaves = [f"{section}.{item.name}" for section, part in self.SECTIONS.items() for item in dataclasses.fields(part)]
         for key, value in overrides.items():
-            _require_known(key, leaves, source)
+            require_known(key, leaves, source)
             section, _, leaf = key.partition(".")
             settings[section][leaf] = value
         return Preset.from_dict(settings, source, whole=whole)
-
-
-def _require_known(key: object, known: Iterable[str], source: str) -> None:
-    known = list(known)
-    if key in known:
-        return
-    near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
-    if not near:  # `count` for `objects.count`
-        near = [name for name in known if name.rpartition(".")[2] == key][:1]
-    advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
-    raise ConfigurationError(f"{source}: unknown key {str(key)[:80]!r}; {advice}")
-
-
-def _build_section(section: type, key: str, settings: object, source: str) -> Any:
-    if not isinstance(settings, Mapping):
-        raise ConfigurationError(f"{source}: {key} is {short(settings)}; it must be a mapping of settings.")
-    kinds: dict[str, Kind] = {item.name: item.metadata["kind"] for item in dataclasses.fields(section)}
-    values = {}
-    for name, value in settings.items():
-        _require_known(f"{key}.{name}", [f"{key}.{known}" for known in kinds], source)
-        try:
-            values[name] = kinds[name].parse(value)
-        except ValueError:
-            words = kinds[name].words
-            raise ConfigurationError(f"{source}: {key}.{name} is {short(value)}; it must be {words}.") from None
-    return section(**values)
 
 
 def _check_parts(preset: Preset, source: str) -> None:
@@ -465,18 +436,6 @@ def expanded(name: str | Path) -> Path:
         return Path(name).expanduser()
     except RuntimeError:
         raise ConfigurationError(f"{name}: no such user.") from None
-
-
-def parse_override(text: str) -> tuple[str, object]:
-    """Split `objects.count=200` into key and value; the value is YAML.
-
-    Raises:
-        ConfigurationError: there is no `=`, or the value is no YAML.
-    """
-    key, equals, value = text.partition("=")
-    if not equals or not key:
-        raise ConfigurationError(f"--set {text!r}: write it as KEY=VALUE, for example objects.count=200.")
-    return key.strip(), load_yaml(value, f"--set {text!r}")
 
 
 def _name_of(path: Path) -> str:

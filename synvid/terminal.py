@@ -29,6 +29,10 @@ class Bar(Progress):
         """Move it."""
         self.bar.update(done - self.bar.n)
 
+    def note(self, words: str) -> None:
+        """Show some words behind it."""
+        self.bar.set_postfix_str(words, refresh=False)
+
     def finish(self) -> None:
         """Leave it as it is."""
         self.bar.close()

@@ -6,6 +6,8 @@ import pytest
 
 #: Banks of textures that are built when first needed are small here.
 os.environ.setdefault("SYNVID_TEXTURES", "64")
+#: Several threads of torch, beside other tests on few cores, wait for one another most of the time.
+os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 #: A preset small enough to render in no time.
 TINY = {

@@ -18,13 +18,13 @@ from synvid.philox import Stream, uniform
 from synvid.preset import Video
 from synvid.work.disk import find_files
 
-__all__ = ["SUFFIXES", "RealVideos", "UndecodableError"]
+__all__ = ["FORMATS", "SUFFIXES", "RealVideos", "UndecodableError"]
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv")
 
 _PIECE = 16  # frames
 #: Containers of these names; a list of other files in a text is none.
-_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "avi", "matroska,webm", "mpeg", "mpegvideo", "mpegts", "asf", "flv", "ogg"}
+FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "avi", "matroska,webm", "mpeg", "mpegvideo", "mpegts", "asf", "flv", "ogg"}
 
 
 class UndecodableError(DatasetError):
@@ -95,7 +95,7 @@ class RealVideos:
         where = float(uniform(seed, index, Stream.REAL_WINDOW, (1,))[0])
         try:
             with av.open(str(Path(self.path, name)), options={"protocol_whitelist": "file"}) as container:
-                if container.format.name not in _FORMATS:
+                if container.format.name not in FORMATS:
                     raise ValueError(f"is {container.format.long_name}")
                 stream = container.streams.video[0]
                 stream.codec_context.thread_count = 1

@@ -16,7 +16,7 @@ from synvid.philox import uniform
 from synvid.texture.statistical import Stream
 from synvid.work.disk import find_files
 
-__all__ = ["SUFFIXES", "Folder", "bundled_pictures", "find_images", "listing", "read_square"]
+__all__ = ["SUFFIXES", "Folder", "bundled_pictures", "find_images", "listing", "read_picture", "read_square"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -66,9 +66,7 @@ def find_images(folder: Path) -> list[str]:
 
 
 def read_square(path: Path, size: int, scale: float = 1.0, across: float = 0.5, down: float = 0.5) -> NDArray[np.uint8]:
-    """Read a square of a picture, scaled to a size.
-
-    Turned as its EXIF data say; grey, palette, CMYK and 16-bit pictures become RGB; what is transparent shows black.
+    """Read a square of a picture, scaled to a size, in colours as `read_picture` gives them.
 
     Args:
         path: of the picture.
@@ -82,19 +80,34 @@ def read_square(path: Path, size: int, scale: float = 1.0, across: float = 0.5, 
     Raises:
         OSError, ValueError: the file is no picture, damaged, or larger than MAX_PIXELS.
     """
+    picture = _read(path, 2 * size if scale == 1.0 else None)
+    side = max(1.0, scale * min(picture.size))
+    left, top = across * (picture.width - side), down * (picture.height - side)
+    square = picture.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side), reducing_gap=3.0)
+    return np.asarray(square)
+
+
+def read_picture(path: Path) -> NDArray[np.uint8]:
+    """Read a picture, uint8 (H, W, 3).
+
+    Turned as its EXIF data say; grey, palette, CMYK and 16-bit pictures become RGB; what is transparent shows black.
+
+    Raises:
+        OSError, ValueError: the file is no picture, damaged, or larger than MAX_PIXELS.
+    """
+    return np.asarray(_read(path))
+
+
+def _read(path: Path, near: int | None = None) -> Image.Image:
+    """A picture in RGB; a JPEG perhaps smaller than it is, but not below `near` pixels a side, which is much faster."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         with Image.open(path) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"has {image.width} x {image.height} pixels")
-            if scale == 1.0:
-                image.draft("RGB", (2 * size, 2 * size))  # a JPEG decodes to a size near this, much faster
-            upright = ImageOps.exif_transpose(image)
-            picture = _to_rgb(upright)
-    side = max(1.0, scale * min(picture.size))
-    left, top = across * (picture.width - side), down * (picture.height - side)
-    square = picture.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side), reducing_gap=3.0)
-    return np.asarray(square)
+            if near is not None:
+                image.draft("RGB", (near, near))
+            return _to_rgb(ImageOps.exif_transpose(image))
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import contextlib
+from collections.abc import Collection, Iterator, Sequence
 from typing import Any
 
 import numpy as np
@@ -10,7 +11,7 @@ from numpy.typing import NDArray
 
 from synvid.errors import DatasetError
 
-__all__ = ["decode"]
+__all__ = ["count_frames", "decode", "decode_some"]
 
 
 def decode(file: Any, frames: Sequence[int] | None = None, name: str = "video") -> NDArray[np.uint8]:
@@ -56,3 +57,81 @@ def decode(file: Any, frames: Sequence[int] | None = None, name: str = "video") 
     if missing or not order:
         raise DatasetError(f"{name}: has no frame {missing[0] if missing else 0}.")
     return np.stack([found[number] for number in order])
+
+
+def count_frames(file: Any, name: str, formats: Collection[str]) -> int:
+    """How many frames a video has: as its container says, or where it does not, as many as there are packets.
+
+    Args:
+        file: a path or an open binary file.
+        name: what an error calls the file.
+        formats: names of the containers that count as video.
+
+    Raises:
+        DatasetError: it is no video.
+    """
+    with _opened(file, name, formats) as (container, stream):
+        if stream.frames:
+            return int(stream.frames)
+        return sum(packet.size > 0 for packet in container.demux(stream))
+
+
+def decode_some(
+    file: Any, name: str, formats: Collection[str], frames: Sequence[int], start: int = 0
+) -> dict[int, NDArray[np.uint8]]:
+    """Decode frames by counting, so that files without a steady rate can be read; those that are not there are left out.
+
+    Args:
+        file: a path or an open binary file.
+        name: what an error calls the file.
+        formats: names of the containers that count as video.
+        frames: ascending numbers, counted from the key frame before frame `start`.
+        start: near which to begin.
+
+    Returns:
+        {number: uint8 (H, W, 3)}, turned as the file says.
+
+    Raises:
+        DatasetError: it is no video, or broken before the first of the frames.
+    """
+    wanted, found = set(frames), dict[int, NDArray[np.uint8]]()
+    with _opened(file, name, formats) as (container, stream):
+        if start and stream.average_rate:
+            container.seek(int((stream.start_time or 0) + start / stream.average_rate / stream.time_base), stream=stream)
+        count = 0
+        try:
+            for count, frame in enumerate(container.decode(stream)):
+                if count in wanted:
+                    turned = np.rot90(frame.to_ndarray(format="rgb24"), round(getattr(frame, "rotation", 0) / 90))
+                    found[count] = np.ascontiguousarray(turned)
+                if count >= frames[-1]:
+                    break
+        except _errors():
+            if not found:
+                raise
+    if not found:
+        raise DatasetError(f"{name}: cannot be decoded: it has no frames.")
+    return found
+
+
+def _errors() -> tuple[type[Exception], ...]:
+    import av
+
+    return av.FFmpegError, IndexError, ValueError
+
+
+@contextlib.contextmanager
+def _opened(file: Any, name: str, formats: Collection[str]) -> Iterator[tuple[Any, Any]]:
+    import av
+
+    if hasattr(file, "seek"):
+        file.seek(0)
+    try:
+        with av.open(file, options={"protocol_whitelist": "file"}) as container:
+            if container.format.name not in formats:
+                raise ValueError(f"is {container.format.long_name}")
+            stream = container.streams.video[0]
+            stream.codec_context.thread_count = 1
+            yield container, stream
+    except _errors() as error:
+        raise DatasetError(f"{name}: cannot be decoded: {error}.") from None

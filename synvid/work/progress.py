@@ -14,5 +14,8 @@ class Progress:
     def update(self, done: int) -> None:
         """So many units are done now."""
 
+    def note(self, words: str) -> None:
+        """How it goes, in a few words."""
+
     def finish(self) -> None:
         """Work has ended, well or not."""

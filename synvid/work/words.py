@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-__all__ = ["duration", "size", "unreadable"]
+__all__ = ["counted", "duration", "size", "unreadable"]
 
 
 def size(number: float) -> str:
@@ -12,6 +12,11 @@ def size(number: float) -> str:
             return f"{number:.0f} {unit}" if unit == "bytes" or number >= 100 else f"{number:.1f} {unit}"
         number /= 1000
     return f"{number:.1f} TB"
+
+
+def counted(number: int, what: str) -> str:
+    """A number of things: 1 clip, 1,000 clips."""
+    return f"{number:,} {what}{'s' * (number != 1)}"
 
 
 def duration(seconds: float) -> str:

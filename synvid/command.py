@@ -1,0 +1,52 @@
+"""What our command lines share: mistakes end in one sentence and a fitting exit code.
+
+Exit codes: 0 done, 1 something failed, 2 wrong use or configuration, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import os
+import signal
+import sys
+from typing import Any
+
+import click
+
+from synvid.errors import ConfigurationError, DatasetError
+
+__all__ = ["Group", "terminate"]
+
+
+class Group(click.Group):
+    """A group whose mistakes end in one sentence and a fitting exit code."""
+
+    def main(self, *args: Any, **kwargs: Any) -> Any:
+        """Run a command and leave."""
+        try:
+            return super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.ClickException as error:
+            error.show()
+            code = error.exit_code
+        except ConfigurationError as error:
+            code = self._say(str(error), 2)
+        except DatasetError as error:
+            code = self._say(str(error), 1)
+        except (KeyboardInterrupt, click.Abort):
+            code = self._say("interrupted; what is finished is kept, the same command goes on.", 130)
+        except BrokenPipeError:  # `synvid ... | head`
+            os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+            code = 1
+        except OSError as error:  # what no named_errors has caught
+            name = f"{error.filename}: " if isinstance(error.filename, str) else ""
+            code = self._say(f"{name}{error.strerror or error}.", 1)
+        sys.exit(code)
+
+    def _say(self, sentence: str, code: int) -> int:
+        click.echo(f"{self.name}: {sentence}", err=True)
+        return code
+
+
+def terminate(number: int, _frame: object) -> None:
+    """A handler of signals: leave in order, once."""
+    signal.signal(number, lambda *_: None)  # once is enough: what follows is tidying
+    raise SystemExit(128 + number)

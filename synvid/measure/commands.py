@@ -1,0 +1,217 @@
+"""The commands `synvid stats` and `synvid report`."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synvid.errors import ConfigurationError
+from synvid.measure.words import number
+from synvid.work.words import counted
+
+if TYPE_CHECKING:
+    from synvid.measure.color import Gaussian
+    from synvid.measure.record import Record
+    from synvid.measure.source import Source
+    from synvid.preset import Preset
+
+__all__ = ["add_commands"]
+
+_FILE = click.Path(path_type=Path, dir_okay=False)
+
+
+def add_commands(
+    group: click.Group,
+    textures_options: Callable[[Callable[..., Any]], Any],
+    with_textures: Callable[..., tuple[Preset, dict[str, str]]],
+    load: Callable[[str, tuple[str, ...]], Preset],
+) -> None:
+    """Add `stats` and `report` to the command line.
+
+    Args:
+        group: the command `synvid`.
+        textures_options: adds --textures and --images to a command.
+        with_textures: gives a preset the banks that they ask for.
+        load: a preset by its name, changed by --set.
+    """
+
+    @group.command()
+    @click.argument("paths", nargs=-1, metavar="[NAME=]PATH...")
+    @click.option(
+        "--max-clips", type=click.IntRange(1, 10**6), default=1000, show_default=True, help="Clips at most, at random."
+    )
+    @click.option("--moments", type=click.IntRange(2, 64), default=4, show_default=True, help="Of each clip, evenly spread.")
+    @click.option("--against", metavar="PATH", help="Reference of colours: as PATH, or a JSON file of one dataset.")
+    @click.option("--kind", type=click.Choice(["videos", "images"]), help="What to measure in a folder that holds both.")
+    @click.option("--out", type=_FILE, help="JSON file, for `synvid report`.")
+    @click.option("--plot", type=_FILE, help="Picture: .png, .svg or .pdf; the spectra and their fits, colours, motion.")
+    @click.option("--samples", type=click.IntRange(0, 64), default=2, show_default=True, help="Clips to keep in --out.")
+    @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Of the random clips.")
+    @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting of presets; repeatable.")
+    @textures_options
+    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+    @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+    def stats(
+        paths: tuple[str, ...], max_clips: int, moments: int, against: str | None, kind: str | None, out: Path | None,
+        plot: Path | None, samples: int, seed: int, settings: tuple[str, ...], textures: tuple[str, ...], images: Path | None,
+        as_json: bool, quiet: bool,
+    ) -> None:  # fmt: skip
+        """Measure spectrum, colour and motion of datasets.
+
+        synvid stats moving_shapes data/ jhmdb=~/jhmdb --out measures.json
+
+        A PATH is a rendered set, a preset, or a folder of videos or pictures.
+        """
+        from synvid.measure.source import find_source
+        from synvid.measure.stats import measure
+        from synvid.terminal import Bar, Talk
+
+        if not paths:
+            raise ConfigurationError("name what to measure, for example `synvid stats moving_shapes`.")
+        _check_suffixes(out, plot)
+        talk = Talk(quiet)
+
+        def prepare(preset: Preset) -> Preset:
+            wanted = images if images is not None and "images" in preset.banks() else None
+            given = tuple(text for text in textures if text.partition("=")[0] in preset.banks() or len(paths) == 1)
+            return with_textures(preset, given, wanted, None, quiet)[0]
+
+        def find(text: str) -> Source:
+            return find_source(text, kind=kind, seed=seed, prepare=prepare, load=lambda name: load(name, settings))
+
+        def run(source: Source, reference: tuple[str, Gaussian] | None) -> Record:
+            return measure(source, max_clips, moments, seed, reference, samples, Bar(source.name, quiet))
+
+        sources = {text: find(text) for text in paths}
+        _check_sources(sources, paths, settings, images)
+        reference, known = _reference(against, paths, lambda text: run(sources.get(text) or find(text), None))
+        records: list[Record] = []
+        for text, source in sources.items():
+            record = known if known is not None and text == against else run(source, reference)
+            records.append(record)
+            for note in record.notes:
+                talk(f"{record.name}: {note}")
+        _give(records, out, plot, as_json, talk)
+
+    @group.command()
+    @click.argument("files", nargs=-1, type=_FILE)
+    @click.option("--out", type=_FILE, default="report.html", show_default=True, help="The page.")
+    @click.option("--accuracy", type=_FILE, help="CSV of name and accuracies in per cent.  [default: those of the paper]")
+    @click.option("--title", default="Datasets compared", show_default=True, help="Of the page.")
+    @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
+    def report(files: tuple[Path, ...], out: Path, accuracy: Path | None, title: str, quiet: bool) -> None:
+        """Draw what was measured as one HTML page.
+
+        synvid report measures.json more.json --out report.html
+        """
+        from synvid.measure.accuracy import PAPER, read_accuracies
+        from synvid.measure.record import merge, read_records
+        from synvid.measure.report import page
+        from synvid.terminal import Talk
+        from synvid.work.disk import named_errors, write_whole
+        from synvid.work.words import size
+
+        if not files:
+            raise ConfigurationError("name files of measures, for example `synvid report measures.json`.")
+        if out.suffix.lower() not in (".html", ".htm"):
+            raise ConfigurationError(f"--out {out}: a page ends in .html.")
+        accuracies = read_accuracies(accuracy or PAPER)
+        records = merge({str(path): read_records(path) for path in files})
+        text = page(records, accuracies, title)
+        with named_errors(out):
+            write_whole(out, text)
+        Talk(quiet)(f"{out}: {counted(len(records), 'dataset')}, {size(len(text))}.")
+
+
+def _check_sources(sources: dict[str, Source], paths: tuple[str, ...], settings: tuple[str, ...], images: Path | None) -> None:
+    """Refuse the same name twice, and options that change nothing."""
+    from synvid.measure.source import PresetSource
+
+    names: dict[str, str] = {}
+    for text in paths:
+        name = sources[text].name
+        if name in names:
+            rest = text.partition("=")[2] or text
+            raise ConfigurationError(f"{names[name]} and {text} are both called {name}; give one a name: OTHER={rest}.")
+        names[name] = text
+    presets = [source.of for source in sources.values() if isinstance(source, PresetSource)]
+    if settings and not presets:
+        raise ConfigurationError(f"--set {settings[0]}: changes presets, and none is measured.")
+    if images is not None and not any(name == "images" or name.endswith(".bank") for one in presets for name in one.banks()):
+        raise ConfigurationError(f"--images {images}: none of what is measured is a preset that shows natural images.")
+
+
+def _check_suffixes(out: Path | None, plot: Path | None) -> None:
+    """Refuse what would only be refused after the work."""
+    if out is not None and out.suffix.lower() != ".json":
+        raise ConfigurationError(f"--out {out}: a file of measures ends in .json.")
+    if plot is not None and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
+        raise ConfigurationError(f"--plot {plot}: a picture ends in .png, .svg or .pdf.")
+    if plot is not None:
+        from synvid.measure.draw import overview
+
+        overview([])  # says so if matplotlib is missing
+
+
+def _reference(
+    against: str | None, paths: tuple[str, ...], run: Callable[[str], Record]
+) -> tuple[tuple[str, Gaussian] | None, Record | None]:
+    """The colours of the reference, and its record where it is among what is measured."""
+    if against is None:
+        return None, None
+    import dataclasses
+
+    from synvid.measure.record import Property, read_records
+    from synvid.measure.stats import gaussian_of
+
+    if against.endswith(".json"):
+        records = read_records(Path(against))
+        if len(records) > 1:
+            names = ", ".join(record.name for record in records)
+            raise ConfigurationError(f"--against {against}: holds {len(records)} datasets ({names}); give a file of one.")
+        return gaussian_of(records[0], f"--against {against}"), None
+    record = run(against)
+    reference = gaussian_of(record, f"--against {against}")
+    if against not in paths:
+        return reference, None
+    itself = Property(f"Colour distance to {record.name}", "nats", None, why="it is the reference itself")
+    return reference, dataclasses.replace(record, properties={**record.properties, "color_distance": itself})
+
+
+def _give(records: list[Record], out: Path | None, plot: Path | None, as_json: bool, talk: Callable[[str], None]) -> None:
+    from synvid.measure.record import to_json
+    from synvid.work.disk import named_errors, write_whole
+
+    if as_json:
+        click.echo(to_json(records, samples=False), nl=False)
+    else:
+        click.echo("\n\n".join(table(record) for record in records))
+    if out is not None:
+        with named_errors(out):
+            write_whole(out, to_json(records))
+        talk(f"{out}: {counted(len(records), 'dataset')}; `synvid report {out}` draws them.")
+    if plot is not None:
+        from synvid.measure.draw import overview, picture
+
+        with named_errors(plot):
+            write_whole(plot, picture(overview(records), plot.suffix.lower()))
+        talk(f"{plot}: drawn.")
+
+
+def table(record: Record) -> str:
+    """What was measured, a line a property."""
+    what = "picture" if record.kind == "images" else "clip"
+    lines = [f"{record.name}: {counted(record.clips, what)}, {record.source}"]
+    width = max(len(one.label) for one in record.properties.values())
+    missing: dict[str, list[str]] = {}
+    for one in record.properties.values():
+        if one.value is None:
+            missing.setdefault(one.why, []).append(one.label)
+            continue
+        interval = "" if one.ci95 is None else f"{number(one.ci95[0])} to {number(one.ci95[1])}"
+        lines.append(f"  {one.label:{width}}  {number(one.value):>9}  {interval:22} {one.unit}".rstrip())
+    lines += [f"  Without a value: {', '.join(labels)}; {why}." for why, labels in missing.items()]
+    return "\n".join(lines)

@@ -1,0 +1,331 @@
+"""Clips of any source, a few moments of each: a rendered set, a preset, a folder of videos or of pictures.
+
+Nothing is held but the frames of one clip. A source is a sequence of keys in an order that the seed decides, so the first
+clips of it are a random subset, and the same one each time.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import io
+import itertools
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+from numpy.typing import NDArray
+from PIL import Image
+
+from synvid.dataset.reader import Dataset, open_dataset
+from synvid.dataset.real import FORMATS
+from synvid.dataset.real import SUFFIXES as VIDEOS
+from synvid.dataset.recipe import RECIPE_FILE
+from synvid.errors import ConfigurationError, DatasetError
+from synvid.philox import uniform
+from synvid.preset import Preset, list_presets, load_preset
+from synvid.renderer import render_frames
+from synvid.scene import Scene, sample_scene
+from synvid.texture.folder import SUFFIXES as IMAGES
+from synvid.texture.folder import read_picture
+from synvid.video.decode import count_frames, decode_some
+from synvid.work.disk import find_files
+from synvid.work.words import counted
+
+__all__ = ["Moments", "Source", "find_source", "moments_of"]
+
+Frames = NDArray[np.uint8]
+
+#: Stream of random numbers that orders the clips of a source.
+_ORDER = 1000
+#: A longer video is measured over so many frames from its middle.
+_LONGEST = 300
+_SHOWN = 48  # frames
+_SHOWN_FPS = 25.0
+
+
+@dataclass(frozen=True)
+class Moments:
+    """A few moments of a clip.
+
+    Attributes:
+        numbers: the frames t that they are.
+        frames: uint8 (K, H, W, 3), frame t of each.
+        following: uint8 (K, H, W, 3), frame t + 1; None where the clip has one frame.
+        scene: what was rendered; None of real clips.
+    """
+
+    numbers: Sequence[int]
+    frames: Frames
+    following: Frames | None
+    scene: Scene | None = None
+
+
+def moments_of(num_frames: int, count: int) -> list[int]:
+    """Frames t, evenly spread over a clip from its first one to the last that another follows.
+
+    >>> moments_of(101, 3)
+    [0, 50, 99]
+    """
+    if num_frames == 1:
+        return [0]
+    return [int(t) for t in np.linspace(0, num_frames - 2, count).round()]
+
+
+class Source:
+    """Where clips come from.
+
+    Attributes:
+        name: what a report calls it.
+        kind: `dataset`, `preset`, `videos` or `images`.
+        path: as it was asked for.
+        preset: name of the preset behind it, if any.
+        total: how many clips there are; None for as many as one likes.
+        notes: sentences on what is left out.
+    """
+
+    kind: str
+    total: int | None
+
+    def __init__(self, name: str, path: str, preset: str | None = None) -> None:
+        self.name, self.path, self.preset = name, path, preset
+        self.notes: list[str] = []
+
+    def keys(self, seed: int) -> Iterator[Any]:
+        """Names of the clips, in the order in which they are taken."""
+        assert self.total is not None
+        return iter(np.argsort(uniform(seed, 0, _ORDER, (self.total,)), kind="stable").tolist())
+
+    def read(self, key: Any, count: int) -> Moments:
+        """Some moments of a clip.
+
+        Raises:
+            DatasetError: it cannot be read.
+        """
+        raise NotImplementedError
+
+    def show(self, key: Any) -> tuple[Frames, float, str]:
+        """The first frames of a clip, frames per second, and what it is called."""
+        raise NotImplementedError
+
+
+class PresetSource(Source):
+    """A preset, rendered on the fly: clip 0, 1, 2, ... of the seed."""
+
+    kind = "preset"
+    total = None
+
+    def __init__(self, name: str, preset: Preset, seed: int) -> None:
+        super().__init__(name, preset.name, preset.name)
+        self.of, self.seed = preset, seed
+        if preset.mixture.source == "real":
+            self.notes.append(
+                f"{preset.name} mixes in real clips, which are left out here; measure a rendered set to have them counted."
+            )
+        if preset.of_clip(0) is None and preset.mixture.share == 1:
+            raise ConfigurationError(f"{preset.name}: all its clips are real; render it with --real DIR and measure the set.")
+
+    def keys(self, _seed: int) -> Iterator[int]:
+        return (index for index in itertools.count() if self.of.of_clip(index) is not None)
+
+    def read(self, key: int, count: int) -> Moments:
+        scene = sample_scene(self.of, self.seed, key)
+        return _split(moments_of(scene.num_frames, count), scene.num_frames, lambda t: render_frames(scene, t), scene)
+
+    def show(self, key: int) -> tuple[Frames, float, str]:
+        scene = sample_scene(self.of, self.seed, key)
+        frames = render_frames(scene, range(min(_SHOWN, scene.num_frames)))
+        return frames, scene.fps, f"seed {self.seed}, clip {key}"
+
+
+class DatasetSource(Source):
+    """A set that `synvid render` wrote: frames as they are decoded, scenes as they were sampled."""
+
+    kind = "dataset"
+
+    def __init__(self, name: str, dataset: Dataset) -> None:
+        super().__init__(name, str(dataset.path), dataset.recipe.preset.name)
+        self.of, self.total = dataset, len(dataset)
+
+    def _real(self, key: int) -> bool:
+        return self.of.recipe.preset.of_clip(self.of[key]["index"]) is None
+
+    def read(self, key: int, count: int) -> Moments:
+        if self._real(key):
+            return _video_moments(io.BytesIO(self.of.video(key)), f"{self.path}, clip {self.of[key]['key']}", count)
+        scene = self.of.scene(key)
+        numbers = moments_of(scene.num_frames, count)
+        return _split(numbers, scene.num_frames, lambda t: self.of.decode(key, t).frames, scene)
+
+    def show(self, key: int) -> tuple[Frames, float, str]:
+        video, name = io.BytesIO(self.of.video(key)), f"clip {self.of[key]['key']}"
+        return _first_frames(video, name), self.of.recipe.preset.video.fps, name
+
+
+class VideosSource(Source):
+    """A folder of videos, or one of them."""
+
+    kind = "videos"
+
+    def __init__(self, name: str, folder: Path, files: list[str]) -> None:
+        super().__init__(name, str(folder))
+        self.folder, self.files, self.total = folder, files, len(files)
+
+    def read(self, key: int, count: int) -> Moments:
+        return _video_moments(str(self.folder / self.files[key]), self.files[key], count)
+
+    def show(self, key: int) -> tuple[Frames, float, str]:
+        return _first_frames(str(self.folder / self.files[key]), self.files[key]), _SHOWN_FPS, self.files[key]
+
+
+class ImagesSource(Source):
+    """A folder of pictures, or one of them: clips of one frame."""
+
+    kind = "images"
+
+    def __init__(self, name: str, folder: Path, files: list[str]) -> None:
+        super().__init__(name, str(folder))
+        self.folder, self.files, self.total = folder, files, len(files)
+
+    def read(self, key: int, count: int) -> Moments:  # noqa: ARG002  # one moment is all there is
+        path = self.folder / self.files[key]
+        try:
+            return Moments([0], read_picture(path)[None], None)
+        except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
+            raise DatasetError(f"{path}: is no picture that can be read: {error}.") from None
+
+    def show(self, key: int) -> tuple[Frames, float, str]:
+        return self.read(key, 1).frames, 0.0, self.files[key]
+
+
+def _split(numbers: list[int], num_frames: int, frames_at: Callable[[list[int]], Frames], scene: Scene | None) -> Moments:
+    """Moments from a function that gives any frames."""
+    if num_frames == 1:
+        return Moments(numbers, frames_at(numbers), None, scene)
+    wanted = sorted({s for t in numbers for s in (t, t + 1)})
+    place = {t: k for k, t in enumerate(wanted)}
+    frames = frames_at(wanted)
+    return Moments(numbers, frames[[place[t] for t in numbers]], frames[[place[t + 1] for t in numbers]], scene)
+
+
+# ---- Video files ---------------------------------------------------------------------------------------------------
+def _video_moments(file: Any, name: str, count: int) -> Moments:
+    """Moments of a video file; where it has fewer frames than it says, of those it has."""
+    claimed = count_frames(file, name, FORMATS)
+    for _ in range(2):
+        start, length = max(0, (claimed - _LONGEST) // 2), min(claimed, _LONGEST)
+        numbers = moments_of(length, count)
+        wanted = sorted({s for t in numbers for s in (t, t + 1) if s < length})
+        found = decode_some(file, name, FORMATS, wanted, start)
+        if len(found) == len(wanted):
+            return _split(numbers, length, _Chosen(found), None)
+        claimed = max(found, default=-1) + 1
+    raise DatasetError(f"{name}: cannot be decoded: its frames end too soon.")
+
+
+@dataclass(frozen=True)
+class _Chosen:
+    """Decoded frames, to be taken by their numbers."""
+
+    found: dict[int, Frames]
+
+    def __call__(self, numbers: list[int]) -> Frames:
+        return np.stack([self.found[t] for t in numbers])
+
+
+def _first_frames(file: Any, name: str) -> Frames:
+    found = decode_some(file, name, FORMATS, list(range(_SHOWN)))
+    return np.stack([found[t] for t in sorted(found)])
+
+
+# ---- Finding -------------------------------------------------------------------------------------------------------
+def find_source(
+    text: str,
+    *,
+    kind: str | None = None,
+    seed: int = 0,
+    prepare: Callable[[Preset], Preset] = lambda preset: preset,
+    load: Callable[[str], Preset] = load_preset,
+) -> Source:
+    """What a path or name stands for.
+
+    Args:
+        text: a folder, a file, a preset, or one of them with a name of one's own before it: NAME=PATH.
+        kind: `videos` or `images`, where a folder holds both.
+        seed: of the clips of a preset.
+        prepare: gives a preset its banks of textures.
+        load: from the name of a preset to it.
+
+    Raises:
+        ConfigurationError: there is no such thing, nothing in it, or both videos and pictures.
+        DatasetError: a rendered set is not finished.
+    """
+    name, path = _named(text)
+    if path.suffix in (".yaml", ".yml") and path.name != RECIPE_FILE:
+        preset = load(str(path))
+        return PresetSource(name or preset.name, prepare(preset), seed)
+    if path.name == RECIPE_FILE and path.is_file():
+        path = path.parent
+    if (path / RECIPE_FILE).is_file():
+        return DatasetSource(name or path.resolve().name, open_dataset(path))
+    if path.is_dir():
+        return _folder_source(name or path.resolve().name, path, kind)
+    if path.is_file():
+        one = _of_kind(name or path.stem, path, kind)
+        if one is None:
+            raise ConfigurationError(f"{path}: is no video and no picture; they end in {', '.join(VIDEOS + IMAGES)}.")
+        return one
+    known = text if not name else str(path)
+    if known in list_presets():
+        preset = load(known)
+        return PresetSource(name or preset.name, prepare(preset), seed)
+    if any(mark in known for mark in "/.~") and known.partition("/")[0] != "reference":
+        raise ConfigurationError(f"{known}: no such file or folder.")
+    try:
+        load(known)
+    except ConfigurationError as error:
+        raise ConfigurationError(f"{known}: no such folder, and {error}") from None
+    raise AssertionError  # not in the list, and yet it loads
+
+
+def _named(text: str) -> tuple[str, Path]:
+    """Name and path of NAME=PATH; a path that exists is one, whatever signs it holds."""
+    name, equals, rest = text.partition("=")
+    try:
+        path = Path(text).expanduser()
+        if equals and name and rest and "/" not in name and not path.exists():
+            path = Path(rest).expanduser()
+        else:
+            name = ""
+        with contextlib.suppress(FileNotFoundError, NotADirectoryError):  # it may be a preset
+            path.stat()
+    except (OSError, RuntimeError, ValueError) as error:  # a name too long, or of a user who is not there
+        why = error.strerror if isinstance(error, OSError) else "no such file or folder"
+        raise ConfigurationError(f"{text[:80]}: {why}.") from None
+    return name, path
+
+
+def _folder_source(name: str, folder: Path, kind: str | None) -> Source:
+    found = {"videos": find_files(folder, VIDEOS), "images": find_files(folder, IMAGES)}
+    some = [each for each in found if found[each] and kind in (None, each)]
+    if len(some) == 2:
+        raise ConfigurationError(
+            f"{folder}: holds {counted(len(found['videos']), 'video')} and {counted(len(found['images']), 'picture')}; "
+            "--kind videos or --kind images says which to measure."
+        )
+    if not some:
+        what = {None: "no dataset, no video and no picture", "videos": "no video", "images": "no picture"}[kind]
+        raise ConfigurationError(f"{folder}: holds {what}; they end in {', '.join(VIDEOS + IMAGES)}.")
+    source = VideosSource if some[0] == "videos" else ImagesSource
+    return source(name, folder, found[some[0]])
+
+
+def _of_kind(name: str, path: Path, kind: str | None) -> Source | None:
+    """A single file as a source, if it is of a kind that is asked for."""
+    for one, suffixes, source in (("videos", VIDEOS, VideosSource), ("images", IMAGES, ImagesSource)):
+        if path.suffix.lower() in suffixes and kind in (None, one):
+            found = source(name, path.parent, [path.name])
+            found.path = str(path)
+            return found
+    return None

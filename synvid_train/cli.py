@@ -1,0 +1,439 @@
+"""The command `synvid-train`: thin over the library. Results go to stdout as JSON where asked, talk to stderr."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+import signal
+from collections.abc import Callable, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from synvid import __version__
+from synvid.command import Group, terminate
+from synvid.errors import ConfigurationError
+
+if TYPE_CHECKING:
+    from synvid_train.checkpoint import Checkpoint
+    from synvid_train.clips import Source
+    from synvid_train.loop import World
+    from synvid_train.recipe import Recipe
+
+__all__ = ["main"]
+
+Command = Callable[..., Any]
+
+_PATH = click.Path(path_type=Path)
+
+
+@click.group("synvid-train", cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.version_option(__version__, prog_name="synvid-train")
+def main() -> None:
+    """VideoMAE from rendered clips: pre-training, fine-tuning, probing and evaluation."""
+
+
+# ---- Shared options -----------------------------------------------------------------------------------------------
+def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Command]:
+    def decorate(command: Command) -> Command:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+_run_options = _options(
+    click.option("--out", type=_PATH, help="Folder of the run.  [default: runs/RECIPE]"),
+    click.option("--recipe", help="Name of a recipe, or a YAML file; `synvid-train recipes` lists them."),
+    click.option(
+        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting, optim.epochs=100; repeatable."
+    ),
+    click.option("--overwrite", is_flag=True, help="Remove a run that is in the folder."),
+)
+_work_options = _options(
+    click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Names the run; 0 is a seed."),
+    click.option(
+        "--workers",
+        type=click.IntRange(0, 1024),
+        help="Processes that load clips.  [default: half of the cores, all beside a GPU]",
+    ),
+    click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda if there is one]"),
+    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+)
+_root_option = click.option("--root", type=_PATH, help="Folder of the videos in a list.  [default: the list's own]")
+
+
+def _recipe(name: str | None, settings: Sequence[str], kind: str, talk: Callable[[str], None], world: World) -> Recipe:
+    """The recipe that was asked for; without a GPU the default is one for laptops."""
+    from synvid_train.recipe import load_recipe
+
+    default = {"pretrain": "pretrain_vitb", "finetune": "finetune_ucf101", "probe": "probe_ucf101"}[kind]
+    if name is None and world.device.type == "cpu":
+        talk(f"No GPU is used: the recipe is laptop_{kind}, not {default}; --recipe takes another.")
+        default = f"laptop_{kind}"
+    return load_recipe(name or default, settings)
+
+
+def _begin(device: str | None, quiet: bool) -> tuple[World, Any]:
+    from synvid.terminal import Talk
+    from synvid_train.loop import World
+
+    world = World.join(device)
+    return world, Talk(quiet or not world.first)
+
+
+def _folder(out: Path | None, recipe: Recipe, overwrite: bool, world: World) -> Path:
+    folder = out or Path("runs") / recipe.name
+    if overwrite and world.first and (folder / "recipe.yaml").is_file():
+        shutil.rmtree(folder)
+    return folder
+
+
+def _workers(workers: int | None, world: World) -> int:
+    """Processes that load clips: half of the cores beside a model on the CPU, which gets the rest; all beside a GPU."""
+    import torch
+
+    from synvid.work.pool import default_workers
+
+    cores = default_workers()
+    if world.device.type != "cpu":
+        return max(cores // world.size, 1) if workers is None else workers
+    chosen = max(cores // 2 // world.size, 1) if workers is None else workers
+    if "OMP_NUM_THREADS" not in os.environ:  # more threads than cores wait for one another: ten times slower, measured
+        torch.set_num_threads(max(cores // world.size - chosen, 1))
+    return chosen
+
+
+def _run(work: Callable[[], None], out: Path, world: World, talk: Callable[[str], None]) -> None:
+    """Do the work, and draw its curves at the end."""
+    from synvid_train.loop import InterruptedRunError, read_log
+    from synvid_train.pictures import draw_curves
+
+    signal.signal(signal.SIGTERM, terminate)
+    try:
+        work()
+    except InterruptedRunError:
+        raise KeyboardInterrupt from None
+    finally:
+        world.leave()
+    if world.first:
+        draw_curves(read_log(out / "log.jsonl"), out / "curves.png", str(out))
+        talk(f"{out}: done. Weights in last.safetensors, figures in log.jsonl, curves in curves.png.")
+
+
+# ---- Training -----------------------------------------------------------------------------------------------------
+@main.command()
+@click.option("--preset", help="Clips are rendered as they are needed: name of a preset, or a YAML file.")
+@click.option(
+    "--n", "--clips", "n", type=click.IntRange(1),
+    help="With --preset: so many clips, the same in each epoch; beside torchrun, which has a --n of its own, write --clips.  "
+    "[default: ever new ones]",
+)  # fmt: skip
+@click.option("--shards", type=_PATH, help="Clips are decoded from a dataset of `synvid render`.")
+@click.option("--rerender", is_flag=True, help="With --shards: render the clips from the manifest instead of decoding them.")
+@click.option("--data-seed", type=int, default=0, show_default=True, help="With --preset: the seed of the clips.")
+@click.option("--textures", multiple=True, metavar="NAME=BANK", help="The bank to take for one of the preset; repeatable.")
+@click.option("--images", type=_PATH, help="Folder of pictures, for presets that show natural images.")
+@_run_options
+@_work_options
+def pretrain(
+    preset: str | None, n: int | None, shards: Path | None, rerender: bool, data_seed: int, textures: tuple[str, ...],
+    images: Path | None, out: Path | None, recipe: str | None, settings: tuple[str, ...], overwrite: bool, seed: int,
+    workers: int | None, device: str | None, quiet: bool,
+) -> None:  # fmt: skip
+    """Pre-train a VideoMAE on rendered clips.
+
+    synvid-train pretrain --preset moving_shapes
+
+    The same command again goes on where it stopped.
+    """
+    if (preset is None) == (shards is None):
+        raise ConfigurationError("give --preset NAME, or --shards DIR of a rendered dataset.")
+    if preset is None and n is not None:
+        raise ConfigurationError(f"--n {n}: only with --preset; a dataset has the clips it has.")
+    if rerender and shards is None:
+        raise ConfigurationError("--rerender: only with --shards; a preset's clips are rendered anyway.")
+    world, talk = _begin(device, quiet)
+    made = _recipe(recipe, settings, "pretrain", talk, world)
+    folder = _folder(out, made, overwrite, world)
+
+    from synvid.terminal import Bar
+    from synvid_train.pretrain import pretrain as run
+
+    source: Source
+    held_out: Source | None = None
+    if preset is not None:
+        source, held_out = _rendered(preset, n or made.data.clips_per_epoch, data_seed, textures, images, workers, quiet)
+        origin = f"{preset}, seed {data_seed}"
+    else:
+        source, held_out = _shards(shards, rerender, textures)
+        origin = f"{source.shards.recipe.preset.name}, seed {source.shards.recipe.seed}"  # type: ignore[attr-defined]
+    _run(
+        lambda: run(
+            made, source, folder, world, seed=seed, fresh=preset is not None and n is None, held_out=held_out, origin=origin,
+            workers=_workers(workers, world), progress=Bar(made.name, quiet) if world.first else None, talk=talk,
+        ),
+        folder, world, talk,
+    )  # fmt: skip
+
+
+def _rendered(
+    name: str, count: int, seed: int, textures: tuple[str, ...], images: Path | None, workers: int | None, quiet: bool
+) -> tuple[Source, Source]:
+    """Clips of a preset, and others of it that are held out."""
+    from synvid.cli import with_textures
+    from synvid.preset import load_preset
+    from synvid_train.clips import RenderedClips
+    from synvid_train.pretrain import HELD_OUT
+
+    preset, _ = with_textures(load_preset(name), textures, images, workers, quiet)
+    return RenderedClips(preset, seed, count), RenderedClips(preset, seed + 1_000_003, HELD_OUT)
+
+
+def _shards(path: Path | None, rerender: bool, textures: tuple[str, ...]) -> tuple[Source, Source | None]:
+    from synvid.dataset.reader import open_dataset
+    from synvid_train.clips import RenderedClips, ShardClips
+    from synvid_train.pretrain import HELD_OUT
+
+    assert path is not None
+    banks = dict(text.partition("=")[::2] for text in textures)
+    shards = open_dataset(path, banks)
+    recipe = shards.recipe
+    plain = not recipe.preset.banks() and recipe.preset.mixture.source != "real"
+    return ShardClips(shards, rerender), RenderedClips(recipe.preset, recipe.seed + 1_000_003, HELD_OUT) if plain else None
+
+
+_training_options = _options(
+    click.option("--train", "training", type=_PATH, required=True, help="List of videos: CSV or text of paths and labels."),
+    click.option("--val", "validation", type=_PATH, help="The same, for a figure after some epochs."),
+    _root_option,
+    click.option(
+        "--split",
+        "column",
+        help="Take rows of --train marked train in this column, those marked test for --val; of HMDB51: 1, 2 or 3.",
+    ),
+)
+
+
+@main.command()
+@click.option("--checkpoint", type=_PATH, help="Whose encoder to start from.  [default: random weights]")
+@_training_options
+@_run_options
+@_work_options
+def finetune(checkpoint: Path | None, **options: Any) -> None:
+    """Fine-tune an encoder to classify videos.
+
+    synvid-train finetune --checkpoint runs/a/last.pt --train train.csv --val val.csv
+    """
+    _classify("finetune", checkpoint, **options)
+
+
+@main.command()
+@click.option("--checkpoint", type=_PATH, help="Whose encoder to judge.  [default: random weights]")
+@_training_options
+@_run_options
+@_work_options
+def probe(checkpoint: Path | None, **options: Any) -> None:
+    """Train a linear classifier on an encoder that stays as it is.
+
+    synvid-train probe --checkpoint runs/a/last.pt --train train.csv --val val.csv
+    """
+    _classify("probe", checkpoint, **options)
+
+
+def _classify(
+    kind: str, checkpoint: Path | None, training: Path, validation: Path | None, root: Path | None, column: str | None,
+    out: Path | None, recipe: str | None, settings: tuple[str, ...], overwrite: bool, seed: int, workers: int | None,
+    device: str | None, quiet: bool,
+) -> None:  # fmt: skip
+    world, talk = _begin(device, quiet)
+    made = _recipe(recipe, settings, kind, talk, world)
+    folder = _folder(out, made, overwrite, world)
+
+    from synvid.terminal import Bar
+    from synvid_train.checkpoint import load_checkpoint
+    from synvid_train.finetune import finetune as run
+    from synvid_train.labels import read_list
+
+    videos = read_list(training, root, split="train", column=column)
+    others = validation or (training if column else None)
+    val = None if others is None else read_list(others, root, videos.classes, split="test", column=column)
+    start = None if checkpoint is None else load_checkpoint(checkpoint)
+    origin = "scratch" if checkpoint is None else str(checkpoint)
+    _run(
+        lambda: run(
+            made, videos, val, folder, world, checkpoint=start, probe=kind == "probe", seed=seed, origin=origin,
+            workers=_workers(workers, world), progress=Bar(made.name, quiet) if world.first else None, talk=talk,
+        ),
+        folder, world, talk,
+    )  # fmt: skip
+
+
+# ---- Looking at what came out -------------------------------------------------------------------------------------
+def _classifier(path: Path) -> Checkpoint:
+    from synvid_train.checkpoint import load_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    if checkpoint.kind != "classifier":
+        raise ConfigurationError(
+            f"--checkpoint {path}: holds a masked auto-encoder; `synvid-train finetune` makes a classifier of it."
+        )
+    return checkpoint
+
+
+def _settings_of(checkpoint: Checkpoint, settings: Sequence[str]) -> Recipe:
+    """The recipe that a checkpoint was trained with, or for a foreign one the paper's, in its own shape."""
+    from synvid_train.recipe import Recipe, change, load_recipe
+
+    recipe = Recipe.from_dict(checkpoint.recipe, "the checkpoint") if checkpoint.recipe else load_recipe("finetune_ucf101")
+    shape = checkpoint.architecture
+    recipe = recipe.override(
+        {f"model.{name}": getattr(shape, name) for name in ("size", "num_frames", "image_size", "patch_size", "tubelet_size")}
+    )
+    return change(recipe, settings)
+
+
+@main.command()
+@click.option("--checkpoint", type=_PATH, required=True, help="A classifier.")
+@click.option("--data", type=_PATH, required=True, help="List of videos with labels.")
+@_root_option
+@click.option("--split", "column", help="Take only rows marked test in this column.")
+@click.option(
+    "--corruption", "corruptions", multiple=True, metavar="NAME:SEVERITY", help="Change the videos first; repeatable."
+)
+@click.option("--sweep", is_flag=True, help="All 14 corruptions at all 5 severities, drawn as the paper's Figure 3.")
+@click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting, views.test_clips=10; repeatable."
+)
+@click.option("--out", type=_PATH, help="Folder for result.json and pictures.")
+@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+@_work_options
+def evaluate(
+    checkpoint: Path, data: Path, root: Path | None, column: str | None, corruptions: tuple[str, ...], sweep: bool,
+    settings: tuple[str, ...], out: Path | None, as_json: bool, seed: int, workers: int | None, device: str | None,
+    quiet: bool,
+) -> None:  # fmt: skip
+    """Test a classifier: several views a video, whose softmax is averaged.
+
+    synvid-train evaluate --checkpoint runs/b/last.pt --data test.csv --corruption gauss:3
+    """
+    from synvid_train.corruption import CORRUPTIONS, Corruption
+
+    asked: list[Corruption | None] = [Corruption.parse(text) for text in corruptions]
+    if sweep and out is None:
+        raise ConfigurationError("--sweep: give --out too, where its picture and results go.")
+    if sweep:
+        asked = [None, *(Corruption(name, severity) for name in CORRUPTIONS for severity in range(1, 6))]
+    world, talk = _begin(device, quiet)
+    trained = _classifier(checkpoint)
+    recipe = _settings_of(trained, settings)
+
+    from synvid.terminal import Bar
+    from synvid_train.evaluate import evaluate as test
+    from synvid_train.labels import read_list
+    from synvid_train.videomae import use_plain_attention
+
+    videos = read_list(data, root, trained.classes, split="test", column=column)
+    model = trained.model().to(world.device)
+    if world.device.type == "cpu":
+        use_plain_attention(model)
+    results = {}
+    for corruption in asked or [None]:
+        name = str(corruption or "clean")
+        bar = Bar(name, quiet) if world.first else None
+        result = test(model, videos, recipe, world, _workers(workers, world), corruption, seed, bar)
+        results[name] = result
+        if not world.first:
+            continue
+        talk(f"{name}: top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} % of {result.videos:,} videos")
+        for sentence in result.unread:
+            talk(f"left out: {sentence}")
+        if out:
+            result.save(out / name.replace(":", "-"))
+    world.leave()
+    if world.first:
+        _finish_evaluation(results, sweep, out, as_json)
+
+
+def _finish_evaluation(results: dict[str, Any], sweep: bool, out: Path | None, as_json: bool) -> None:
+    from synvid_train.pictures import draw_sweep
+
+    if sweep and out:
+        table: dict[str, dict[int, float]] = {}
+        for text, result in results.items():
+            name, _, severity = text.partition(":")
+            if severity:
+                table.setdefault(name, {})[int(severity)] = result.top1
+        draw_sweep(table, results["clean"].top1, out / "corruptions.png")
+    if as_json:
+        click.echo(json.dumps({name: result.to_dict() for name, result in results.items()}))
+
+
+@main.command()
+@click.option("--checkpoint", type=_PATH, required=True, help="Any checkpoint.")
+@click.option("--data", type=_PATH, required=True, help="List of videos with labels, or a folder of videos.")
+@_root_option
+@click.option("--videos", "count", type=click.IntRange(1), default=70, show_default=True, help="How many.")
+@click.option("--out", type=_PATH, default=Path("features"), show_default=True, help="Folder for videos and a sheet.")
+@_work_options
+def features(
+    checkpoint: Path, data: Path, root: Path | None, count: int, out: Path, seed: int, workers: int | None, device: str | None,
+    quiet: bool,
+) -> None:  # fmt: skip
+    """Draw what a model sees: principal components of its last attention keys, as colours (Figure 5).
+
+    synvid-train features --checkpoint runs/a/last.pt --data val.csv
+    """
+    del workers
+    world, talk = _begin(device, quiet)
+    import numpy as np
+
+    from synvid.dataset.real import SUFFIXES
+    from synvid.errors import DatasetError
+    from synvid.video.decode import decode
+    from synvid.work.disk import find_files
+    from synvid_train.checkpoint import load_checkpoint
+    from synvid_train.features import FRAMES, draw_features
+    from synvid_train.labels import read_list
+
+    encoder = load_checkpoint(checkpoint).model().encoder.to(world.device).eval()
+    paths = (
+        [data / name for name in find_files(data, SUFFIXES)] if data.is_dir() and root is None else read_list(data, root).paths
+    )
+    chosen = [paths[int(i)] for i in np.random.default_rng(seed).permutation(len(paths))[:count]]
+    videos: list[Any] = []
+    names: list[str] = []
+    for path in chosen:
+        try:
+            videos.append(decode(str(path), None, str(path))[:FRAMES])
+            names.append(f"{len(names):03d}-{path.stem}")
+        except DatasetError as error:
+            talk(f"left out: {error}")
+    draw_features(encoder, videos, names, out, world.device)
+    talk(f"{out}: {len(videos)} videos and features.png.")
+
+
+@main.command()
+@click.option("--checkpoint", type=_PATH, required=True, help="Ours, or an official one of VideoMAE.")
+@click.option("--out", type=_PATH, required=True, help="Folder that `from_pretrained` of transformers loads.")
+def export(checkpoint: Path, out: Path) -> None:
+    """Write a checkpoint as a Hugging Face folder."""
+    from synvid_train.checkpoint import export_huggingface, load_checkpoint
+
+    export_huggingface(load_checkpoint(checkpoint), out)
+
+
+@main.command()
+@click.argument("name", required=False)
+def recipes(name: str | None) -> None:
+    """List the recipes, or print one."""
+    from synvid_train.recipe import list_recipes, load_recipe
+
+    if name is not None:
+        click.echo(load_recipe(name).to_yaml(), nl=False)
+        return
+    for known in list_recipes():
+        click.echo(f"{known:20} {load_recipe(known).description}")

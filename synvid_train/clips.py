@@ -1,0 +1,311 @@
+"""Where training clips come from, and the loader that brings them: seeded by (seed, epoch, index), whoever loads what when."""
+
+from __future__ import annotations
+
+import io
+import warnings
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any, Protocol
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch.utils.data import DataLoader, Dataset
+
+from synvid.dataset.reader import Dataset as Shards
+from synvid.errors import ConfigurationError, DatasetError
+from synvid.preset import Preset
+from synvid.renderer import render_frames
+from synvid.scene import sample_scene
+from synvid.video.decode import decode
+from synvid_train.labels import VideoList
+from synvid_train.recipe import Recipe
+from synvid_train.videomae import Architecture, tube_mask
+from synvid_train.views import evaluation_views, finetune_view, pretrain_view, sample_window
+
+__all__ = ["LabelledVideos", "RenderedClips", "Schedule", "ShardClips", "Source", "TestVideos", "TrainingClips", "load"]
+
+Frames = NDArray[np.uint8]
+
+
+class Source(Protocol):
+    """A number of clips, from each of which some frames may be had."""
+
+    @property
+    def labels(self) -> Sequence[int]:
+        """A number each, where they have some."""
+
+    def __len__(self) -> int:
+        """How many clips there are."""
+
+    def name(self, i: int) -> str:
+        """What a sentence calls clip i."""
+
+    def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
+        """Some frames of clip i, uint8 (count, H, W, 3), from where `rng` says; DatasetError if it cannot be read."""
+
+
+@dataclass(frozen=True)
+class RenderedClips:
+    """Clips of a preset, rendered when asked for, only the frames that are needed.
+
+    Attributes:
+        preset, seed: of the clips.
+        count: how many; beyond them are others, new ones.
+    """
+
+    preset: Preset
+    seed: int
+    count: int
+    labels: Sequence[int] = ()
+
+    def __post_init__(self) -> None:
+        if self.preset.mixture.source == "real":
+            raise ConfigurationError(f"--preset {self.preset.name} mixes in real clips; render it and train with --shards.")
+
+    def __len__(self) -> int:
+        return self.count
+
+    def name(self, i: int) -> str:
+        """Preset, seed and index."""
+        return f"{self.preset.name}, seed {self.seed}, clip {i}"
+
+    def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
+        """Render them."""
+        scene = sample_scene(self.preset, self.seed, i)
+        return render_frames(scene, sample_window(scene.num_frames, count, stride, rng))
+
+
+@dataclass(frozen=True)
+class ShardClips:
+    """Clips of a dataset that was rendered with `synvid render`, tar or files.
+
+    Attributes:
+        shards: the dataset.
+        rerender: render the clips from the manifest instead of decoding them; real ones are decoded still.
+    """
+
+    shards: Shards
+    rerender: bool = False
+    labels: Sequence[int] = ()
+
+    def __len__(self) -> int:
+        return len(self.shards)
+
+    def name(self, i: int) -> str:
+        """Folder and key."""
+        return f"{self.shards.path}, clip {self.shards[i]['key']}"
+
+    def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
+        """Decode or render them."""
+        row, recipe = self.shards[i], self.shards.recipe
+        numbers = sample_window(row["frames"], count, stride, rng)
+        if self.rerender and recipe.preset.of_clip(row["index"]) is not None:
+            return render_frames(self.shards.scene(i), numbers)
+        return decode(io.BytesIO(self.shards.video(i)), numbers, self.name(i))
+
+
+class LabelledVideos:
+    """Video files with labels."""
+
+    def __init__(self, videos: VideoList) -> None:
+        self.videos = videos
+        self.labels = videos.labels
+
+    def __len__(self) -> int:
+        return len(self.videos)
+
+    def name(self, i: int) -> str:
+        """The path."""
+        return str(self.videos.paths[i])
+
+    def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
+        """Decode them; where frame numbers cannot be told without looking, the whole video."""
+        path = self.videos.paths[i]
+        length = _length(path)
+        if length:
+            try:
+                return decode(str(path), sample_window(length, count, stride, rng), str(path))
+            except DatasetError:  # its header was wrong
+                pass
+        frames = self.whole(i)
+        return frames[sample_window(len(frames), count, stride, rng)]
+
+    def whole(self, i: int) -> Frames:
+        """All frames."""
+        return decode(str(self.videos.paths[i]), None, str(self.videos.paths[i]))
+
+
+def _length(path: Path) -> int:
+    """Frames of a video as its header has it, 0 if it does not."""
+    import av
+
+    try:
+        with av.open(str(path)) as container:
+            return int(container.streams.video[0].frames)
+    except (av.FFmpegError, IndexError, ValueError):
+        return 0
+
+
+class TrainingClips(Dataset[dict[str, Any]]):
+    """Samples for training: (epoch, index, repeat) to a clip and its mask or label, the same in whatever process.
+
+    A clip that cannot be read is replaced by the next one that can, and named in the sample.
+    """
+
+    def __init__(self, source: Source, recipe: Recipe, seed: int, pretraining: bool) -> None:
+        self.source, self.recipe, self.seed, self.pretraining = source, recipe, seed, pretraining
+        self.architecture = architecture_of(recipe)
+
+    def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Any]:
+        epoch, index, repeat = key
+        unread = ""
+        for attempt in range(100):
+            i = (index + attempt) % len(self.source) if attempt else index
+            rng = np.random.default_rng((self.seed, epoch, i, repeat))
+            try:
+                return {**self._sample(i, rng), "unread": unread}
+            except DatasetError as error:
+                unread = unread or str(error)
+        raise DatasetError(f"a hundred clips one after the other cannot be read; the first: {unread}")
+
+    def _sample(self, i: int, rng: np.random.Generator) -> dict[str, Any]:
+        model, views = self.recipe.model, self.recipe.views
+        frames = self.source.window(i, model.num_frames, self.recipe.data.stride, rng)
+        if self.pretraining:
+            clip = pretrain_view(frames, model.image_size, views.crop_scales, rng)
+            return {"clip": clip, "order": tube_mask(self.architecture, self.recipe.objective.mask_ratio, rng)}
+        return {"clip": finetune_view(frames, model.image_size, views, rng), "label": self.source.labels[i]}
+
+
+class TestVideos(Dataset[dict[str, Any]]):
+    """All views of each video of a test, uint8 (V, T, S, S, 3); none where it cannot be read.
+
+    Attributes:
+        corruption: changes all frames of a video, with a seed; None for none.
+    """
+
+    __test__ = False  # nothing for pytest
+
+    def __init__(self, source: LabelledVideos, recipe: Recipe, corruption: Any = None, seed: int = 0) -> None:
+        self.source, self.recipe, self.corruption, self.seed = source, recipe, corruption, seed
+
+    def __len__(self) -> int:
+        return len(self.source)
+
+    def __getitem__(self, i: int) -> dict[str, Any]:
+        model, views = self.recipe.model, self.recipe.views
+        try:
+            frames = self.source.whole(i)
+        except DatasetError as error:
+            return {"clips": None, "label": self.source.labels[i], "index": i, "unread": str(error)}
+        if self.corruption is not None:
+            frames = self.corruption(frames, (self.seed, i))
+        clips = evaluation_views(
+            frames, model.num_frames, self.recipe.data.stride, model.image_size, views.test_clips, views.test_crops
+        )
+        return {"clips": torch.from_numpy(clips), "label": self.source.labels[i], "index": i, "unread": ""}
+
+
+def architecture_of(recipe: Recipe) -> Architecture:
+    """The shape of the recipe's model."""
+    model = recipe.model
+    return Architecture(
+        model.size, model.num_frames, model.image_size, model.patch_size, model.tubelet_size, model.decoder_depth
+    )
+
+
+@dataclass(frozen=True)
+class Schedule:
+    """Which clips each step takes: a permutation an epoch, cut into batches, of which each rank takes its part.
+
+    Attributes:
+        count: clips of an epoch.
+        repeats: samples of each.
+        batch_size: clips a step, over all ranks.
+        device_batch: most that a rank takes at once.
+        epochs: of the run.
+        seed: of the order.
+        fresh: clips of an epoch are others than those of the one before.
+        rank, world: which part is ours.
+    """
+
+    count: int
+    repeats: int
+    batch_size: int
+    device_batch: int
+    epochs: int
+    seed: int
+    fresh: bool = False
+    rank: int = 0
+    world: int = 1
+
+    def __post_init__(self) -> None:
+        if self.batch_size % self.world:
+            raise ConfigurationError(
+                f"optim.batch_size is {self.batch_size}; it must be a multiple of the {self.world} processes."
+            )
+        if self.steps_per_epoch == 0:
+            raise ConfigurationError(
+                f"optim.batch_size is {self.batch_size}, but an epoch has only {self.count * self.repeats} clips; "
+                f"--set optim.batch_size={self.count * self.repeats} or less."
+            )
+
+    @property
+    def steps_per_epoch(self) -> int:
+        """Full batches of an epoch."""
+        return self.count * self.repeats // self.batch_size
+
+    @property
+    def steps(self) -> int:
+        """Of the run."""
+        return self.steps_per_epoch * self.epochs
+
+    @property
+    def accumulate(self) -> int:
+        """Pieces that a rank's part of a step is cut into, equal ones."""
+        share = self.batch_size // self.world
+        return next(pieces for pieces in range(1, share + 1) if share % pieces == 0 and share // pieces <= self.device_batch)
+
+    def pieces(self, start: int = 0, stop: int | None = None) -> Iterator[list[tuple[int, int, int]]]:
+        """(epoch, index, repeat) of the clips of each piece, from step `start` on."""
+        share = self.batch_size // self.world
+        size = share // self.accumulate
+        order, known = np.empty(0, np.int64), -1
+        for step in range(start, self.steps if stop is None else stop):
+            epoch, place = divmod(step, self.steps_per_epoch)
+            if epoch != known:
+                known, order = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.count * self.repeats)
+            first = place * self.batch_size + self.rank * share
+            for k in range(first, first + share, size):
+                chosen = order[k : k + size]
+                shift = epoch * self.count if self.fresh else 0
+                yield [(epoch, int(i) % self.count + shift, int(i) // self.count) for i in chosen]
+
+
+def load(
+    dataset: Dataset[dict[str, Any]], batches: Any, workers: int, device: torch.device, collate: Any = None
+) -> Iterator[dict[str, Any]]:
+    """Load batches in worker processes; samples do not depend on how many.
+
+    Raises:
+        DatasetError: a worker died.
+    """
+    warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)  # more workers than cores: as asked
+    loader = DataLoader(
+        dataset, batch_sampler=list(batches) if isinstance(batches, list) else batches, num_workers=workers,
+        pin_memory=device.type == "cuda", collate_fn=collate, prefetch_factor=4 if workers else None,
+    )  # fmt: skip
+    try:
+        yield from loader
+    except DatasetError as error:  # from a worker: with its traceback as text
+        raise DatasetError(str(error).rsplit("DatasetError: ", 1)[-1].strip()) from None
+    except RuntimeError as error:
+        if "exited unexpectedly" not in str(error) and "killed by signal" not in str(error):
+            raise
+        raise DatasetError(
+            "a process that loads clips has died, of too little memory perhaps; the last checkpoint is whole, "
+            "and the same command goes on from it."
+        ) from error

@@ -1,0 +1,151 @@
+"""Testing a classifier: several views a video, whose softmax is averaged (section 3.3 of the paper).
+
+synvid-train evaluate --checkpoint runs/b/last.pt --data test.csv --corruption gauss:3
+"""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+import numpy as np
+import torch
+from numpy.typing import NDArray
+from torch import Tensor, nn
+
+from synvid.errors import DatasetError
+from synvid.work.disk import named_errors, write_whole
+from synvid_train.clips import LabelledVideos, TestVideos, load
+from synvid_train.labels import VideoList
+from synvid_train.loop import World
+from synvid_train.pictures import draw_confusion
+from synvid_train.recipe import Recipe
+
+__all__ = ["Result", "evaluate"]
+
+
+@dataclass(frozen=True)
+class Result:
+    """What a test gave.
+
+    Attributes:
+        classes: names of the labels.
+        confusion: int64 (classes, classes), videos by true label and by the one that was said.
+        within_five: videos whose label is among the five likeliest.
+        unread: videos that could not be read, and why; they are left out.
+    """
+
+    classes: tuple[str, ...]
+    confusion: NDArray[np.int64]
+    within_five: int
+    unread: tuple[str, ...] = ()
+
+    @property
+    def videos(self) -> int:
+        """How many were tested."""
+        return int(self.confusion.sum())
+
+    @property
+    def top1(self) -> float:
+        """Share of videos named rightly, in percent."""
+        return 100 * float(np.trace(self.confusion)) / self.videos
+
+    @property
+    def top5(self) -> float:
+        """Share of videos whose label is among the five likeliest, in percent."""
+        return 100 * self.within_five / self.videos
+
+    def per_class(self) -> dict[str, float]:
+        """Share named rightly of each class that occurs, in percent."""
+        counts = self.confusion.sum(axis=1)
+        return {name: 100 * float(self.confusion[i, i] / counts[i]) for i, name in enumerate(self.classes) if counts[i]}
+
+    def to_dict(self) -> dict[str, Any]:
+        """All of it as JSON has it."""
+        per_class = self.per_class()
+        return {
+            "videos": self.videos,
+            "top1": self.top1,
+            "top5": self.top5,
+            "mean_class": float(np.mean(list(per_class.values()))),
+            "per_class": per_class,
+            "confusion": self.confusion.tolist(),
+            "classes": list(self.classes),
+            "unread": list(self.unread),
+        }
+
+    def save(self, folder: Path) -> None:
+        """Write `result.json` and `confusion.png`."""
+        with named_errors(folder):
+            folder.mkdir(parents=True, exist_ok=True)
+            write_whole(folder / "result.json", json.dumps(self.to_dict(), indent=1) + "\n")
+        title = f"top-1 {self.top1:.1f} %, top-5 {self.top5:.1f} % of {self.videos:,} videos"
+        draw_confusion(self.confusion, self.classes, folder / "confusion.png", title)
+
+
+@torch.no_grad()
+def evaluate(
+    model: nn.Module,
+    videos: VideoList,
+    recipe: Recipe,
+    world: World,
+    workers: int = 0,
+    corruption: Callable[[NDArray[np.uint8], Sequence[int]], NDArray[np.uint8]] | None = None,
+    seed: int = 0,
+    progress: Any = None,
+) -> Result:
+    """Test a classifier on videos, each seen `views.test_clips` x `views.test_crops` times.
+
+    Args:
+        model: a `VideoClassifier`, on the device.
+        videos: with labels of the model's classes.
+        recipe: for frames, stride and views.
+        world: processes, which share the videos.
+        workers: that load videos.
+        corruption: changes a video's frames, given a seed.
+        seed: of corruptions.
+        progress: told of videos.
+
+    Raises:
+        DatasetError: no video could be read.
+    """
+    was_training = model.training
+    model.eval()
+    dataset = TestVideos(LabelledVideos(videos), recipe, corruption, seed)
+    own = list(range(world.rank, len(videos), world.size))
+    count = len(videos.classes)
+    counts = torch.zeros(count * count + 1, dtype=torch.float64, device=world.device)
+    unread: list[str] = []
+    if progress is not None:
+        progress.start(len(own), 0, "video")
+    for done, item in enumerate(load(dataset, [[i] for i in own], workers, world.device, collate=_only), 1):
+        if item["clips"] is None:
+            unread.append(item["unread"])
+        else:
+            scores = average_softmax(model, item["clips"].to(world.device), recipe.run.device_batch)
+            ranking = scores.argsort(descending=True)
+            counts[item["label"] * count + ranking[0]] += 1
+            counts[-1] += item["label"] in ranking[:5].tolist()
+        if progress is not None:
+            progress.update(done)
+    if progress is not None:
+        progress.finish()
+    model.train(was_training)
+    counts, unread = world.sum(counts).cpu(), world.gather(unread)
+    result = Result(videos.classes, counts[:-1].reshape(count, count).numpy().astype(np.int64), int(counts[-1]), tuple(unread))
+    if not result.videos:
+        raise DatasetError(f"{videos.source}: none of its videos can be read: {unread[0]}")
+    return result
+
+
+def average_softmax(model: nn.Module, clips: Tensor, batch: int) -> Tensor:
+    """The mean over views (V, T, S, S, 3) of the softmax of their logits, (classes,)."""
+    pieces = [model(clips[k : k + batch]).float().softmax(dim=1) for k in range(0, len(clips), batch)]
+    return torch.cat(pieces).mean(dim=0)
+
+
+def _only(items: list[dict[str, Any]]) -> dict[str, Any]:
+    return items[0]

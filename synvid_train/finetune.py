@@ -1,0 +1,128 @@
+"""Fine-tuning and linear probing: a classifier on top of a pre-trained encoder, or from scratch (section 3.3 of the paper).
+
+synvid-train finetune --checkpoint runs/a/last.pt --train train.csv --val val.csv
+synvid-train probe --checkpoint runs/a/last.pt --train train.csv --val val.csv
+"""
+
+from __future__ import annotations
+
+import dataclasses
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+from torch import Tensor, nn
+from torch.nn import functional
+
+from synvid.errors import ConfigurationError
+from synvid_train.checkpoint import Checkpoint, load_encoder
+from synvid_train.clips import LabelledVideos, TrainingClips, architecture_of
+from synvid_train.evaluate import evaluate
+from synvid_train.labels import VideoList
+from synvid_train.loop import Batch, Job, World, train
+from synvid_train.recipe import Recipe
+from synvid_train.videomae import Architecture, VideoClassifier, normalize
+from synvid_train.views import check_randaugment, seeded
+
+__all__ = ["finetune"]
+
+
+def finetune(
+    recipe: Recipe,
+    training: VideoList,
+    validation: VideoList | None,
+    out: Path,
+    world: World,
+    *,
+    checkpoint: Checkpoint | None = None,
+    probe: bool = False,
+    seed: int = 0,
+    origin: str = "scratch",
+    workers: int = 0,
+    progress: Any = None,
+    talk: Callable[[str], None] = print,
+) -> None:
+    """Train a classifier, or go on with the run in `out`; see `loop.train` for what it writes and raises.
+
+    Args:
+        recipe: all settings.
+        training, validation: videos with labels of the same classes.
+        out: folder of the run.
+        world: processes.
+        checkpoint: its encoder is taken; None starts from random weights.
+        probe: the encoder stays as it is, only the norm and the linear layer after it learn.
+        seed: of new weights, order, windows and views.
+        origin: what the checkpoint is, for the record.
+        workers: that load clips.
+        progress: told of steps.
+        talk: says a sentence.
+
+    Raises:
+        ConfigurationError: the checkpoint's encoder has another shape than the recipe's model.
+    """
+    shape = architecture_of(recipe)
+    check_randaugment(recipe.views.randaugment)
+    with seeded(seed):
+        model = VideoClassifier(shape, len(training.classes), recipe.model.drop_path, recipe.model.dropout)
+    if checkpoint is not None:
+        _check_shapes(shape, checkpoint.architecture)
+        load_encoder(model, checkpoint)
+    if probe:
+        model.encoder.requires_grad_(requires_grad=False)
+    mix = _mixing(recipe, len(training.classes))
+
+    def loss(parallel: nn.Module, batch: Batch) -> Tensor:
+        if probe:
+            model.encoder.eval()  # no drop path
+        pixels, target = normalize(batch["clip"]), batch["label"]
+        if mix is not None:
+            pixels, target = mix(pixels, target)
+        logits = parallel(pixels).float()
+        return functional.cross_entropy(logits, target, label_smoothing=0.0 if mix else recipe.objective.label_smoothing)
+
+    def figures(trained: nn.Module) -> dict[str, float]:
+        """One view a video: a glance after an epoch, not the result."""
+        if validation is None:
+            return {}
+        views = dataclasses.replace(recipe.views, test_clips=1, test_crops=1)
+        glance = dataclasses.replace(recipe, views=views)
+        result = evaluate(trained, validation, glance, world, workers)
+        return {"val_top1": result.top1, "val_top5": result.top5}
+
+    clips = TrainingClips(LabelledVideos(training), recipe, seed, pretraining=False)
+    job = Job("classifier", recipe, model, clips, loss, seed, classes=training.classes, evaluate=figures, origin=origin)
+    train(job, out, world, workers, progress, talk)
+
+
+def _check_shapes(shape: Architecture, other: Architecture) -> None:
+    for name in ("size", "patch_size", "tubelet_size"):
+        if getattr(shape, name) != getattr(other, name):
+            raise ConfigurationError(
+                f"model.{name} is {getattr(shape, name)} in the recipe, but {getattr(other, name)} in the checkpoint; "
+                f"--set model.{name}={getattr(other, name)}."
+            )
+
+
+def _mixing(recipe: Recipe, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
+    """Mixup and cutmix of timm on clips: (B, T, H, W, C) and labels to the same and soft targets (B, classes).
+
+    Time and channels become one axis first: cutmix would else cut a box out of time.
+    """
+    objective = recipe.objective
+    if not objective.mixup and not objective.cutmix:
+        return None
+    from synvid_train._timm import Mixup
+
+    mixup = Mixup(objective.mixup, objective.cutmix, label_smoothing=objective.label_smoothing, num_classes=classes)  # type: ignore[no-untyped-call]
+
+    def mix(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
+        _, frames, height, width, channels = pixels.shape
+        if len(pixels) % 2:
+            raise ConfigurationError(
+                f"{len(pixels)} clips at once; mixup needs an even number: see optim.batch_size, run.device_batch."
+            )
+        flat = pixels.permute(0, 1, 4, 2, 3).reshape(len(pixels), frames * channels, height, width).contiguous()
+        mixed, target = mixup(flat, labels)
+        return mixed.unflatten(1, (frames, channels)).permute(0, 1, 3, 4, 2), target
+
+    return mix

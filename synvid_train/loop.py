@@ -1,0 +1,427 @@
+"""The training loop: one process or many, resumed exactly.
+
+Nothing random is carried from step to step: clips are seeded by (seed, epoch, index), what a step draws by (seed, step, rank).
+So weights, optimizer and the number of steps are the whole state of a run.
+"""
+
+from __future__ import annotations
+
+import contextlib
+import hashlib
+import json
+import math
+import os
+import time
+from collections.abc import Callable, Iterator
+from contextlib import nullcontext
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+import torch
+import torch.distributed as dist
+from torch import Tensor, nn
+from torch.nn.parallel import DistributedDataParallel
+
+from synvid.errors import ConfigurationError, DatasetError
+from synvid.work.disk import named_errors, write_whole
+from synvid.work.interrupt import interrupted, postponed
+from synvid_train.checkpoint import Checkpoint, load_training, save_training, save_weights
+from synvid_train.clips import Schedule, TrainingClips, load
+from synvid_train.optim import learning_rate, make_optimizer, set_learning_rate
+from synvid_train.recipe import Recipe
+from synvid_train.videomae import SIZES, state_of, use_plain_attention
+from synvid_train.views import seeded
+
+__all__ = ["InterruptedRunError", "Job", "World", "train"]
+
+Batch = dict[str, Any]
+
+#: Steps in a row without a finite gradient after which a run ends.
+_PATIENCE = 20
+
+
+class InterruptedRunError(Exception):
+    """Ctrl-C or termination came; the run is saved."""
+
+
+# ---- Processes ----------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class World:
+    """Which of how many processes this is, and its device.
+
+    Attributes:
+        rank, size: of this process, and how many there are.
+        device: it computes on.
+    """
+
+    rank: int
+    size: int
+    device: torch.device
+
+    @classmethod
+    def join(cls, device: str | None = None) -> World:
+        """Join the processes that torchrun started, if it did.
+
+        Raises:
+            ConfigurationError: there is no such device.
+        """
+        size, rank, local = (int(os.environ.get(name, default)) for name, default in _TORCHRUN)
+        try:
+            chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
+            if chosen.type == "cuda" and torch.cuda.is_available():
+                chosen = torch.device("cuda", local if chosen.index is None else chosen.index)
+                torch.cuda.set_device(chosen)
+            torch.empty(1, device=chosen)
+        except (RuntimeError, AssertionError, ValueError):
+            raise ConfigurationError(f"--device {device}: there is no such device here; cpu always is.") from None
+        if size > 1 and not dist.is_initialized():
+            dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+        return cls(rank, size, chosen)
+
+    @property
+    def first(self) -> bool:
+        """Whether this is the process that writes and speaks."""
+        return self.rank == 0
+
+    def gather(self, items: list[str]) -> list[str]:
+        """The items of all processes."""
+        if self.size == 1:
+            return items
+        found: list[Any] = [None] * self.size
+        dist.all_gather_object(found, items)
+        return [item for part in found for item in part]
+
+    def leave(self) -> None:
+        """Part from the other processes."""
+        if self.size > 1:
+            dist.destroy_process_group()
+
+    def sum(self, values: Tensor) -> Tensor:
+        """The sum over all processes."""
+        if self.size > 1:
+            dist.all_reduce(values)
+        return values
+
+
+_TORCHRUN = (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))
+
+
+# ---- A run --------------------------------------------------------------------------------------------------------
+@dataclass
+class Job:
+    """What is trained, on what, and how.
+
+    Attributes:
+        kind: pretraining or classifier.
+        recipe: all settings.
+        model: on the CPU.
+        clips: what samples are made of.
+        loss: the mean loss of a batch on the device.
+        seed: of order, views, masks and all that a step draws.
+        fresh: clips of an epoch are others than those of the one before.
+        classes: names of the labels.
+        evaluate: figures of the model, asked for after some epochs; {} if there are none.
+        origin: where the weights came from, for the record.
+    """
+
+    kind: str
+    recipe: Recipe
+    model: nn.Module
+    clips: TrainingClips
+    loss: Callable[[nn.Module, Batch], Tensor]
+    seed: int = 0
+    fresh: bool = False
+    classes: tuple[str, ...] = ()
+    evaluate: Callable[[nn.Module], dict[str, float]] = field(default=lambda _: {})
+    origin: str = ""
+
+
+def train(job: Job, out: Path, world: World, workers: int, progress: Any = None, talk: Callable[[str], None] = print) -> None:
+    """Train, or go on where the run in `out` stopped.
+
+    Writes there `recipe.yaml`, `log.jsonl` (a line every so many steps, one an epoch), `last.pt` (all that resuming needs) and
+    `last.safetensors` (weights, settings and figures).
+
+    Args:
+        job: what is to be done.
+        out: folder of the run.
+        world: processes.
+        workers: that load clips.
+        progress: a `synvid.work.progress.Progress`, told of steps.
+        talk: says a sentence.
+
+    Raises:
+        InterruptedRunError: Ctrl-C or termination; the run is saved.
+        DatasetError: the loss is not finite any more, the disk is full, or clips cannot be loaded.
+        ConfigurationError: the folder holds another run.
+    """
+    run = _Run(job, out, world, workers, talk)
+    start = run.resume()
+    if progress is not None:
+        progress.start(run.schedule.steps, start, "step")
+    try:
+        with postponed():
+            run.steps(start, progress)
+    finally:
+        if progress is not None:
+            progress.finish()
+
+
+class _Run:
+    def __init__(self, job: Job, out: Path, world: World, workers: int, talk: Callable[[str], None]) -> None:
+        self.job, self.out, self.world, self.workers, self.talk = job, out, world, workers, talk
+        recipe, source = job.recipe, job.clips.source
+        self.schedule = Schedule(
+            len(source), recipe.data.samples_per_clip, recipe.optim.batch_size, recipe.run.device_batch, recipe.optim.epochs,
+            job.seed, job.fresh, world.rank, world.size,
+        )  # fmt: skip
+        self.model = job.model.to(world.device)
+        if world.device.type == "cpu":
+            use_plain_attention(self.model)
+        if recipe.run.compile:
+            for module in self.model.modules():
+                if type(module).__name__ == "Block":
+                    module.compile()
+        self.optimizer = make_optimizer(self.model, recipe.optim, SIZES[recipe.model.size][1])
+        self.parallel: nn.Module = DistributedDataParallel(self.model) if world.size > 1 else self.model
+        self.log = _Log(out) if world.first else None
+        self.unread: set[str] = set()
+        self.metrics: dict[str, float] = {}
+
+    # ---- State ----
+    def resume(self) -> int:
+        """Take up the run in the folder; the step to go on from, 0 of a new run."""
+        path, settings = self.out / "last.pt", self.identity()
+        start = 0
+        if path.is_file():
+            checkpoint, optimizer, start, extra = load_training(path)
+            if extra.get("identity") != settings:
+                keys = ", ".join(_differences(extra.get("identity", {}), settings)) or "its data"
+                raise ConfigurationError(
+                    f"{self.out} holds a run with other settings ({keys}); give another --out, or --overwrite."
+                )
+            self.metrics = checkpoint.metrics
+            self.model.load_state_dict(checkpoint.weights)
+            self.optimizer.load_state_dict(optimizer)
+            self.talk(f"{self.out}: going on after step {start:,} of {self.schedule.steps:,}.")
+        if self.log:
+            with named_errors(self.out):
+                self.out.mkdir(parents=True, exist_ok=True)
+                write_whole(self.out / "recipe.yaml", self.job.recipe.to_yaml())
+            self.log.cut(start)
+        return start
+
+    def identity(self) -> dict[str, Any]:
+        """What may not change between two parts of one run; how the work is done may."""
+        settings = {
+            key: value for key, value in self.job.recipe.to_dict().items() if key not in ("name", "description", "run")
+        }
+        settings["run"] = {"precision": self.job.recipe.run.precision}
+        source, job = self.job.clips.source, self.job
+        labelled = [(source.name(i), label) for i, label in enumerate(source.labels)]
+        return {
+            **settings,
+            "kind": job.kind,
+            "weights that learn": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
+            "seed": job.seed,
+            "number of clips": len(source),
+            "new clips each epoch": job.fresh,
+            "labels": hashlib.sha256(repr((job.classes, labelled)).encode()).hexdigest(),
+            "origin": job.origin,
+        }
+
+    def save(self, step: int) -> None:
+        """Write both files of a checkpoint; whoever is killed, the one before is whole."""
+        if not self.world.first:
+            return
+        weights = {name: value.detach().cpu() for name, value in state_of(self.model).items()}
+        checkpoint = Checkpoint(
+            self.job.clips.architecture, self.job.kind, weights, self.job.classes, self.metrics, self.job.recipe.to_dict()
+        )
+        save_training(self.out / "last.pt", checkpoint, self.optimizer.state_dict(), step, {"identity": self.identity()})
+        save_weights(self.out / "last.safetensors", checkpoint)
+
+    # ---- Steps ----
+    def steps(self, start: int, progress: Any) -> None:
+        recipe, schedule, world = self.job.recipe, self.schedule, self.world
+        self.model.train()
+        pieces = load(self.job.clips, _Batches(schedule, start), self.workers, world.device)
+        meter = _Meter(world.device)
+        for step in range(start, schedule.steps):
+            rate = learning_rate(recipe.optim, step, schedule.steps, schedule.steps_per_epoch)
+            set_learning_rate(self.optimizer.param_groups, rate)
+            self.step(pieces, step, meter)
+            done = step + 1
+            last = done == schedule.steps
+            stop = interrupted() if world.size == 1 else False
+            if done % recipe.run.log_every == 0 or last or stop:
+                line = meter.read(world, recipe.optim.batch_size)
+                if world.size > 1:  # all stop at the same step
+                    stop = bool(world.sum(torch.tensor([float(interrupted())], device=world.device)))
+                self.report({"step": done, "epoch": done / schedule.steps_per_epoch, "learning_rate": rate, **line}, progress)
+                if meter.broken >= _PATIENCE:
+                    raise DatasetError(
+                        f"{self.out}: no finite gradient in the last {meter.broken} steps, up to step {done}; "
+                        "a lower optim.base_learning_rate may help, the last checkpoint is from before."
+                    )
+            if progress is not None:
+                progress.update(done)
+            epoch_ends = done % schedule.steps_per_epoch == 0
+            if last or (epoch_ends and done // schedule.steps_per_epoch % recipe.run.save_every == 0):
+                self.metrics = self.evaluate(done)
+                self.save(done)
+            elif stop:
+                self.save(done)
+            if stop and not last:
+                raise InterruptedRunError
+
+    def step(self, pieces: Iterator[Batch], step: int, meter: _Meter) -> None:
+        """One update of the weights; none where the gradient is not finite."""
+        recipe, world, count = self.job.recipe, self.world, self.schedule.accumulate
+        self.optimizer.zero_grad(set_to_none=True)
+        total = torch.zeros((), device=world.device)
+        for k in range(count):
+            waited = time.perf_counter()
+            piece = next(pieces)
+            meter.waited += time.perf_counter() - waited
+            self.note_unread(piece.pop("unread"))
+            batch = {name: value.to(world.device, non_blocking=True) for name, value in piece.items()}
+            quiet = k < count - 1 and isinstance(self.parallel, DistributedDataParallel)
+            with self.parallel.no_sync() if quiet else nullcontext():  # type: ignore[operator]
+                with (
+                    seeded(self.job.seed, step, world.rank, k),
+                    torch.autocast(world.device.type, torch.bfloat16, enabled=recipe.run.precision == "bf16"),
+                ):
+                    loss = self.job.loss(self.parallel, batch)
+                (loss / count).backward()  # type: ignore[no-untyped-call]
+            total += loss.detach() / count
+        gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
+        norm = torch.nn.utils.get_total_norm(gradients)
+        if recipe.optim.clip_norm:
+            torch._foreach_mul_(gradients, (recipe.optim.clip_norm / norm).clamp(max=1.0))
+        bad = (~norm.isfinite()).float()
+        self.optimizer.found_inf = bad  # type: ignore[attr-defined]  # the fused kernels then leave weights and moments alone
+        self.optimizer.step()
+        meter.add(total, norm, bad)
+
+    def note_unread(self, sentences: list[str]) -> None:
+        """Say once of each clip that it could not be read."""
+        for sentence in sentences:
+            if sentence and sentence not in self.unread:
+                self.unread.add(sentence)
+                self.talk(f"{sentence} Another clip takes its place ({len(self.unread)} so far).")
+
+    def evaluate(self, step: int) -> dict[str, float]:
+        """Figures of the model as it is."""
+        self.model.eval()
+        with (
+            torch.no_grad(),
+            torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.job.recipe.run.precision == "bf16"),
+        ):
+            figures = self.job.evaluate(self.model)  # on all ranks, which may share the work
+        self.model.train()
+        if figures:
+            self.report({"step": step, "epoch": step / self.schedule.steps_per_epoch, **figures}, None)
+        return figures
+
+    def report(self, line: dict[str, float], progress: Any) -> None:
+        """Write a line of the log, and show it beside the bar."""
+        if self.log:
+            self.log.write(line)
+        if progress is not None:
+            progress.note(f"loss {line['loss']:.4f}, {line['clips_per_second']:.0f} clips/s, waiting {line['waiting']:.0%}")
+
+
+@dataclass(frozen=True)
+class _Batches:
+    """The pieces of a schedule, as a DataLoader wants them."""
+
+    schedule: Schedule
+    start: int
+
+    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
+        return self.schedule.pieces(self.start)
+
+    def __len__(self) -> int:
+        return (self.schedule.steps - self.start) * self.schedule.accumulate
+
+
+class _Meter:
+    """Sums on the device, read now and then: a step never waits for its own figures."""
+
+    def __init__(self, device: torch.device) -> None:
+        self.sums = torch.zeros(3, dtype=torch.float64, device=device)
+        self.count, self.waited, self.began, self.broken = 0, 0.0, time.perf_counter(), 0
+
+    def add(self, loss: Tensor, norm: Tensor, bad: Tensor) -> None:
+        """A step's loss, gradient norm, and whether they are of no use."""
+        self.sums += torch.stack([loss.double() * (1 - bad), norm.double() * (1 - bad), bad.double()]).nan_to_num(0, 0, 0)
+        self.count += 1
+
+    def read(self, world: World, batch_size: int) -> dict[str, float]:
+        """Means since the last time."""
+        loss, norm, bad = (world.sum(self.sums.clone()) / world.size).tolist()
+        seconds, good = time.perf_counter() - self.began, max(self.count - bad, 1)
+        line = {
+            "loss": loss / good if bad < self.count else math.inf,
+            "gradient_norm": norm / good if bad < self.count else math.inf,
+            "not_finite": bad,
+            "clips_per_second": self.count * batch_size / seconds,
+            "waiting": self.waited / seconds,
+        }
+        self.broken = self.broken + self.count if bad >= self.count else 0
+        self.sums.zero_()
+        self.count, self.waited, self.began = 0, 0.0, time.perf_counter()
+        return line
+
+
+class _Log:
+    """`log.jsonl`, and TensorBoard where it is installed."""
+
+    def __init__(self, out: Path) -> None:
+        self.path = out / "log.jsonl"
+        self.board: Any = None
+
+    def cut(self, step: int) -> None:
+        """Forget lines of steps that are done again."""
+        with contextlib.suppress(ImportError):
+            from torch.utils.tensorboard import SummaryWriter
+
+            self.board = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=step + 1)
+        if self.path.is_file():
+            lines = [line for line in read_log(self.path) if line["step"] <= step]
+            write_whole(self.path, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def write(self, line: dict[str, float]) -> None:
+        """Add a line."""
+        finite = {key: value if math.isfinite(value) else None for key, value in line.items()}
+        with named_errors(self.path), self.path.open("a", encoding="utf-8") as file:
+            file.write(json.dumps(finite) + "\n")
+        if self.board:
+            for key, value in line.items():
+                self.board.add_scalar(key, value, int(line["step"]))
+            self.board.flush()
+
+
+def read_log(path: Path) -> list[dict[str, Any]]:
+    """The lines of a log; a last one that was cut off does not count."""
+    lines = []
+    for text in path.read_text(encoding="utf-8").splitlines():
+        try:
+            lines.append(json.loads(text))
+        except ValueError:
+            continue
+    return lines
+
+
+def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
+    """Keys at which two nested mappings differ."""
+    found = []
+    for key in sorted({*one, *other}):
+        a, b = one.get(key), other.get(key)
+        if isinstance(a, dict) and isinstance(b, dict):
+            found += [f"{key}.{name}" for name in _differences(a, b)]
+        elif a != b:
+            found.append(key)
+    return found

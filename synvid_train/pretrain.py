@@ -1,0 +1,104 @@
+"""Pre-training: a VideoMAE learns to fill in what is hidden of rendered clips (section 3.2 of the paper).
+
+synvid-train pretrain --preset moving_shapes
+synvid-train pretrain --shards data/
+torchrun --nproc-per-node 8 -m synvid_train pretrain --preset accelerating_transforming_shapes
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import torch
+from torch import Tensor, nn
+
+from synvid.errors import ConfigurationError
+from synvid_train.clips import Source, TrainingClips, architecture_of, load
+from synvid_train.loop import Batch, Job, World, train
+from synvid_train.recipe import Recipe
+from synvid_train.videomae import VideoMAE, normalize
+from synvid_train.views import seeded
+
+__all__ = ["pretrain", "reconstruction"]
+
+#: Clips by which a model is judged after an epoch.
+HELD_OUT = 128
+
+
+def pretrain(
+    recipe: Recipe,
+    source: Source,
+    out: Path,
+    world: World,
+    *,
+    seed: int = 0,
+    fresh: bool = False,
+    held_out: Source | None = None,
+    origin: str = "",
+    workers: int = 0,
+    progress: Any = None,
+    talk: Callable[[str], None] = print,
+) -> None:
+    """Pre-train, or go on with the run in `out`; see `loop.train` for what it writes and raises.
+
+    Args:
+        recipe: all settings.
+        source: clips.
+        out: folder of the run.
+        world: processes.
+        seed: of weights, order, windows, crops and masks.
+        fresh: each epoch has clips that the ones before had not.
+        held_out: clips on which R² is measured after an epoch.
+        origin: what the clips are, for the record.
+        workers: that load clips.
+        progress: told of steps.
+        talk: says a sentence.
+    """
+    with seeded(seed):
+        model = VideoMAE(architecture_of(recipe))
+    visible = count_visible(recipe)
+
+    def loss(parallel: nn.Module, batch: Batch) -> Tensor:
+        return parallel(batch["clip"], batch["order"], visible)[0]  # type: ignore[no-any-return]
+
+    def evaluate(trained: nn.Module) -> dict[str, float]:
+        return {} if held_out is None else reconstruction(trained, held_out, recipe, world.device, workers)  # type: ignore[arg-type]
+
+    clips = TrainingClips(source, recipe, seed, pretraining=True)
+    job = Job("pretraining", recipe, model, clips, loss, seed, fresh, evaluate=evaluate, origin=origin)
+    train(job, out, world, workers, progress, talk)
+
+
+def count_visible(recipe: Recipe) -> int:
+    """V: tokens that the encoder sees."""
+    steps, patches = architecture_of(recipe).grid
+    masked = int(recipe.objective.mask_ratio * patches)
+    if not 0 < masked < patches:
+        raise ConfigurationError(
+            f"objective.mask_ratio is {recipe.objective.mask_ratio}: of {patches} patches in a frame it masks {masked}; "
+            "some must be masked and some not."
+        )
+    return steps * (patches - masked)
+
+
+@torch.no_grad()
+def reconstruction(
+    model: VideoMAE, source: Source, recipe: Recipe, device: torch.device, workers: int = 0
+) -> dict[str, float]:
+    """R² of the prediction on held-out clips, with masks and windows that are always the same.
+
+    Returns:
+        {"r2": 1 - squared error / squares of the normalised target}: 0 for predicting the mean of each patch, 1 for all.
+    """
+    clips = TrainingClips(source, recipe, seed=0, pretraining=True)
+    keys = [(0, i, 0) for i in range(min(HELD_OUT, len(source)))]
+    error = total = 0.0
+    visible = count_visible(recipe)
+    for batch in load(clips, [keys[k : k + 16] for k in range(0, len(keys), 16)], workers, device):
+        pixels, order = normalize(batch["clip"].to(device)), batch["order"].to(device)
+        target = model.target(pixels, order[:, visible:])
+        error += float((model.predict(pixels, order, visible).float() - target).square().sum(dtype=torch.float64))
+        total += float(target.square().sum(dtype=torch.float64))
+    return {"r2": 1 - error / total} if total else {}

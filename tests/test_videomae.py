@@ -1,0 +1,450 @@
+"""The model is VideoMAE: equal to transformers' in output and loss, and to its equations worked by hand."""
+
+import math
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+from hypothesis import given  # noqa: E402
+from hypothesis import strategies as st  # noqa: E402
+from torch import nn  # noqa: E402
+
+from synvid.errors import ConfigurationError  # noqa: E402
+from synvid_train.checkpoint import Checkpoint, export_huggingface, load_checkpoint  # noqa: E402
+from synvid_train.videomae import (  # noqa: E402
+    MEAN,
+    SIZES,
+    STD,
+    Architecture,
+    VideoClassifier,
+    VideoMAE,
+    _sinusoid,
+    _to_patches,
+    count_parameters,
+    normalize,
+    state_of,
+    training_flops,
+    tube_mask,
+    use_plain_attention,
+)
+
+
+@pytest.fixture(autouse=True)
+def one_thread():
+    """Models this small are slower on several threads."""
+    threads = torch.get_num_threads()
+    torch.set_num_threads(1)
+    yield
+    torch.set_num_threads(threads)
+
+
+TINY = Architecture("tiny", num_frames=4, image_size=16, patch_size=8, decoder_depth=2)  # 2 steps of 4 patches
+
+
+def randomized(model, seed=0):
+    """Every weight drawn anew, so that none is a 0 or a 1 behind which a mistake hides."""
+    generator = torch.Generator().manual_seed(seed)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            parameter.add_(torch.randn(parameter.shape, generator=generator) * 0.05)
+    return model.eval()
+
+
+def random_clips(architecture, batch=2, seed=0):
+    rng = np.random.default_rng(seed)
+    side = architecture.image_size
+    return torch.from_numpy(rng.integers(0, 256, (batch, architecture.num_frames, side, side, 3), dtype=np.uint8))
+
+
+def orders(architecture, ratio=0.75, batch=2, seed=0):
+    """A tube mask for each clip, and V."""
+    rng = np.random.default_rng(seed)
+    steps, patches = architecture.grid
+    rows = np.stack([tube_mask(architecture, ratio, rng) for _ in range(batch)])
+    return torch.from_numpy(rows), steps * (patches - int(ratio * patches))
+
+
+# ---- Equal to transformers -----------------------------------------------------------------------------------------
+parity = pytest.mark.parametrize(
+    "architecture",
+    [
+        Architecture("tiny", num_frames=8, image_size=32, patch_size=8, decoder_depth=4),
+        Architecture("tiny", num_frames=16, image_size=48, patch_size=16, decoder_depth=1),
+        Architecture("tiny", num_frames=8, image_size=24, patch_size=8, tubelet_size=4, decoder_depth=2),
+        Architecture("small", num_frames=16, image_size=32, patch_size=16, decoder_depth=2),
+    ],
+    ids=lambda a: f"{a.size}-{a.num_frames}x{a.image_size}-p{a.patch_size}-q{a.tubelet_size}",
+)
+
+
+@pytest.fixture
+def transformers_model(tmp_path):
+    """The model that transformers makes of a checkpoint which we have exported, in float64."""
+    pytest.importorskip("transformers")
+    from transformers.models.videomae import modeling_videomae as theirs
+    from transformers.utils import logging
+
+    def load(model, classes=()):
+        kind = "classifier" if classes else "pretraining"
+        export_huggingface(Checkpoint(model.architecture, kind, model.state_dict(), classes), tmp_path)
+        cls = theirs.VideoMAEForVideoClassification if classes else theirs.VideoMAEForPreTraining
+        loaded, report = cls.from_pretrained(tmp_path, output_loading_info=True)
+        assert not any(report.values()), report
+        (loaded.fc_norm if classes else loaded.decoder.norm).eps = 1e-6  # which it fixes at 1e-5
+        return loaded.double().eval()
+
+    logging.disable_progress_bar()
+    return load
+
+
+@parity
+@pytest.mark.parametrize("scattered", [False, True], ids=["tubes", "scattered"])
+def test_pretraining_equals_transformers(architecture, scattered, transformers_model):
+    """Through our export, predictions and loss are those of VideoMAEForPreTraining to 1e-10, whatever the mask."""
+    ours = randomized(VideoMAE(architecture))
+    theirs = transformers_model(ours)
+    order, visible = orders(architecture, ratio=0.6)
+    if scattered:
+        rng = np.random.default_rng(1)
+        rows = [rng.permutation(architecture.num_tokens) for _ in order]
+        order = torch.from_numpy(np.stack([np.r_[np.sort(row[:visible]), np.sort(row[visible:])] for row in rows]))
+    assert 0 < visible < architecture.num_tokens
+    assert not torch.equal(order[0], order[1])
+
+    pixels = normalize(random_clips(architecture), torch.float64)
+    masked = torch.ones(order.shape, dtype=torch.bool).scatter(1, order[:, :visible], False)
+    with torch.no_grad():
+        loss, predicted = ours.double()(pixels, order, visible)
+        expected = theirs(pixels.permute(0, 1, 4, 2, 3), bool_masked_pos=masked)
+    assert (predicted - expected.logits).abs().max() < 1e-10
+    assert (loss - expected.loss).abs() < 1e-10
+    assert predicted.std() > 0.1
+
+
+@parity
+def test_classifier_equals_transformers(architecture, transformers_model):
+    """Through our export, logits are those of VideoMAEForVideoClassification to 1e-10, and labels arrive."""
+    ours = randomized(VideoClassifier(architecture, 5))
+    theirs = transformers_model(ours, ("ride", "run", "sit", "swim", "wave"))
+    assert theirs.config.id2label == {0: "ride", 1: "run", 2: "sit", 3: "swim", 4: "wave"}
+    pixels = normalize(random_clips(architecture), torch.float64)
+    with torch.no_grad():
+        logits, expected = ours.double()(pixels), theirs(pixels.permute(0, 1, 4, 2, 3)).logits
+    assert (logits - expected).abs().max() < 1e-10
+    assert logits.std() > 0.01
+
+
+def test_transformers_folders_are_read_back(tmp_path, transformers_model):
+    """What transformers saves of our exported model has, read back, the same weights bit for bit."""
+    for ours, classes in ((VideoMAE(TINY), ()), (VideoClassifier(TINY, 2), ("sit", "stand"))):
+        transformers_model(randomized(ours), classes).float().save_pretrained(tmp_path / "theirs")
+        read = load_checkpoint(tmp_path / "theirs")
+        assert read.architecture == ours.architecture
+        assert read.classes == classes
+        assert read.weights.keys() == ours.state_dict().keys()
+        assert all(torch.equal(read.weights[name], value) for name, value in ours.state_dict().items())
+
+
+def test_transformers_prepare_pixels_as_we_do(tmp_path):
+    """The exported preprocessor turns frames into the pixels that `normalize` gives."""
+    pytest.importorskip("transformers")
+    from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
+
+    export_huggingface(Checkpoint(TINY, "pretraining", VideoMAE(TINY).state_dict()), tmp_path)
+    frames = random_clips(TINY, batch=1)
+    processor = VideoMAEImageProcessorPil.from_pretrained(tmp_path)
+    pixels = processor(list(frames[0].numpy()), return_tensors="pt")["pixel_values"]
+    assert torch.allclose(pixels.permute(0, 1, 3, 4, 2), normalize(frames), atol=1e-5)
+
+
+# ---- Sizes ---------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(("size", "millions"), [("small", 24.0), ("base", 94.2), ("large", 317.8), ("huge", 653)])
+def test_parameters_are_as_many_as_published(size, millions):
+    """The four sizes of the paper have its numbers of parameters, with a decoder of four blocks."""
+    with torch.device("meta"):
+        count = count_parameters(VideoMAE(Architecture(size)))
+    assert round(count / 1e6, 0 if isinstance(millions, int) else 1) == millions
+
+
+@pytest.mark.parametrize(
+    ("size", "ratio", "giga"), [("base", 0.75, 341), ("large", 0.75, 956), ("base", None, 1082), ("large", None, 3581)]
+)
+def test_operations_of_a_step(size, ratio, giga):
+    """Operations of a training step on one clip are those measured elsewhere, within 2 %."""
+    assert training_flops(Architecture(size), ratio) / 1e9 == pytest.approx(giga, rel=0.02)
+
+
+@pytest.mark.parametrize(
+    ("wrong", "named"),
+    [
+        ({"size": "giant"}, "model.size is 'giant'; it must be one of tiny, small, base, large, huge."),
+        ({"num_frames": 15}, "model.num_frames is 15; it must be a multiple of tubelet_size, 2."),
+        ({"num_frames": 0}, "model.num_frames is 0"),
+        ({"image_size": 100}, "model.image_size is 100; it must be a multiple of patch_size, 16."),
+        ({"patch_size": 0}, "model.patch_size is 0; it must be above 0."),
+        ({"tubelet_size": -2}, "model.tubelet_size is -2; it must be above 0."),
+    ],
+)
+def test_shapes_that_cannot_be(wrong, named):
+    """A shape that cannot be built is refused in a sentence with the setting, its value and what would be right."""
+    with pytest.raises(ConfigurationError) as refusal:
+        Architecture(**wrong)
+    assert str(refusal.value).startswith(named)
+
+
+def test_every_norm_has_the_official_eps():
+    """Layer norms have eps 1e-6, not torch's 1e-5."""
+    models = VideoMAE(TINY), VideoClassifier(TINY, 3)
+    norms = [module for model in models for module in model.modules() if isinstance(module, nn.LayerNorm)]
+    assert len(norms) == (2 * 4 + 1 + 2 * 2 + 1) + (2 * 4 + 1)
+    assert {norm.eps for norm in norms} == {1e-6}
+
+
+# ---- Masks ---------------------------------------------------------------------------------------------------------
+@given(
+    steps=st.integers(1, 6),
+    side=st.integers(1, 9),
+    ratio=st.floats(0, 1),
+    seed=st.integers(0, 2**32 - 1),
+)
+def test_tube_masks(steps, side, ratio, seed):
+    """A tube mask hides int(ratio x patches) patches, the same at each step, and names every token once, in order."""
+    architecture = Architecture("tiny", num_frames=2 * steps, image_size=8 * side, patch_size=8)
+    order = tube_mask(architecture, ratio, np.random.default_rng(seed))
+    hidden = int(ratio * side**2)
+    visible, masked = order[: steps * (side**2 - hidden)], order[steps * (side**2 - hidden) :]
+    assert sorted(order) == list(range(steps * side**2))
+    assert list(visible) == sorted(visible)
+    assert list(masked) == sorted(masked)
+    tubes = masked.reshape(steps, hidden) - np.arange(steps)[:, None] * side**2
+    assert (tubes == tubes[0]).all()
+    assert ((tubes >= 0) & (tubes < side**2)).all()
+
+
+def test_masks_of_the_paper():
+    """At ratio 0.75 of 16 frames of 224 pixels, 392 tokens are seen and 1176 are not, other ones each time."""
+    rng = np.random.default_rng(0)
+    first, second = (tube_mask(Architecture(), 0.75, rng) for _ in range(2))
+    assert len(first) == 1568
+    assert first[391] > first[392]  # the 392nd ends the visible ones
+    assert (np.diff(first[:392]) > 0).all()
+    assert not np.array_equal(first, second)
+
+
+def test_masks_are_uniform():
+    """Each patch is masked as often as any other."""
+    rng = np.random.default_rng(0)
+    architecture = Architecture("tiny", num_frames=2, image_size=32, patch_size=8)
+    counts = np.bincount(np.concatenate([tube_mask(architecture, 0.75, rng)[4:] for _ in range(2000)]), minlength=16)
+    assert np.abs(counts / 2000 - 0.75).max() < 5 * math.sqrt(0.75 * 0.25 / 2000)
+
+
+def test_the_encoder_sees_visible_patches_only():
+    """Other pixels behind the mask change nothing that is predicted; other visible ones do."""
+    model = randomized(VideoMAE(TINY))
+    order, visible = orders(TINY, ratio=0.5, batch=1)
+    clip = normalize(random_clips(TINY, batch=1))
+    patches = torch.arange(8).reshape(2, 2, 2).repeat_interleave(2, 0).repeat_interleave(8, 1).repeat_interleave(8, 2)
+    hidden = torch.isin(patches, order[0, visible:])[None, ..., None]
+    with torch.no_grad():
+        before = model.predict(clip, order, visible)
+        assert torch.equal(before, model.predict(torch.where(hidden, clip + 1, clip), order, visible))
+        assert not torch.allclose(before, model.predict(torch.where(hidden, clip, clip + 1), order, visible))
+
+
+# ---- Equations by hand ---------------------------------------------------------------------------------------------
+def test_target_by_hand():
+    """Of two values in a patch and channel, d apart, the targets are -+ d / sqrt(2) / (d / sqrt(2) + 1e-6)."""
+    architecture = Architecture("tiny", num_frames=2, image_size=1, patch_size=1, decoder_depth=0)
+    values = torch.tensor([[0.2, 0.5, 0.9], [0.6, 0.5, 0.1]], dtype=torch.float64)  # (T, C) in [0, 1]
+    clip = ((values - torch.tensor(MEAN)) / torch.tensor(STD)).reshape(1, 2, 1, 1, 3)
+    target = VideoMAE(architecture).target(clip, torch.zeros(1, 1, dtype=torch.int64))
+    # The deviations are 0.4 / sqrt(2), 0 and 0.8 / sqrt(2), so that (0.2 - 0.4) / (0.28284 + 1e-6) = -0.707104, and so on.
+    first, last = (0.5 * d / (d / math.sqrt(2) + 1e-6) for d in (0.4, 0.8))
+    expected = torch.tensor([-first, 0, last, first, 0, -last], dtype=torch.float64)
+    assert torch.allclose(target[0, 0], expected, atol=1e-6)
+
+
+def test_target_by_loops():
+    """The target is mean 0 and deviation 1 of each patch and channel, its values in the order time, row, column, channel."""
+    clips = random_clips(TINY)
+    order, visible = orders(TINY, ratio=0.5)
+    target = VideoMAE(TINY).target(normalize(clips, torch.float64), order[:, visible:])
+    for clip, row, masked in zip(clips.numpy() / 255, target.numpy(), order[:, visible:].numpy(), strict=True):
+        for values, token in zip(row, masked, strict=True):
+            step, patch = divmod(token, 4)
+            y, x = divmod(patch, 2)
+            block = clip[2 * step : 2 * step + 2, 8 * y : 8 * y + 8, 8 * x : 8 * x + 8].reshape(128, 3)
+            expected = (block - block.mean(0)) / (block.std(0, ddof=1) + 1e-6)
+            assert np.abs(values.reshape(128, 3) - expected).max() < 1e-10
+
+
+@pytest.mark.parametrize("patch", [8, 16])
+def test_constant_patches_have_target_0(patch):
+    """Whatever its level, a patch of one colour has target 0: no rounding is blown up to noise."""
+    architecture = Architecture("tiny", num_frames=2, image_size=patch, patch_size=patch, decoder_depth=0)
+    levels = torch.arange(256, dtype=torch.uint8).reshape(-1, 1, 1, 1, 1).expand(-1, 2, patch, patch, 3)
+    target = VideoMAE(architecture).target(normalize(levels), torch.zeros(256, 1, dtype=torch.int64))
+    assert target.abs().max() == 0
+
+
+def test_loss_is_the_mean_square_over_masked_tokens():
+    """The loss is the mean of (prediction - target) squared, in float32 even under autocast."""
+    model = randomized(VideoMAE(TINY))
+    clips = random_clips(TINY)
+    order, visible = orders(TINY)
+    loss, predicted = model(clips, order, visible)
+    expected = (predicted - model.target(normalize(clips), order[:, visible:])).square().mean()
+    assert loss.item() == pytest.approx(expected.item(), rel=1e-5)
+    with torch.autocast("cpu", torch.bfloat16):
+        low, predicted = model(clips, order, visible)
+    assert predicted.dtype == torch.bfloat16
+    assert low.dtype == torch.float32
+    assert low.item() == pytest.approx(loss.item(), rel=0.02)
+
+
+def test_the_patch_embedding_is_a_convolution():
+    """The linear map of patches equals Conv3d with the same weights."""
+    model = randomized(VideoMAE(TINY)).double()
+    clips = normalize(random_clips(TINY), torch.float64)
+    embed = model.encoder.patch_embed
+    convolved = embed.proj(clips.permute(0, 4, 1, 2, 3)).flatten(2).transpose(1, 2)
+    assert convolved.shape == (2, 8, 128)
+    assert (embed(_to_patches(clips, TINY)) - convolved).abs().max() < 1e-12
+
+
+def test_positions_by_hand():
+    """A row of the table is sin(p), cos(p), sin(p / 100), cos(p / 100) for width 4."""
+    expected = [[math.sin(p), math.cos(p), math.sin(p / 100), math.cos(p / 100)] for p in range(3)]
+    table = _sinusoid(3, 4)
+    assert table.dtype == torch.float32
+    assert torch.equal(table, torch.tensor([expected]))
+
+
+def test_positions_are_no_weights():
+    """Neither table is in the state dict, so that weights fit whatever the number of frames."""
+    assert not [name for name in VideoMAE(TINY).state_dict() if "position" in name]
+
+
+def test_normalize():
+    """0 becomes -mean / deviation and 255 (1 - mean) / deviation, in each channel, in float32 unless told otherwise."""
+    frames = torch.tensor([[0, 0, 0], [255, 255, 255]], dtype=torch.uint8)
+    pixels = normalize(frames, torch.float64)
+    for channel, (mean, std) in enumerate(zip(MEAN, STD, strict=True)):
+        assert pixels[:, channel].tolist() == pytest.approx([-mean / std, (1 - mean) / std], abs=1e-15)
+    assert normalize(frames).dtype == torch.float32
+
+
+def test_bytes_and_normalized_pixels_are_the_same():
+    """Models take uint8 frames, or floats that are normalised already."""
+    clips = random_clips(TINY)
+    order, visible = orders(TINY)
+    for model, more in ((VideoMAE(TINY), (order, visible)), (VideoClassifier(TINY, 3), ())):
+        randomized(model)
+        (a, b) = (model(pixels, *more) for pixels in (clips, normalize(clips)))
+        assert torch.equal(a[0], b[0])
+
+
+# ---- Learning ------------------------------------------------------------------------------------------------------
+def test_initialization():
+    """Linear layers are Xavier-uniform with bias 0, norms the identity, the mask token and the head as published."""
+    torch.manual_seed(0)
+    model, classifier = VideoMAE(TINY), VideoClassifier(TINY, 50)
+    for module in [*model.modules(), *classifier.encoder.modules()]:
+        if isinstance(module, nn.Linear):
+            bound = math.sqrt(6 / sum(module.weight.shape))
+            assert module.weight.abs().max() <= bound
+            assert module.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
+        if isinstance(module, nn.LayerNorm):
+            assert (module.weight == 1).all()
+    flat = [value for name, value in model.named_parameters() if name.endswith("bias") and "patch_embed" not in name]
+    assert len(flat) == 6 * 7 + 1 + 1 + 1  # norm1, q, v, proj, norm2, fc1, fc2 of six blocks, two norms, the head
+    assert all((bias == 0).all() for bias in flat)
+    assert 0 < model.mask_token.abs().max() <= 0.02
+    assert classifier.head.weight.std().item() == pytest.approx(2e-5, rel=0.05)
+    assert (classifier.head.bias == 0).all()
+
+
+@pytest.mark.parametrize("kind", ["pretraining", "classifier"])
+def test_every_parameter_learns(kind):
+    """A step gives a gradient, finite and not 0, to every parameter."""
+    torch.manual_seed(0)
+    clips = random_clips(TINY)
+    if kind == "pretraining":
+        model = VideoMAE(TINY)
+        loss, _ = model(clips, *orders(TINY, ratio=0.5))
+    else:
+        model = VideoClassifier(TINY, 3)
+        loss = nn.functional.cross_entropy(model(clips), torch.tensor([0, 2]))
+    loss.backward()
+    for name, parameter in model.named_parameters():
+        assert parameter.grad is not None, name
+        assert parameter.grad.isfinite().all(), name
+        assert parameter.grad.abs().max() > 0, name
+
+
+def test_a_clip_is_learnt_by_heart():
+    """Some steps on one batch bring the loss far below that of predicting 0, which is 1."""
+    torch.manual_seed(0)
+    model, clips = VideoMAE(TINY), random_clips(TINY)
+    order, visible = orders(TINY, ratio=0.5)
+    optimizer = torch.optim.AdamW(model.parameters(), 2e-3)
+    for _ in range(60):
+        optimizer.zero_grad()
+        loss, _ = model(clips, order, visible)
+        loss.backward()
+        optimizer.step()
+    assert loss < 0.3
+
+
+def test_drop_path_grows_with_depth():
+    """Residual branches are dropped from never in the first block to `drop_path` in the last, and in training only."""
+    model = VideoClassifier(TINY, 3, drop_path=0.3, dropout=0.5)
+    rates = [getattr(block.drop_path1, "drop_prob", 0.0) for block in model.encoder.blocks]
+    assert rates == pytest.approx([0, 0.1, 0.2, 0.3])
+    clips = random_clips(TINY)
+    assert torch.equal(model.eval()(clips), model(clips))
+    assert not torch.equal(model.train()(clips), model(clips))
+
+
+def test_features_after_some_blocks():
+    """Tokens can be taken after any number of blocks; after all of them the norm gives the output of the encoder."""
+    encoder = randomized(VideoMAE(TINY)).encoder
+    clips = normalize(random_clips(TINY))
+    with torch.no_grad():
+        some = encoder.features(clips, depth=3)
+        assert torch.equal(encoder.blocks[3](some), encoder.features(clips))
+        assert torch.equal(encoder.norm(encoder.features(clips)), encoder(clips))
+
+
+def test_plain_attention_is_the_same():
+    """Attention by two matrix products gives what the fused kernel gives."""
+    model = randomized(VideoMAE(TINY)).double()
+    clips, (order, visible) = normalize(random_clips(TINY), torch.float64), orders(TINY)
+    with torch.no_grad():
+        fused = model.predict(clips, order, visible)
+        use_plain_attention(model)
+        assert not any(block.attn.fused_attn for block in [*model.encoder.blocks, *model.decoder.blocks])
+        assert (model.predict(clips, order, visible) - fused).abs().max() < 1e-12
+
+
+def test_weights_of_a_wrapped_model():
+    """What wraps a model leaves no trace in the names of its weights."""
+
+    class Wrapped(nn.Module):
+        def __init__(self, module):
+            super().__init__()
+            self.module = nn.Module()
+            self.module._orig_mod = module
+
+    model = VideoMAE(TINY)
+    assert state_of(Wrapped(model)).keys() == model.state_dict().keys()
+
+
+def test_sizes_have_heads_of_equal_width():
+    """The width of every size is a multiple of its heads, in the encoder and the decoder."""
+    for width, _, heads, decoder_width, decoder_heads in SIZES.values():
+        assert width % heads == 0
+        assert decoder_width % decoder_heads == 0
