@@ -184,8 +184,8 @@ def _rendered(
     name: str, count: int, seed: int, textures: tuple[str, ...], images: Path | None, workers: int | None, quiet: bool
 ) -> tuple[Source, Source]:
     """Clips of a preset, and others of it that are held out."""
-    from synvid.cli import with_textures
     from synvid.preset import load_preset
+    from synvid.texture.commands import with_textures
     from synvid_train.clips import RenderedClips
     from synvid_train.pretrain import HELD_OUT
 

@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from synvid.errors import ConfigurationError
 from synvid.measure.words import number
+from synvid.texture.commands import textures_options, with_textures
 from synvid.work.words import counted
 
 if TYPE_CHECKING:
@@ -23,18 +24,11 @@ __all__ = ["add_commands"]
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-def add_commands(
-    group: click.Group,
-    textures_options: Callable[[Callable[..., Any]], Any],
-    with_textures: Callable[..., tuple[Preset, dict[str, str]]],
-    load: Callable[[str, tuple[str, ...]], Preset],
-) -> None:
+def add_commands(group: click.Group, load: Callable[[str, tuple[str, ...]], Preset]) -> None:
     """Add `stats` and `report` to the command line.
 
     Args:
         group: the command `synvid`.
-        textures_options: adds --textures and --images to a command.
-        with_textures: gives a preset the banks that they ask for.
         load: a preset by its name, changed by --set.
     """
 

@@ -153,8 +153,9 @@ def _vector_sampler() -> Any:
         vector, pointers, mask = (ir.VectorType(kind, count) for kind in (element, element.as_pointer(), i1))
         kind = ir.FunctionType(vector, [pointers, i32, mask, vector])
         name = f"llvm.masked.gather.v{count}i{element.width}.v{count}p0i{element.width}"
-        places = builder.add(builder.sext(offsets, ir.VectorType(i64, count)), splat(builder, builder.ptrtoint(base, i64), count))
-        arguments = [builder.inttoptr(places, pointers), ir.Constant(i32, 1), constant(mask, 1), constant(vector, 0)]
+        wide, start = builder.sext(offsets, ir.VectorType(i64, count)), builder.ptrtoint(base, i64)
+        places = builder.inttoptr(builder.add(wide, splat(builder, start, count)), pointers)
+        arguments = [places, ir.Constant(i32, 1), constant(mask, 1), constant(vector, 0)]
         return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
     def corners(builder: Any, base: Any, offsets: Any, stride: Any) -> list[Any]:
