@@ -19,12 +19,14 @@ from synvid import __version__
 from synvid.command import FOLDER, Command, Group, json_option, quiet_option, seed_option, terminate, workers_option
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.measure.commands import add_commands
+from synvid.texture.commands import missing_banks, pictures_of, textures_options, with_textures
 from synvid.texture.commands import textures as textures_group
-from synvid.texture.commands import textures_options, with_textures
 
 if TYPE_CHECKING:
     from synvid.dataset.recipe import Recipe
     from synvid.preset import Preset
+    from synvid.texture.bank import Header
+    from synvid.texture.folder import Pictures
 
 __all__ = ["main"]
 
@@ -115,10 +117,13 @@ def render(
     workers = workers or default_workers()
     if not (out / "synvid.yaml").is_file():
         check_folder(made, out, overwrite)
-    made = _with_banks(made, textures, images, workers, quiet)
-    check_folder(made, out, overwrite)
+    pictures = pictures_of(images)
+    missing = missing_banks(made.preset, textures, pictures) if dry_run else []
+    if not missing:
+        made = _with_banks(made, textures, pictures, workers, quiet)
+        check_folder(made, out, overwrite)
     if dry_run:
-        _plan(made, out, workers, share, overwrite, as_json)
+        _plan(made, missing, out, workers, share, overwrite, as_json)
         return
     signal.signal(signal.SIGTERM, terminate)
     if is_cold():
@@ -151,13 +156,19 @@ def _recipe(
     return Recipe(_load(preset, settings), n, seed, shard_size, layout, encoding, encoder, codec, real=videos)
 
 
-def _with_banks(recipe: Recipe, textures: tuple[str, ...], images: Path | None, workers: int | None, quiet: bool) -> Recipe:
+def _with_banks(
+    recipe: Recipe, textures: tuple[str, ...], pictures: Pictures | None, workers: int | None, quiet: bool
+) -> Recipe:
     """The recipe with its banks of textures at hand; one that names their digests gets no others."""
-    preset, banks = with_textures(recipe.preset, textures, images, workers, quiet)
-    for name, known, digest in zip(recipe.preset.banks(), recipe.banks.values(), banks.values(), strict=False):
-        if known != digest:
+    from synvid.dataset.recipe import BankFacts
+
+    preset, headers = with_textures(recipe.preset, textures, pictures, workers, quiet)
+    banks = {name: BankFacts(header.kind, header.n, header.digest) for name, header in headers.items()}
+    for name, known, found in zip(recipe.preset.banks(), recipe.banks.values(), banks.values(), strict=False):
+        if known.digest != found.digest:
             raise ConfigurationError(
-                f"bank {name!r} is not the one that the dataset was made from (digest {digest[:12]}, not {known[:12]}); "
+                f"bank {name!r} is not the one that the dataset was made from "
+                f"(digest {found.digest[:12]}, not {known.digest[:12]}); "
                 f"--textures {name}=BANK or --images takes the right one."
             )
     return dataclasses.replace(recipe, preset=preset, banks=banks)
@@ -199,34 +210,50 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
 
 
-def _plan(recipe: Recipe, out: Path, workers: int, part: tuple[int, int], overwrite: bool, as_json: bool) -> None:
-    """Say what a run would do, from two clips rendered to see."""
-    import time
-
+def _plan(
+    recipe: Recipe, banks: list[Header], out: Path, workers: int, part: tuple[int, int], overwrite: bool, as_json: bool
+) -> None:
+    """Say what a run would do; how large and how long, from two clips rendered to see, unless banks are to be built first."""
     from synvid.dataset.engine import todo
-    from synvid.dataset.shard import render_clip
     from synvid.work.words import duration, size
 
     missing, done = todo(recipe, out, part)
     if overwrite:
         missing, done = list(range(part[0], recipe.num_shards, part[1])), 0
     clips = sum(len(recipe.indices(shard)) for shard in missing)
+    plan: dict[str, Any] = {"clips": clips, "shards": len(missing), "done": done, "bytes": None, "seconds": None}
+    if not banks:
+        bytes_each, seconds_each = _try_clips(recipe)
+        plan["bytes"] = round(clips * bytes_each)
+        plan["seconds"] = round(clips * seconds_each / max(1, min(workers, len(missing))), 1)
+    if as_json:
+        built = [{"kind": header.kind, "n": header.n, "bytes": header.file_bytes} for header in banks]
+        click.echo(json.dumps({**plan, "banks_to_build": built}))
+        return
+    click.echo(f"preset   {recipe.preset.name}, seed {recipe.seed}")
+    click.echo(f"clips    {clips} to render, {done} done")
+    click.echo(f"shards   {len(missing)} to write, of {recipe.num_shards}")
+    for header in banks:
+        click.echo(f"textures {header.n:,} of kind {header.kind} to build first, {size(header.file_bytes)}")
+    if banks:
+        click.echo("size     and time: not known before the textures are there")
+    else:
+        click.echo(f"size     about {size(plan['bytes'])}")
+        click.echo(f"time     about {duration(plan['seconds'])} with {workers} worker{'s' if workers > 1 else ''}")
+
+
+def _try_clips(recipe: Recipe) -> tuple[float, float]:
+    """Bytes and seconds of a clip, the mean of two."""
+    import time
+
+    from synvid.dataset.shard import render_clip
+
     encoder, seconds, sizes = recipe.make_encoder(), [], []
     for index in (0, 0, recipe.n // 2):  # the first also compiles
         begin = time.perf_counter()
         sizes.append(len(render_clip(recipe, index, encoder)[0]))
         seconds.append(time.perf_counter() - begin)
-    total_bytes = clips * sum(sizes[1:]) // 2
-    total_seconds = clips * sum(seconds[1:]) / 2 / max(1, min(workers, len(missing)))
-    if as_json:
-        plan = {"clips": clips, "shards": len(missing), "done": done, "bytes": total_bytes, "seconds": round(total_seconds, 1)}
-        click.echo(json.dumps(plan))
-        return
-    click.echo(f"preset   {recipe.preset.name}, seed {recipe.seed}")
-    click.echo(f"clips    {clips} to render, {done} done")
-    click.echo(f"shards   {len(missing)} to write, of {recipe.num_shards}")
-    click.echo(f"size     about {size(total_bytes)}")
-    click.echo(f"time     about {duration(total_seconds)} with {workers} worker{'s' if workers > 1 else ''}")
+    return sum(sizes[1:]) / 2, sum(seconds[1:]) / 2
 
 
 def _report(recipe: Recipe, out: Path, part: tuple[int, int], result: Any, as_json: bool, talk: Callable[[str], None]) -> None:
@@ -370,7 +397,9 @@ def show(name: str, settings: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("names", nargs=-1, metavar="[PRESET]...")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File: .png a contact sheet; .mp4, .gif a video.")
-@click.option("--html", "as_html", is_flag=True, help="One page with the clips of every preset playing, or of those named.")
+@click.option(
+    "--html", "as_html", is_flag=True, help="One page: the clips of every preset of the paper playing, or of those named."
+)
 @click.option("--clips", type=click.IntRange(1, 64), default=4, show_default=True, help="Clips of each preset: rows.")
 @click.option("--columns", type=click.IntRange(1, 64), default=8, show_default=True, help="Frames of each clip.")
 @seed_option
@@ -389,24 +418,31 @@ def preview(
 
     if not names and not as_html:
         raise ConfigurationError("name a preset, for example `synvid preview moving_shapes`, or ask for --html.")
-    chosen = [_load(name, settings) for name in names or list_presets()]
+    chosen = [_load(name, settings) for name in names or list_presets() if names or "/" not in name]
     stem = chosen[0].name.replace("/", "_") if len(names) == 1 else "presets"
     out = out or Path(stem + (".html" if as_html else ".png"))
 
     from synvid.preview import page, picture
-    from synvid.terminal import Talk
+    from synvid.terminal import Bar, Talk
     from synvid.work.disk import named_errors, write_whole
 
+    talk, pictures = Talk(quiet), pictures_of(images)
+    if not names:
+        talk(f"All {len(chosen)} presets of the paper; textures that are not there are built first. Or name some presets.")
     some = any("images" in preset.banks() for preset in chosen) and len(chosen) > 1
-    given = [images if "images" in preset.banks() or not some else None for preset in chosen]
+    given = [pictures if "images" in preset.banks() or not some else None for preset in chosen]
     chosen = [with_textures(preset, textures, one, None, quiet)[0] for preset, one in zip(chosen, given, strict=True)]
     if as_html and out.suffix.lower() not in (".html", ".htm"):
         raise ConfigurationError(f"--out {out}: a page ends in .html.")
-    data = page(chosen, clips, seed) if as_html else picture(out.suffix.lower(), chosen, clips, columns, seed)
+    data = (
+        page(chosen, clips, seed, Bar("preview", quiet))
+        if as_html
+        else picture(out.suffix.lower(), chosen, clips, columns, seed)
+    )
     with named_errors(out):
         write_whole(out, data)
     count, each = f"{len(chosen)} preset{'s' * (len(chosen) > 1)}", f"{clips} clip{'s' * (clips > 1)} each"
-    Talk(quiet)(f"{out}: {count}, {each}, seed {seed}.")
+    talk(f"{out}: {count}, {each}, seed {seed}.")
 
 
 # ---- textures, stats, report --------------------------------------------------------------------------------------

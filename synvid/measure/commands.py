@@ -10,7 +10,7 @@ import click
 
 from synvid.errors import ConfigurationError
 from synvid.measure.words import number
-from synvid.texture.commands import textures_options, with_textures
+from synvid.texture.commands import pictures_of, textures_options, with_textures
 from synvid.work.words import counted
 
 if TYPE_CHECKING:
@@ -66,10 +66,10 @@ def add_commands(group: click.Group, load: Callable[[str, tuple[str, ...]], Pres
         if not paths:
             raise ConfigurationError("name what to measure, for example `synvid stats moving_shapes`.")
         _check_suffixes(out, plot)
-        talk = Talk(quiet)
+        talk, pictures = Talk(quiet), pictures_of(images)
 
         def prepare(preset: Preset) -> Preset:
-            wanted = images if images is not None and "images" in preset.banks() else None
+            wanted = pictures if "images" in preset.banks() else None
             given = tuple(text for text in textures if text.partition("=")[0] in preset.banks() or len(paths) == 1)
             return with_textures(preset, given, wanted, None, quiet)[0]
 

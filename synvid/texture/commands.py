@@ -17,8 +17,9 @@ from synvid.errors import ConfigurationError
 if TYPE_CHECKING:
     from synvid.preset import Preset
     from synvid.texture.bank import Header
+    from synvid.texture.folder import Pictures
 
-__all__ = ["textures", "textures_options", "with_textures"]
+__all__ = ["missing_banks", "pictures_of", "textures", "textures_options", "with_textures"]
 
 
 # ---- Textures for other commands ----------------------------------------------------------------------------------
@@ -34,12 +35,48 @@ def textures_options(command: Command) -> Command:
     return command
 
 
+def pictures_of(images: Path | None) -> Pictures | None:
+    """What --images names; to be asked for once, so that the folder is listed once."""
+    from synvid.texture.folder import Pictures
+
+    return None if images is None else Pictures(images)
+
+
 def with_textures(
-    preset: Preset, textures: Sequence[str], images: Path | None, workers: int | None, quiet: bool
-) -> tuple[Preset, dict[str, str]]:
-    """The preset with the banks of textures that were asked for, all of them built, and their digests."""
-    from synvid.preset import BANK_SUFFIX, TEXTURE_KINDS, expanded
+    preset: Preset, textures: Sequence[str], pictures: Pictures | None, workers: int | None, quiet: bool
+) -> tuple[Preset, dict[str, Header]]:
+    """The preset with the banks of textures that were asked for, all of them built, and what they hold."""
+    preset, cached = _choose_banks(preset, textures, pictures)
+    if not preset.banks():
+        return preset, {}
+
     from synvid.terminal import Bar, Talk
+    from synvid.texture.supply import cached_bank, find_bank
+
+    talk, headers = Talk(quiet), {}
+    for header, shown in cached:
+        cached_bank(header, shown, workers, Bar(header.kind, quiet), talk)
+    for name in preset.banks():
+        bank = find_bank(name)
+        bank.check()
+        headers[name] = bank.header
+        _say_what_is_in(bank.header, name, preset, talk)
+    return preset, headers
+
+
+def missing_banks(preset: Preset, textures: Sequence[str], pictures: Pictures | None) -> list[Header]:
+    """What `with_textures` would build."""
+    from synvid.texture.supply import cached_path
+
+    _, cached = _choose_banks(preset, textures, pictures)
+    return [header for header, shown in cached if not cached_path(header, shown).is_file()]
+
+
+def _choose_banks(
+    preset: Preset, textures: Sequence[str], pictures: Pictures | None
+) -> tuple[Preset, list[tuple[Header, Pictures | None]]]:
+    """The preset with the banks that were asked for, and those of them that the user's cache has or shall have."""
+    from synvid.preset import BANK_SUFFIX, TEXTURE_KINDS, expanded
 
     paths: dict[str, str] = {}
     for text in textures:
@@ -55,31 +92,28 @@ def with_textures(
 
             if open_bank(paths[name]).header.frames == 1:
                 raise ConfigurationError(f"--textures {text}: the textures of {path} do not move, as those of {name} do.")
-    if images is not None and "images" not in preset.banks():
-        raise ConfigurationError(f"--images {images}: {preset.name} shows no natural images.")
-    if images is not None and "images" in paths:
-        raise ConfigurationError(f"--images {images}: --textures gives a bank of images already; leave out one of them.")
+    if pictures is not None and "images" not in preset.banks():
+        raise ConfigurationError(f"--images {pictures.folder}: {preset.name} shows no natural images.")
+    if pictures is not None and "images" in paths:
+        raise ConfigurationError(
+            f"--images {pictures.folder}: --textures gives a bank of images already; leave out one of them."
+        )
     for name in preset.banks():
         if name not in TEXTURE_KINDS:
             paths.setdefault(name, str(expanded(name).resolve()))
     if not preset.banks():
-        return preset, {}
+        return preset, []
 
-    from synvid.texture.supply import cached_bank, find_bank, header_of
+    from synvid.texture.supply import cached_path, header_of
 
-    talk = Talk(quiet)
-    if images is not None:
-        header = header_of("images", folder=images)
-        paths["images"] = str(cached_bank(header, images, workers, Bar("images", quiet), talk))
-    preset, digests = preset.with_banks(paths), {}
-    for name in preset.banks():
-        if name in TEXTURE_KINDS:
-            cached_bank(header_of(name), None, workers, Bar(name, quiet), talk)
-        bank = find_bank(name)
-        bank.check()
-        digests[name] = bank.header.digest
-        _say_what_is_in(bank.header, name, preset, talk)
-    return preset, digests
+    cached: list[tuple[Header, Pictures | None]] = []
+    if pictures is not None:
+        header = header_of("images", pictures=pictures)
+        paths["images"] = str(cached_path(header, pictures))
+        cached.append((header, pictures))
+    preset = preset.with_banks(paths)
+    cached += [(header_of(name), None) for name in preset.banks() if name in TEXTURE_KINDS]
+    return preset, cached
 
 
 def _say_what_is_in(header: Header, name: str, preset: Preset, talk: Callable[[str], None]) -> None:
@@ -134,11 +168,12 @@ def _build_command(kind: str) -> Command:
         if out.suffix != BANK_SUFFIX:
             raise ConfigurationError(f"--out {out}: a bank ends in {BANK_SUFFIX}.")
         signal.signal(signal.SIGTERM, terminate)
-        header = header_of(kind, n, size, seed, images, everything=True)
-        folder = (images or bundled_pictures()) if kind == "images" else None
+        pictures = pictures_of(images)
+        header = header_of(kind, n, size, seed, pictures, everything=True)
         if kind == "images" and images is None:
             talk("No --images: these are the few pictures that scikit-image ships.")
-        skipped = build_bank(out, header, folder, workers or default_workers(), Bar(kind, quiet))
+            pictures = bundled_pictures()
+        skipped = build_bank(out, header, pictures, workers or default_workers(), Bar(kind, quiet))
         made = open_bank(out).header
         if skipped:
             talk(unreadable("image", skipped))
