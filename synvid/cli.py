@@ -16,18 +16,19 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synvid import __version__
-from synvid.command import Group, terminate
+from synvid.command import FOLDER, Command, Group, json_option, quiet_option, seed_option, terminate, workers_option
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.measure.commands import add_commands
+from synvid.texture.commands import missing_banks, pictures_of, textures_options, with_textures
+from synvid.texture.commands import textures as textures_group
 
 if TYPE_CHECKING:
     from synvid.dataset.recipe import Recipe
     from synvid.preset import Preset
     from synvid.texture.bank import Header
+    from synvid.texture.folder import Pictures
 
-__all__ = ["main", "textures_options", "with_textures"]
-
-Command = Callable[..., Any]
+__all__ = ["main"]
 
 
 @click.group("synvid", cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
@@ -41,101 +42,6 @@ def _set_option(command: Command) -> Command:
     return click.option(
         "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting, objects.count=200; repeatable."
     )(command)
-
-
-def _seed_option(command: Command) -> Command:
-    return click.option("--seed", type=int, default=0, show_default=True, help="Names the dataset; 0 is a seed.")(command)
-
-
-def _json_option(command: Command) -> Command:
-    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")(command)
-
-
-def _quiet_option(command: Command) -> Command:
-    return click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")(command)
-
-
-def _workers_option(command: Command) -> Command:
-    return click.option("--workers", type=click.IntRange(1, 1024), help="Processes.  [default: all cores]")(command)
-
-
-_FOLDER = click.Path(path_type=Path, file_okay=False)
-
-
-def textures_options(command: Command) -> Command:
-    """Where textures come from: --textures and --images."""
-    for option in (
-        click.option("--images", type=_FOLDER, help="Folder of pictures, for presets that show natural images."),
-        click.option(
-            "--textures", multiple=True, metavar="NAME=BANK", help="The bank to take for one of the preset; repeatable."
-        ),
-    ):
-        command = option(command)
-    return command
-
-
-def with_textures(
-    preset: Preset, textures: Sequence[str], images: Path | None, workers: int | None, quiet: bool
-) -> tuple[Preset, dict[str, str]]:
-    """The preset with the banks of textures that were asked for, all of them built, and their digests."""
-    from synvid.preset import BANK_SUFFIX, TEXTURE_KINDS, expanded
-    from synvid.terminal import Bar, Talk
-
-    paths: dict[str, str] = {}
-    for text in textures:
-        name, equals, path = text.partition("=")
-        if not equals or not path.endswith(BANK_SUFFIX):
-            raise ConfigurationError(f"--textures {text}: write NAME=BANK, a name and a file ending in {BANK_SUFFIX}.")
-        if name not in preset.banks():
-            names = ", ".join(preset.banks()) or "none"
-            raise ConfigurationError(f"--textures {text}: {preset.name} has no bank {name!r}; its banks: {names}.")
-        paths[name] = str(expanded(path).resolve())
-        if name.endswith("-walk"):
-            from synvid.texture.bank import open_bank
-
-            if open_bank(paths[name]).header.frames == 1:
-                raise ConfigurationError(f"--textures {text}: the textures of {path} do not move, as those of {name} do.")
-    if images is not None and "images" not in preset.banks():
-        raise ConfigurationError(f"--images {images}: {preset.name} shows no natural images.")
-    if images is not None and "images" in paths:
-        raise ConfigurationError(f"--images {images}: --textures gives a bank of images already; leave out one of them.")
-    for name in preset.banks():
-        if name not in TEXTURE_KINDS:
-            paths.setdefault(name, str(expanded(name).resolve()))
-    if not preset.banks():
-        return preset, {}
-
-    from synvid.texture.supply import cached_bank, find_bank, header_of
-
-    talk = Talk(quiet)
-    if images is not None:
-        header = header_of("images", folder=images)
-        paths["images"] = str(cached_bank(header, images, workers, Bar("images", quiet), talk))
-    preset, digests = preset.with_banks(paths), {}
-    for name in preset.banks():
-        if name in TEXTURE_KINDS:
-            cached_bank(header_of(name), None, workers, Bar(name, quiet), talk)
-        bank = find_bank(name)
-        bank.check()
-        digests[name] = bank.header.digest
-        _say_what_is_in(bank.header, name, preset, talk)
-    return preset, digests
-
-
-def _say_what_is_in(header: Header, name: str, preset: Preset, talk: Callable[[str], None]) -> None:
-    """What a person should know of a bank that stands behind a name of a preset."""
-    from synvid.preset import Preset
-    from synvid.texture.generators import GENERATORS
-
-    if name == "images":
-        talk("images: no --images DIR, so these are the few pictures that scikit-image ships.")
-    made = GENERATORS.get(header.kind)
-    if made is not None and made.version != header.version:
-        talk(f"{name}: made by version {header.version} of {header.kind}; this synvid has version {made.version}.")
-    source = preset.mixture.source
-    pools = [one.fill.pool for one in (preset, source) if isinstance(one, Preset) and name in one.fill.textures]
-    if header.n < max(pools):
-        talk(f"{name}: a bank of {header.n:,} textures, where the preset would take up to {max(pools):,}.")
 
 
 def _load(name: str, settings: Sequence[str]) -> Preset:
@@ -154,7 +60,7 @@ def _load(name: str, settings: Sequence[str]) -> Preset:
 @click.option("--n", type=int, help="How many clips.")
 @click.option("--recipe", type=click.Path(path_type=Path, dir_okay=False), help="A synvid.yaml, in place of all settings.")
 @click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the dataset.")
-@_seed_option
+@seed_option
 @_set_option
 @click.option("--shard-size", type=int, default=64, show_default=True, help="Clips in a shard.")
 @click.option("--format", "layout", default="tar", show_default=True, help="tar (WebDataset shards) or files (one a clip).")
@@ -162,13 +68,13 @@ def _load(name: str, settings: Sequence[str]) -> Preset:
 @click.option("--encoder", default="pyav", show_default=True, help="pyav, or ffmpeg: the program IMAGEIO_FFMPEG_EXE names.")
 @click.option("--codec", default="", help="With --encoder ffmpeg: another codec of it, h264_nvenc say.")
 @textures_options
-@click.option("--real", type=_FOLDER, help="Folder of videos, for presets that mix in real clips.")
-@_workers_option
+@click.option("--real", type=FOLDER, help="Folder of videos, for presets that mix in real clips.")
+@workers_option
 @click.option("--part", metavar="I/N", help="Only the I-th of N parts, counted from 0.  [default: from SLURM_ARRAY_TASK_*]")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, how large and how long.")
 @click.option("--overwrite", is_flag=True, help="Remove a dataset that is in the folder.")
-@_json_option
-@_quiet_option
+@json_option
+@quiet_option
 def render(
     preset: str | None,
     n: int | None,
@@ -211,10 +117,13 @@ def render(
     workers = workers or default_workers()
     if not (out / "synvid.yaml").is_file():
         check_folder(made, out, overwrite)
-    made = _with_banks(made, textures, images, workers, quiet)
-    check_folder(made, out, overwrite)
+    pictures = pictures_of(images)
+    missing = missing_banks(made.preset, textures, pictures) if dry_run else []
+    if not missing:
+        made = _with_banks(made, textures, pictures, workers, quiet)
+        check_folder(made, out, overwrite)
     if dry_run:
-        _plan(made, out, workers, share, overwrite, as_json)
+        _plan(made, missing, out, workers, share, overwrite, as_json)
         return
     signal.signal(signal.SIGTERM, terminate)
     if is_cold():
@@ -247,13 +156,19 @@ def _recipe(
     return Recipe(_load(preset, settings), n, seed, shard_size, layout, encoding, encoder, codec, real=videos)
 
 
-def _with_banks(recipe: Recipe, textures: tuple[str, ...], images: Path | None, workers: int | None, quiet: bool) -> Recipe:
+def _with_banks(
+    recipe: Recipe, textures: tuple[str, ...], pictures: Pictures | None, workers: int | None, quiet: bool
+) -> Recipe:
     """The recipe with its banks of textures at hand; one that names their digests gets no others."""
-    preset, banks = with_textures(recipe.preset, textures, images, workers, quiet)
-    for name, known, digest in zip(recipe.preset.banks(), recipe.banks.values(), banks.values(), strict=False):
-        if known != digest:
+    from synvid.dataset.recipe import BankFacts
+
+    preset, headers = with_textures(recipe.preset, textures, pictures, workers, quiet)
+    banks = {name: BankFacts(header.kind, header.n, header.digest) for name, header in headers.items()}
+    for name, known, found in zip(recipe.preset.banks(), recipe.banks.values(), banks.values(), strict=False):
+        if known.digest != found.digest:
             raise ConfigurationError(
-                f"bank {name!r} is not the one that the dataset was made from (digest {digest[:12]}, not {known[:12]}); "
+                f"bank {name!r} is not the one that the dataset was made from "
+                f"(digest {found.digest[:12]}, not {known.digest[:12]}); "
                 f"--textures {name}=BANK or --images takes the right one."
             )
     return dataclasses.replace(recipe, preset=preset, banks=banks)
@@ -295,34 +210,50 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
 
 
-def _plan(recipe: Recipe, out: Path, workers: int, part: tuple[int, int], overwrite: bool, as_json: bool) -> None:
-    """Say what a run would do, from two clips rendered to see."""
-    import time
-
+def _plan(
+    recipe: Recipe, banks: list[Header], out: Path, workers: int, part: tuple[int, int], overwrite: bool, as_json: bool
+) -> None:
+    """Say what a run would do; how large and how long, from two clips rendered to see, unless banks are to be built first."""
     from synvid.dataset.engine import todo
-    from synvid.dataset.shard import render_clip
     from synvid.work.words import duration, size
 
     missing, done = todo(recipe, out, part)
     if overwrite:
         missing, done = list(range(part[0], recipe.num_shards, part[1])), 0
     clips = sum(len(recipe.indices(shard)) for shard in missing)
+    plan: dict[str, Any] = {"clips": clips, "shards": len(missing), "done": done, "bytes": None, "seconds": None}
+    if not banks:
+        bytes_each, seconds_each = _try_clips(recipe)
+        plan["bytes"] = round(clips * bytes_each)
+        plan["seconds"] = round(clips * seconds_each / max(1, min(workers, len(missing))), 1)
+    if as_json:
+        built = [{"kind": header.kind, "n": header.n, "bytes": header.file_bytes} for header in banks]
+        click.echo(json.dumps({**plan, "banks_to_build": built}))
+        return
+    click.echo(f"preset   {recipe.preset.name}, seed {recipe.seed}")
+    click.echo(f"clips    {clips} to render, {done} done")
+    click.echo(f"shards   {len(missing)} to write, of {recipe.num_shards}")
+    for header in banks:
+        click.echo(f"textures {header.n:,} of kind {header.kind} to build first, {size(header.file_bytes)}")
+    if banks:
+        click.echo("size     and time: not known before the textures are there")
+    else:
+        click.echo(f"size     about {size(plan['bytes'])}")
+        click.echo(f"time     about {duration(plan['seconds'])} with {workers} worker{'s' if workers > 1 else ''}")
+
+
+def _try_clips(recipe: Recipe) -> tuple[float, float]:
+    """Bytes and seconds of a clip, the mean of two."""
+    import time
+
+    from synvid.dataset.shard import render_clip
+
     encoder, seconds, sizes = recipe.make_encoder(), [], []
     for index in (0, 0, recipe.n // 2):  # the first also compiles
         begin = time.perf_counter()
         sizes.append(len(render_clip(recipe, index, encoder)[0]))
         seconds.append(time.perf_counter() - begin)
-    total_bytes = clips * sum(sizes[1:]) // 2
-    total_seconds = clips * sum(seconds[1:]) / 2 / max(1, min(workers, len(missing)))
-    if as_json:
-        plan = {"clips": clips, "shards": len(missing), "done": done, "bytes": total_bytes, "seconds": round(total_seconds, 1)}
-        click.echo(json.dumps(plan))
-        return
-    click.echo(f"preset   {recipe.preset.name}, seed {recipe.seed}")
-    click.echo(f"clips    {clips} to render, {done} done")
-    click.echo(f"shards   {len(missing)} to write, of {recipe.num_shards}")
-    click.echo(f"size     about {size(total_bytes)}")
-    click.echo(f"time     about {duration(total_seconds)} with {workers} worker{'s' if workers > 1 else ''}")
+    return sum(sizes[1:]) / 2, sum(seconds[1:]) / 2
 
 
 def _report(recipe: Recipe, out: Path, part: tuple[int, int], result: Any, as_json: bool, talk: Callable[[str], None]) -> None:
@@ -355,8 +286,8 @@ def _report(recipe: Recipe, out: Path, part: tuple[int, int], result: Any, as_js
 
 # ---- status, verify, merge ----------------------------------------------------------------------------------------
 @main.command()
-@click.argument("folder", type=_FOLDER)
-@_json_option
+@click.argument("folder", type=FOLDER)
+@json_option
 def status(folder: Path, as_json: bool) -> None:
     """Say what is done, missing or damaged.
 
@@ -384,11 +315,11 @@ def status(folder: Path, as_json: bool) -> None:
 
 
 @main.command()
-@click.argument("folder", type=_FOLDER)
+@click.argument("folder", type=FOLDER)
 @click.option("--deep", is_flag=True, help="Render every clip again and compare its frames, too.")
-@_workers_option
-@_json_option
-@_quiet_option
+@workers_option
+@json_option
+@quiet_option
 def verify(folder: Path, deep: bool, workers: int | None, as_json: bool, quiet: bool) -> None:
     """Check every hash of a dataset. What is damaged is rendered anew by the next `render`."""
     from synvid.dataset.check import CheckShard, check_descriptions
@@ -422,9 +353,9 @@ def verify(folder: Path, deep: bool, workers: int | None, as_json: bool, quiet: 
 
 
 @main.command()
-@click.argument("folder", type=_FOLDER)
-@click.argument("sources", nargs=-1, type=_FOLDER)
-@_quiet_option
+@click.argument("folder", type=FOLDER)
+@click.argument("sources", nargs=-1, type=FOLDER)
+@quiet_option
 def merge(folder: Path, sources: tuple[Path, ...], quiet: bool) -> None:
     """Join parts from other folders, and finish.
 
@@ -466,13 +397,15 @@ def show(name: str, settings: tuple[str, ...]) -> None:
 @main.command()
 @click.argument("names", nargs=-1, metavar="[PRESET]...")
 @click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File: .png a contact sheet; .mp4, .gif a video.")
-@click.option("--html", "as_html", is_flag=True, help="One page with the clips of every preset playing, or of those named.")
+@click.option(
+    "--html", "as_html", is_flag=True, help="One page: the clips of every preset of the paper playing, or of those named."
+)
 @click.option("--clips", type=click.IntRange(1, 64), default=4, show_default=True, help="Clips of each preset: rows.")
 @click.option("--columns", type=click.IntRange(1, 64), default=8, show_default=True, help="Frames of each clip.")
-@_seed_option
+@seed_option
 @_set_option
 @textures_options
-@_quiet_option
+@quiet_option
 def preview(
     names: tuple[str, ...], out: Path | None, as_html: bool, clips: int, columns: int, seed: int, settings: tuple[str, ...],
     textures: tuple[str, ...], images: Path | None, quiet: bool,
@@ -485,150 +418,33 @@ def preview(
 
     if not names and not as_html:
         raise ConfigurationError("name a preset, for example `synvid preview moving_shapes`, or ask for --html.")
-    chosen = [_load(name, settings) for name in names or list_presets()]
+    chosen = [_load(name, settings) for name in names or list_presets() if names or "/" not in name]
     stem = chosen[0].name.replace("/", "_") if len(names) == 1 else "presets"
     out = out or Path(stem + (".html" if as_html else ".png"))
 
     from synvid.preview import page, picture
-    from synvid.terminal import Talk
+    from synvid.terminal import Bar, Talk
     from synvid.work.disk import named_errors, write_whole
 
+    talk, pictures = Talk(quiet), pictures_of(images)
+    if not names:
+        talk(f"All {len(chosen)} presets of the paper; textures that are not there are built first. Or name some presets.")
     some = any("images" in preset.banks() for preset in chosen) and len(chosen) > 1
-    given = [images if "images" in preset.banks() or not some else None for preset in chosen]
+    given = [pictures if "images" in preset.banks() or not some else None for preset in chosen]
     chosen = [with_textures(preset, textures, one, None, quiet)[0] for preset, one in zip(chosen, given, strict=True)]
     if as_html and out.suffix.lower() not in (".html", ".htm"):
         raise ConfigurationError(f"--out {out}: a page ends in .html.")
-    data = page(chosen, clips, seed) if as_html else picture(out.suffix.lower(), chosen, clips, columns, seed)
+    data = (
+        page(chosen, clips, seed, Bar("preview", quiet))
+        if as_html
+        else picture(out.suffix.lower(), chosen, clips, columns, seed)
+    )
     with named_errors(out):
         write_whole(out, data)
     count, each = f"{len(chosen)} preset{'s' * (len(chosen) > 1)}", f"{clips} clip{'s' * (clips > 1)} each"
-    Talk(quiet)(f"{out}: {count}, {each}, seed {seed}.")
+    talk(f"{out}: {count}, {each}, seed {seed}.")
 
 
-# ---- textures -----------------------------------------------------------------------------------------------------
-_BANK = click.Path(path_type=Path, dir_okay=False)
-
-
-@main.group()
-def textures() -> None:
-    """Build a bank of textures, look at one, check one.
-
-    synvid textures statistical --n 300000 --out textures.bank
-    """
-
-
-def _build_command(kind: str) -> Command:
-    def build(
-        out: Path,
-        n: int | None,
-        size: int,
-        seed: int,
-        workers: int | None,
-        as_json: bool,
-        quiet: bool,
-        images: Path | None = None,
-    ) -> None:
-        from synvid.preset import BANK_SUFFIX
-        from synvid.terminal import Bar, Talk
-        from synvid.texture.bank import build_bank, open_bank
-        from synvid.texture.folder import bundled_pictures
-        from synvid.texture.supply import header_of
-        from synvid.work.pool import default_workers
-        from synvid.work.words import size as in_words
-        from synvid.work.words import unreadable
-
-        talk = Talk(quiet)
-        if out.suffix != BANK_SUFFIX:
-            raise ConfigurationError(f"--out {out}: a bank ends in {BANK_SUFFIX}.")
-        signal.signal(signal.SIGTERM, terminate)
-        header = header_of(kind, n, size, seed, images, everything=True)
-        folder = (images or bundled_pictures()) if kind == "images" else None
-        if kind == "images" and images is None:
-            talk("No --images: these are the few pictures that scikit-image ships.")
-        skipped = build_bank(out, header, folder, workers or default_workers(), Bar(kind, quiet))
-        made = open_bank(out).header
-        if skipped:
-            talk(unreadable("image", skipped))
-        if as_json:
-            click.echo(json.dumps({**dataclasses.asdict(made), "bytes": made.file_bytes, "unreadable": skipped}))
-        talk(f"{out}: {made.n:,} textures of kind {kind}, {in_words(made.file_bytes)}.")
-        talk(f"Next: synvid textures show {out}; `synvid render` takes it by --textures {kind}={out}.")
-
-    command = _quiet_option(_json_option(_workers_option(_seed_option(build))))
-    if kind == "images":
-        command = click.option("--images", type=_FOLDER, help="Folder of pictures.  [default: those of scikit-image]")(command)
-    size_option = click.option("--size", type=click.IntRange(16, 1024), default=256, show_default=True, help="Pixels a side.")
-    n_option = click.option("--n", type=click.IntRange(1, 10**9), help="How many.  [default: 2000; of images, all there are]")
-    out_option = click.option("--out", required=True, type=_BANK, help="File of the bank.")
-    return out_option(n_option(size_option(command)))
-
-
-def _add_build_commands() -> None:
-    from synvid.preset import TEXTURE_KINDS
-
-    descriptions = {
-        "statistical": "Noise with the spectrum, wavelets and colours of natural images.",
-        "stylegan-oriented": "Untrained StyleGAN2 whose filters are edges, lines and points.",
-        "stylegan-high-freq": "Untrained StyleGAN2 with the whole bank of filters and fine noise.",
-        "stylegan-random": "Untrained StyleGAN2 with random weights; seconds each.",
-        "stylegan-oriented-walk": "Moving ones of 50 frames: latent vectors walk.",
-        "stylegan-high-freq-walk": "Moving ones of 50 frames: latent vectors walk.",
-        "images": "Squares of the pictures in a folder: JPEG, PNG, WebP.",
-    }
-    for kind in TEXTURE_KINDS:
-        textures.command(kind, help=descriptions[kind])(_build_command(kind))
-
-
-_add_build_commands()
-
-
-@textures.command("show")
-@click.argument("bank", type=_BANK)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="PNG file.  [default: the bank's name]")
-@_quiet_option
-def show_bank(bank: Path, out: Path | None, quiet: bool) -> None:
-    """Draw a contact sheet of a bank."""
-    from synvid.preview import texture_sheet
-    from synvid.terminal import Talk
-    from synvid.texture.bank import open_bank
-    from synvid.work.disk import named_errors, write_whole
-    from synvid.work.words import size
-
-    opened = open_bank(bank)
-    opened.check()
-    out = out or Path(bank.stem + ".png")
-    if out.suffix != ".png":
-        raise ConfigurationError(f"--out {out}: a contact sheet ends in .png.")
-    data = texture_sheet(opened)
-    with named_errors(out):
-        write_whole(out, data)
-    header = opened.header
-    facts = f"{header.n:,} of kind {header.kind}, {header.frames} x {header.size} x {header.size}, {size(header.file_bytes)}"
-    Talk(quiet)(f"{bank}: {facts}; {out} shows some.")
-
-
-@textures.command("verify")
-@click.argument("bank", type=_BANK)
-@_quiet_option
-def verify_bank(bank: Path, quiet: bool) -> None:
-    """Check every hash of a bank."""
-    from synvid.terminal import Bar, Talk
-    from synvid.texture.bank import open_bank
-
-    opened, bar, done = open_bank(bank), Bar("verify", quiet), 0
-    bar.start(opened.header.n, 0, "texture")
-
-    def tick(count: int) -> None:
-        nonlocal done
-        done += count
-        bar.update(done)
-
-    try:
-        opened.check(everything=True, tick=tick)
-    finally:
-        bar.finish()
-    Talk(quiet)(f"{bank}: all {opened.header.n:,} textures are as they were made.")
-
-
-# ---- stats, report ------------------------------------------------------------------------------------------------
-add_commands(main, textures_options, with_textures, _load)
+# ---- textures, stats, report --------------------------------------------------------------------------------------
+main.add_command(textures_group)
+add_commands(main, _load)

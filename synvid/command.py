@@ -1,4 +1,4 @@
-"""What our command lines share: mistakes end in one sentence and a fitting exit code.
+"""What our command lines share: common options; mistakes end in one sentence and a fitting exit code.
 
 Exit codes: 0 done, 1 something failed, 2 wrong use or configuration, 130 interrupted.
 """
@@ -8,13 +8,17 @@ from __future__ import annotations
 import os
 import signal
 import sys
+from collections.abc import Callable
+from pathlib import Path
 from typing import Any
 
 import click
 
 from synvid.errors import ConfigurationError, DatasetError
 
-__all__ = ["Group", "terminate"]
+__all__ = ["FOLDER", "Command", "Group", "json_option", "quiet_option", "seed_option", "terminate", "workers_option"]
+
+Command = Callable[..., Any]
 
 
 class Group(click.Group):
@@ -50,3 +54,27 @@ def terminate(number: int, _frame: object) -> None:
     """A handler of signals: leave in order, once."""
     signal.signal(number, lambda *_: None)  # once is enough: what follows is tidying
     raise SystemExit(128 + number)
+
+
+def seed_option(command: Command) -> Command:
+    """--seed."""
+    return click.option("--seed", type=int, default=0, show_default=True, help="Names the dataset; 0 is a seed.")(command)
+
+
+def json_option(command: Command) -> Command:
+    """--json."""
+    return click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")(command)
+
+
+def quiet_option(command: Command) -> Command:
+    """--quiet."""
+    return click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")(command)
+
+
+def workers_option(command: Command) -> Command:
+    """--workers."""
+    return click.option("--workers", type=click.IntRange(1, 1024), help="Processes.  [default: all cores]")(command)
+
+
+#: An argument that names a folder.
+FOLDER = click.Path(path_type=Path, file_okay=False)

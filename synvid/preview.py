@@ -18,6 +18,7 @@ from synvid.renderer import render
 from synvid.scene import Scene, sample_scene
 from synvid.texture.bank import Bank
 from synvid.video.encode import encode
+from synvid.work.progress import Progress
 
 __all__ = ["SUFFIXES", "contact_sheet", "page", "picture", "side_by_side", "texture_sheet"]
 
@@ -157,22 +158,33 @@ _SECTION = """<section>
 </section>"""
 
 
-def page(presets: Sequence[Preset], clips: int = 4, seed: int = 0) -> str:
+def page(presets: Sequence[Preset], clips: int = 4, seed: int = 0, progress: Progress | None = None) -> str:
     """One HTML page, with nothing outside it, on which clips of every preset play.
 
     Args:
         presets: a section each.
         clips: of each preset.
         seed: of the clips.
+        progress: told of every preset.
     """
+    progress = progress or Progress()
+    progress.start(len(presets), 0, "preset")
     sections = []
-    for preset in presets:
-        shown = [render(scene, range(min(_MAX_FRAMES, scene.num_frames))) for scene in _scenes(preset, clips, seed)]
-        videos = "\n".join(video_tag(clip.frames, clip.fps, side=160, controls=False) for clip in shown)
-        name = html.escape(preset.name)
-        title = name.replace("_", "_<wbr>")
-        sections.append(_SECTION.format(title=title, name=name, description=html.escape(preset.description), videos=videos))
+    try:
+        for preset in presets:
+            sections.append(_section(preset, clips, seed))
+            progress.update(len(sections))
+    finally:
+        progress.finish()
     return _PAGE.format(seed=seed, sections="\n".join(sections))
+
+
+def _section(preset: Preset, clips: int, seed: int) -> str:
+    shown = [render(scene, range(min(_MAX_FRAMES, scene.num_frames))) for scene in _scenes(preset, clips, seed)]
+    videos = "\n".join(video_tag(clip.frames, clip.fps, side=160, controls=False) for clip in shown)
+    name = html.escape(preset.name)
+    title = name.replace("_", "_<wbr>")
+    return _SECTION.format(title=title, name=name, description=html.escape(preset.description), videos=videos)
 
 
 def _scenes(preset: Preset, clips: int, seed: int) -> list[Scene]:

@@ -184,12 +184,12 @@ def _rendered(
     name: str, count: int, seed: int, textures: tuple[str, ...], images: Path | None, workers: int | None, quiet: bool
 ) -> tuple[Source, Source]:
     """Clips of a preset, and others of it that are held out."""
-    from synvid.cli import with_textures
     from synvid.preset import load_preset
+    from synvid.texture.commands import pictures_of, with_textures
     from synvid_train.clips import RenderedClips
     from synvid_train.pretrain import HELD_OUT
 
-    preset, _ = with_textures(load_preset(name), textures, images, workers, quiet)
+    preset, _ = with_textures(load_preset(name), textures, pictures_of(images), workers, quiet)
     return RenderedClips(preset, seed, count), RenderedClips(preset, seed + 1_000_003, HELD_OUT)
 
 

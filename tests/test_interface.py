@@ -30,6 +30,14 @@ def test_presets_load_without_numba():
     assert not loaded_after("import synvid; synvid.load_preset(synvid.list_presets()[0])") & {"numba", "av", "torch"}
 
 
+@pytest.mark.parametrize("words", [["--help"], ["textures", "--help"], ["textures", "statistical", "--help"]])
+def test_help_needs_no_compiler(words):
+    """Help of every group comes without Numba, NumPy and PyAV."""
+    silence = "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):"
+    code = f"import contextlib, io, synvid.cli\n{silence}\n    synvid.cli.main({words})"
+    assert not loaded_after(code) & {"numba", "numpy", "av", "torch"}
+
+
 def test_rendering_never_loads_torch():
     """The generator does without torch."""
     code = "import synvid; synvid.render(synvid.sample_scene(synvid.load_preset('moving_shapes')), [0]); import synvid.cli"

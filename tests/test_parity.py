@@ -4,12 +4,14 @@ The figures were measured by running its `dead_leaves` (Unicorn53547/Synthetic-V
 256 px with 500 objects on 60 clips a dataset: mean and standard error.
 """
 
+import dataclasses
 import math
 
 import numpy as np
 import pytest
 
 import synvid
+from synvid.texture.bank import Header
 
 CLIPS = 60
 TIMES = (0, 100, 150, 198)
@@ -98,3 +100,41 @@ def test_the_paper_family_keeps_smallest_mean_and_ninetieth_percentile():
     ours, theirs = radii.values()
     for statistic in (np.min, np.mean, lambda values: np.quantile(values, 0.9)):
         np.testing.assert_allclose(statistic(ours), statistic(theirs), rtol=0.06)
+
+
+TEXTURED = {
+    "accelerating_transforming_textures": "accelerating_transforming_shapes",
+    "accelerating_transforming_stylegan_crops": "accelerating_transforming_shapes",
+    "accelerating_transforming_image_crops": "accelerating_transforming_shapes",
+    "slow_accelerating_transforming_textures": "slow_accelerating_transforming_shapes",
+}
+
+
+def test_every_textured_reference_preset_has_a_solid_relative():
+    """The table above names each of them."""
+    names = [name.removeprefix("reference/") for name in synvid.list_presets() if name.startswith("reference/")]
+    assert {name for name in names if synvid.load_preset(f"reference/{name}").fill.textures} == TEXTURED.keys()
+
+
+@pytest.mark.parametrize(("name", "relative"), TEXTURED.items())
+def test_textured_presets_have_the_geometry_of_their_solid_relatives(name, relative):
+    """All but what fills the objects is the same, bit for bit: what the figures above say of shapes holds for textures."""
+    textured, solid = synvid.load_preset(f"reference/{name}"), synvid.load_preset(f"reference/{relative}")
+    assert dataclasses.replace(textured, name=solid.name, description=solid.description, fill=solid.fill) == solid
+    for index in range(5):
+        scene = synvid.sample_scene(textured, 11, index)
+        assert dataclasses.replace(scene, textures=None).to_json() == synvid.sample_scene(solid, 11, index).to_json()
+        assert (scene.textures.choice[:-1] >= 0).all()  # every object has a texture
+        assert scene.textures.choice[-1] == -1  # the background has none
+
+
+def test_textured_objects_own_the_pixels_that_solid_ones_do(tmp_path):
+    """With textures of one colour a textured clip is its solid relative in that colour, in every frame."""
+    path = tmp_path / "white.bank"
+    header = Header("statistical", 1, 0, 1, 1, 16)
+    hashes = bytes(32 * header.num_chunks)
+    path.write_bytes(header.with_digest(hashes).to_bytes() + b"\xff" * header.texture_bytes + hashes)
+    preset = synvid.load_preset("reference/accelerating_transforming_textures", {"fill.textures": [str(path)]})
+    scene = synvid.sample_scene(preset, 11, 0)
+    solid = dataclasses.replace(scene, textures=None, colors=np.full_like(scene.colors, 255))
+    np.testing.assert_array_equal(synvid.render(scene).frames, synvid.render(solid).frames)

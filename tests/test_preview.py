@@ -11,6 +11,7 @@ from PIL import Image
 import synvid
 from synvid.cli import main
 from synvid.preview import contact_sheet, page, picture, side_by_side
+from synvid.terminal import Bar
 from synvid.video.decode import decode
 
 
@@ -71,3 +72,33 @@ def test_the_command_has_a_default_file(tmp_path, monkeypatch):
     run = CliRunner().invoke(main, ["preview", "reference/moving_circles", "--clips", "1", "--columns", "2"])
     assert run.exit_code == 0, run.output
     assert [path.name for path in tmp_path.iterdir()] == ["reference_moving_circles.png"]
+
+
+def test_a_page_of_all_presets_says_so_and_shows_a_bar(tmp_path, monkeypatch, tiny):
+    """`preview --html` without names draws the paper's presets, not the reference family; a bar moves with every preset."""
+    drawn, told = [], []
+
+    class Watch(Bar):
+        def start(self, total, done, unit):
+            told.append((self.label, total, done, unit))
+            super().start(total, done, unit)
+
+        def update(self, done):
+            told.append(done)
+            super().update(done)
+
+    def quick(preset, clips, seed):
+        drawn.append(preset.name)
+        return [synvid.sample_scene(synvid.load_preset("moving_circles", tiny), seed, index) for index in range(clips)]
+
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setattr("synvid.terminal.Bar", Watch)
+    monkeypatch.setattr("synvid.preview._scenes", quick)
+    monkeypatch.setattr("synvid.cli.with_textures", lambda preset, *_: (preset, {}))
+    run = CliRunner().invoke(main, ["preview", "--html", "--clips", "1"])
+    assert run.exit_code == 0, run.output
+    names = [name for name in synvid.list_presets() if "/" not in name]
+    assert drawn == names
+    assert run.stderr.startswith(f"All {len(names)} presets of the paper; textures that are not there are built first.")
+    assert told == [("preview", len(names), 0, "preset"), *range(1, len(names) + 1)]
+    assert (tmp_path / "presets.html").is_file()

@@ -11,6 +11,7 @@ from pathlib import Path
 
 import numpy as np
 import pytest
+import yaml
 from PIL import Image
 
 import synvid
@@ -23,6 +24,7 @@ from synvid.texture.folder import bundled_pictures, read_square
 from synvid.texture.generators import GENERATORS
 from synvid.texture.supply import header_of
 from synvid.video.encode import encode
+from synvid.work.disk import find_files
 from synvid.work.progress import Progress
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -299,6 +301,83 @@ def test_a_preset_renders_on_a_fresh_machine(tmp_path, monkeypatch):
     for name in ("train/shard-000000.tar", "synvid.yaml", "manifest.jsonl"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
     assert command("verify", "--deep", tmp_path / "two", "--workers", 1)[0] == 0
+
+
+def test_a_dry_run_builds_no_bank(tmp_path, monkeypatch):
+    """What would be built is told with its size, as JSON too, and neither the bank nor the set is there afterwards."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.setenv("SYNVID_TEXTURES", "5")
+    args = ["render", "--preset", "accelerating_transforming_stylegan_crops", "--n", 2, *TINY, "--workers", 1]
+    args += ["--out", tmp_path / "set"]
+    code, talk, data = command(*args, "--dry-run")
+    assert (code, talk) == (0, "")
+    assert "2 to render, 0 done" in data
+    assert "textures 5 of kind stylegan-oriented to build first, 987 kB" in data
+    plan = json.loads(command(*args, "--dry-run", "--json")[2])
+    size = header_of("stylegan-oriented").file_bytes
+    assert plan["banks_to_build"] == [{"kind": "stylegan-oriented", "n": 5, "bytes": size}]
+    assert (plan["clips"], plan["bytes"], plan["seconds"]) == (2, None, None)
+    folder = tmp_path / "pictures"
+    folder.mkdir()
+    Image.new("RGB", (50, 50)).save(folder / "black.png")
+    args[2] = "accelerating_transforming_image_crops"
+    code, _, data = command(*args, "--images", folder, "--dry-run")
+    assert code == 0
+    assert "textures 1 of kind images to build first, 201 kB" in data
+    assert [path.name for path in tmp_path.iterdir()] == ["pictures"]
+    assert command(*args, "--images", folder)[0] == 0
+    plan = json.loads(command(*args, "--images", folder, "--dry-run", "--json")[2])
+    assert plan["banks_to_build"] == []
+    assert (plan["clips"], plan["done"], plan["bytes"]) == (0, 2, 0)
+
+
+def test_a_folder_of_pictures_is_listed_once(tmp_path, monkeypatch):
+    """`--images DIR` walks through its folder once, by `render`, `preview` of several presets, and `textures images`."""
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    folder, listed = tmp_path / "pictures", []
+    folder.mkdir()
+    Image.new("RGB", (50, 50)).save(folder / "black.png")
+
+    def watched(*args):
+        listed.append(args)
+        return find_files(*args)
+
+    monkeypatch.setattr("synvid.texture.folder.find_files", watched)
+    names = ["accelerating_transforming_image_crops", "image_crops_300k"]
+    for args in (
+        ["render", "--preset", names[0], "--n", 2, "--out", tmp_path / "set", *TINY, "--workers", 1],
+        ["preview", *names, "--clips", 1, "--columns", 1, "--out", tmp_path / "sheet.png"],
+        ["textures", "images", "--size", 32, "--out", tmp_path / "a.bank", "--workers", 1],
+    ):
+        code, talk, _ = command(*args, "--images", folder)
+        assert code == 0, talk
+        assert len(listed) == 1
+        listed.clear()
+
+
+def test_the_card_names_the_banks(bank, tmp_path):
+    """The card has kind, number and digest of each bank, as the recipe has; no path, and nothing without banks."""
+    args = ["render", "--n", 1, *TINY, "--workers", 1]
+    preset = ["--preset", "accelerating_transforming_textures", "--textures", f"statistical={bank}"]
+    assert command(*args, *preset, "--out", tmp_path / "set")[0] == 0
+    header, card = open_bank(bank).header, (tmp_path / "set" / "README.md").read_text()
+    assert f"| textures | 70 of kind stylegan-high-freq, digest `{header.digest}` |\n" in card
+    assert str(bank) not in card
+    banks = synvid.open_dataset(tmp_path / "set").recipe.banks
+    assert [(facts.kind, facts.n, facts.digest) for facts in banks.values()] == [(header.kind, 70, header.digest)]
+    assert command(*args, "--preset", "moving_shapes", "--out", tmp_path / "plain")[0] == 0
+    assert "| textures |" not in (tmp_path / "plain" / "README.md").read_text()
+
+
+@pytest.mark.parametrize("banks", ["[1]", "{statistical: 0123}", "{statistical: {n: 2}}", "{a: {kind: b, n: x, digest: c}}"])
+def test_damaged_facts_of_a_bank_are_one_sentence(banks, bank, tmp_path):
+    """Whatever stands for `banks` in a recipe, the sentence names the file."""
+    preset = ["--preset", "accelerating_transforming_textures", "--textures", f"statistical={bank}"]
+    assert command("render", "--n", 1, *TINY, "--workers", 1, *preset, "--out", tmp_path / "set")[0] == 0
+    path = tmp_path / "set" / "synvid.yaml"
+    settings = yaml.safe_load(path.read_text())
+    path.write_text(yaml.dump({**settings, "banks": yaml.safe_load(banks)}, sort_keys=False))
+    assert_one_sentence(["status", tmp_path / "set"], 2, path)
 
 
 def test_a_preset_names_its_own_bank(bank, tmp_path, monkeypatch):

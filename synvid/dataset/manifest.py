@@ -40,7 +40,7 @@ Representations without Natural Videos* (2024).
 | bytes | {bytes} in {shards} |
 | seed | {seed} |
 | encoding | {encoding} |
-
+{textures}
 Every clip follows from the preset, the seed and its index, and `{manifest}` holds the SHA-256 of its frames before
 encoding. `{recipe}` rebuilds the set:
 
@@ -190,6 +190,9 @@ def _card(recipe: Recipe, markers: list[Marker]) -> str:
         height=video.height,
         fps=video.fps,
         encoding=f"{recipe.encoding} ({recipe.make_encoder().encoding.description})",
+        textures="".join(
+            f"| textures | {facts.n:,} of kind {facts.kind}, digest `{facts.digest}` |\n" for facts in recipe.banks.values()
+        ),
         manifest=MANIFESTS[recipe.format],
         recipe=RECIPE_FILE,
         loading=(loading % (shards - 1) if tar else loading).replace("{{", "{").replace("}}", "}"),

@@ -17,7 +17,7 @@ from synvid.preset import REAL, Preset
 from synvid.strict_yaml import read_yaml
 from synvid.video.encode import Encoder, check_size, make_encoder
 
-__all__ = ["FORMATS", "OUTPUT_VERSION", "RECIPE_FILE", "Recipe", "check_sources"]
+__all__ = ["FORMATS", "OUTPUT_VERSION", "RECIPE_FILE", "BankFacts", "Recipe", "check_sources"]
 
 #: Raised when the frames of some preset change; the changelog says how.
 OUTPUT_VERSION = 1
@@ -26,6 +26,21 @@ RECIPE_FILE = "synvid.yaml"
 FORMATS = ("tar", "files")
 
 _MAX_CLIPS = 999_999_999
+
+
+@dataclass(frozen=True)
+class BankFacts:
+    """What is known of a bank of textures wherever it lies.
+
+    Attributes:
+        kind: of its textures.
+        n: how many they are.
+        digest: SHA-256 of all that it holds.
+    """
+
+    kind: str
+    n: int
+    digest: str
 
 
 @dataclass(frozen=True)
@@ -39,7 +54,7 @@ class Recipe:
         shard_size: clips in a shard.
         format: `tar` (shards of video and JSON pairs) or `files` (one file a clip).
         encoding, encoder, codec: see `make_encoder`.
-        banks: name or path → digest of every bank of textures that the preset names.
+        banks: name or path → facts of every bank of textures that the preset names.
         real: the video files that real clips are cut from.
     """
 
@@ -51,7 +66,7 @@ class Recipe:
     encoding: str = "fast"
     encoder: str = "pyav"
     codec: str = ""
-    banks: Mapping[str, str] = field(default_factory=dict)
+    banks: Mapping[str, BankFacts] = field(default_factory=dict)
     real: RealVideos | None = None
 
     def __post_init__(self) -> None:
@@ -64,9 +79,10 @@ class Recipe:
                 raise ConfigurationError(f"{name} is {getattr(self, name)!r}; it must be text.")
         if self.format not in FORMATS:
             raise ConfigurationError(f"format is {self.format!r}; it must be one of {', '.join(FORMATS)}.")
-        texts = [*self.banks, *self.banks.values()] if isinstance(self.banks, Mapping) else [None]
-        if not all(isinstance(text, str) for text in texts):
-            raise ConfigurationError(f"banks is {self.banks!r}; it must say name: digest.")
+        for name, facts in self.banks.items():
+            texts = (name, facts.kind, facts.digest)
+            if not all(isinstance(text, str) for text in texts) or type(facts.n) is not int:
+                raise ConfigurationError(f"bank {name!r} is {asdict(facts)!r}; it must say kind, n and digest.")
         wants_real = self.preset.mixture.source == REAL
         if wants_real and self.real is None:
             raise ConfigurationError(f"preset {self.preset.name} mixes in real clips: --real DIR says where the videos are.")
@@ -113,7 +129,7 @@ class Recipe:
         if self.codec:
             settings["codec"] = self.codec
         if self.banks:
-            settings["banks"] = dict(self.banks)
+            settings["banks"] = {name: asdict(facts) for name, facts in self.banks.items()}
         if self.real is not None:
             settings["real"] = asdict(self.real)
         return {**settings, "preset": self.preset.to_dict()}
@@ -150,17 +166,16 @@ class Recipe:
         parsed = Preset.from_dict(preset, str(path))
         try:
             real = RealVideos(**settings.pop("real")) if "real" in settings else None
-            return cls(preset=parsed, real=real, **settings)
-        except TypeError:
-            raise ConfigurationError(
-                f"{path}: is not as `synvid render` wrote it; restore it or use another folder."
-            ) from None
+            banks = {name: BankFacts(**facts) for name, facts in settings.pop("banks", {}).items()}
+            return cls(preset=parsed, banks=banks, real=real, **settings)
+        except (TypeError, AttributeError):
+            raise ConfigurationError(foreign) from None
         except ConfigurationError as error:
             raise ConfigurationError(f"{path}: {error}") from None
 
     def with_banks(self, paths: Mapping[str, str]) -> Recipe:
         """The recipe with banks that lie elsewhere, {name: path}."""
-        banks = {str(paths.get(name, name)): digest for name, digest in self.banks.items()}
+        banks = {str(paths.get(name, name)): facts for name, facts in self.banks.items()}
         return replace(self, preset=self.preset.with_banks(paths), banks=banks)
 
     def differences(self, other: Recipe) -> list[str]:
@@ -172,7 +187,7 @@ class Recipe:
     def _contents(self) -> dict[str, Any]:
         """`to_dict` with banks and videos by what they hold, wherever they lie."""
         renamed = self.preset.with_banks(
-            {name: f"{number}-{digest[:12]}.bank" for number, (name, digest) in enumerate(self.banks.items())}
+            {name: f"{number}-{facts.digest[:12]}.bank" for number, (name, facts) in enumerate(self.banks.items())}
         )
         settings = {**self.to_dict(), "preset": renamed.to_dict()}
         settings.pop("banks", None)
@@ -194,12 +209,13 @@ def check_sources(recipe: Recipe) -> None:
             f"{recipe.real.path}: does not hold the videos that the dataset was made from; --real DIR takes the right ones."
         )
 
-    for name, digest in recipe.banks.items():
+    for name, facts in recipe.banks.items():
         bank = find_bank(name)
-        if bank.header.digest != digest:
+        if bank.header.digest != facts.digest:
             raise ConfigurationError(
                 f"{bank.path}: is not the bank {name!r} that the dataset was made from "
-                f"(its digest is {bank.header.digest[:12]}, not {digest[:12]}); --textures {name}=BANK takes the right one."
+                f"(its digest is {bank.header.digest[:12]}, not {facts.digest[:12]}); "
+                f"--textures {name}=BANK takes the right one."
             )
 
 

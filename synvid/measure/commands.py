@@ -4,12 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import click
 
 from synvid.errors import ConfigurationError
 from synvid.measure.words import number
+from synvid.texture.commands import pictures_of, textures_options, with_textures
 from synvid.work.words import counted
 
 if TYPE_CHECKING:
@@ -23,18 +24,11 @@ __all__ = ["add_commands"]
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-def add_commands(
-    group: click.Group,
-    textures_options: Callable[[Callable[..., Any]], Any],
-    with_textures: Callable[..., tuple[Preset, dict[str, str]]],
-    load: Callable[[str, tuple[str, ...]], Preset],
-) -> None:
+def add_commands(group: click.Group, load: Callable[[str, tuple[str, ...]], Preset]) -> None:
     """Add `stats` and `report` to the command line.
 
     Args:
         group: the command `synvid`.
-        textures_options: adds --textures and --images to a command.
-        with_textures: gives a preset the banks that they ask for.
         load: a preset by its name, changed by --set.
     """
 
@@ -72,10 +66,10 @@ def add_commands(
         if not paths:
             raise ConfigurationError("name what to measure, for example `synvid stats moving_shapes`.")
         _check_suffixes(out, plot)
-        talk = Talk(quiet)
+        talk, pictures = Talk(quiet), pictures_of(images)
 
         def prepare(preset: Preset) -> Preset:
-            wanted = images if images is not None and "images" in preset.banks() else None
+            wanted = pictures if "images" in preset.banks() else None
             given = tuple(text for text in textures if text.partition("=")[0] in preset.banks() or len(paths) == 1)
             return with_textures(preset, given, wanted, None, quiet)[0]
 

@@ -134,7 +134,7 @@ def _vector_sampler() -> Any:
     from numba.extending import intrinsic
 
     i1, i8, i16, i32, i64 = (ir.IntType(width) for width in (1, 8, 16, 32, 64))
-    sixteen, halves, eight, bytes_of = (ir.VectorType(*kind) for kind in ((i32, 16), (i16, 32), (i64, 8), (i8, 64)))
+    sixteen, halves, bytes_of = (ir.VectorType(*kind) for kind in ((i32, 16), (i16, 32), (i8, 64)))
 
     def constant(vector: Any, value: int) -> Any:
         return ir.Constant(vector, [value] * vector.count)
@@ -147,33 +147,28 @@ def _vector_sampler() -> Any:
         limit = splat(builder, most, 16)
         return builder.select(builder.icmp_signed("<", above, limit), above, limit)
 
-    def load(builder: Any, pointer: Any, kind: Any) -> Any:
-        value = builder.load(builder.bitcast(pointer, kind.as_pointer()))
-        value.align = 1
-        return value
+    def gather(builder: Any, base: Any, offsets: Any, element: Any) -> Any:
+        """Elements at offsets, in bytes and as long as they, from an address."""
+        count = offsets.type.count
+        vector, pointers, mask = (ir.VectorType(kind, count) for kind in (element, element.as_pointer(), i1))
+        kind = ir.FunctionType(vector, [pointers, i32, mask, vector])
+        name = f"llvm.masked.gather.v{count}i{element.width}.v{count}p0i{element.width}"
+        wide, start = builder.sext(offsets, ir.VectorType(i64, count)), builder.ptrtoint(base, i64)
+        places = builder.inttoptr(builder.add(wide, splat(builder, start, count)), pointers)
+        arguments = [places, ir.Constant(i32, 1), constant(mask, 1), constant(vector, 0)]
+        return builder.call(cgutils.get_or_insert_function(builder.module, kind, name), arguments)
 
-    def corners(builder: Any, pointers: list[Any], stride: Any) -> list[Any]:
-        """The four texels around sixteen points, a vector each: a transposition of 4 x 4 in each group of lanes."""
-        groups = []
-        spread = [16 * lane + k for lane in range(4) for k in (0, 1, 2, -1, 3, 4, 5, -1, 8, 9, 10, -1, 11, 12, 13, -1)]
-        for k in range(4):  # lanes k, k + 4, k + 8, k + 12 side by side, so that the transposed ones are in order
-            group = ir.Constant(eight, ir.Undefined)
-            for lane in range(4):  # two texels of the upper row, then two of the lower: six bytes of eight each
-                upper = pointers[k + 4 * lane]
-                for row, pointer in enumerate((upper, builder.gep(upper, [stride]))):
-                    group = builder.insert_element(group, load(builder, pointer, i64), ir.Constant(i32, 2 * lane + row))
-            shuffle = lanes([64 if position % 4 == 3 else number for position, number in enumerate(spread)])
-            wide = builder.shuffle_vector(builder.bitcast(group, bytes_of), constant(bytes_of, 0), shuffle)
-            groups.append(builder.bitcast(wide, sixteen))
-
-        def interleave(one: Any, other: Any, pattern: tuple[int, ...]) -> Any:
-            numbers = [4 * lane + p % 4 + 16 * (p // 4) for lane in range(4) for p in pattern]
-            return builder.shuffle_vector(one, other, lanes(numbers))
-
+    def corners(builder: Any, base: Any, offsets: Any, stride: Any) -> list[Any]:
+        """The four texels around sixteen points, a vector each: those of a row are six bytes of eight."""
         found = []
-        for half in ((0, 4, 1, 5), (2, 6, 3, 7)):
-            one, other = (interleave(groups[k], groups[k + 1], half) for k in (0, 2))
-            found += [interleave(one, other, (0, 1, 4, 5)), interleave(one, other, (2, 3, 6, 7))]
+        for row in (base, builder.gep(base, [stride])):
+            pairs = [
+                builder.bitcast(gather(builder, row, builder.shuffle_vector(offsets, offsets, lanes(half)), i64), bytes_of)
+                for half in (list(range(8)), list(range(8, 16)))
+            ]
+            for first in (0, 3):
+                numbers = lanes([8 * (k // 4) + first + k % 4 for k in range(64)])
+                found.append(builder.bitcast(builder.shuffle_vector(*pairs, numbers), sixteen))
         return found
 
     def weights(builder: Any, x: Any, y: Any) -> list[Any]:
@@ -198,13 +193,6 @@ def _vector_sampler() -> Any:
         upper = builder.and_(green, constant(halves, 0xFF00))
         return builder.bitcast(builder.or_(builder.lshr(red_blue, constant(halves, 8)), upper), sixteen)
 
-    def single(builder: Any, pointers: list[Any]) -> Any:
-        """The texel at each of sixteen places."""
-        color = ir.Constant(sixteen, ir.Undefined)
-        for lane, pointer in enumerate(pointers):
-            color = builder.insert_element(color, load(builder, pointer, i32), ir.Constant(i32, lane))
-        return builder.and_(color, constant(sixteen, 0xFFFFFF))
-
     def add_saturating(builder: Any, color: Any, tint: Any) -> Any:
         kind = ir.FunctionType(bytes_of, [bytes_of, bytes_of])
         add = cgutils.get_or_insert_function(builder.module, kind, "llvm.uadd.sat.v64i8")
@@ -225,16 +213,15 @@ def _vector_sampler() -> Any:
             x, y = clamped(builder, u, ux, u_most), clamped(builder, v, vx, v_most)
             whole_x, whole_y = (builder.ashr(position, constant(sixteen, 16)) for position in (x, y))
             offsets = builder.add(builder.mul(whole_y, splat(builder, stride, 16)), builder.mul(whole_x, constant(sixteen, 3)))
-            wide = builder.sext(offsets, ir.VectorType(i64, 16))
-            pointers = [builder.gep(base, [builder.extract_element(wide, ir.Constant(i32, lane))]) for lane in range(16)]
             result = cgutils.alloca_once(builder, sixteen)
             with builder.if_else(builder.trunc(arguments[13], i1)) as (is_nearest, is_not):
                 with is_nearest:
-                    builder.store(single(builder, pointers), result)
+                    builder.store(gather(builder, base, offsets, i32), result)
                 with is_not:
-                    texels = corners(builder, pointers, arguments[5])
+                    texels = corners(builder, base, offsets, arguments[5])
                     builder.store(mean(builder, texels, weights(builder, x, y)), result)
-            tinted = add_saturating(builder, builder.load(result), arguments[12])
+            color = builder.and_(builder.load(result), constant(sixteen, 0xFFFFFF))
+            tinted = add_saturating(builder, color, arguments[12])
             where = address(context, builder, signature.args[0], arguments[0], arguments[1], sixteen)
             chosen = builder.bitcast(builder.trunc(arguments[2], i16), ir.VectorType(i1, 16))
             old = builder.load(where)

@@ -25,7 +25,7 @@ from numpy.typing import NDArray
 
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.preset import expanded
-from synvid.texture.folder import Folder, listing
+from synvid.texture.folder import Folder, Pictures
 from synvid.texture.generators import GENERATORS
 from synvid.work.disk import named_errors, take_names
 from synvid.work.interrupt import interrupted, postponed
@@ -220,13 +220,13 @@ def _hash_chunk(descriptor: int, header: Header, number: int) -> bytes:
 
 
 # ---- Building -----------------------------------------------------------------------------------------------------
-def build_bank(path: Path, header: Header, folder: Path | None, workers: int, progress: Progress) -> list[str]:
+def build_bank(path: Path, header: Header, pictures: Pictures | None, workers: int, progress: Progress) -> list[str]:
     """Build a bank, or what is missing of it.
 
     Args:
         path: of the file; its folder is made if need be.
         header: what it shall hold.
-        folder: of the pictures, for `images`.
+        pictures: for `images`.
         workers: processes.
         progress: told of every texture.
 
@@ -237,7 +237,6 @@ def build_bank(path: Path, header: Header, folder: Path | None, workers: int, pr
         ConfigurationError: the file is there and something else, or no picture can be read.
         DatasetError: the file system refuses, or textures could not be made.
     """
-    listing.cache_clear()  # the folder may have changed
     part = path.with_name(path.name + ".part")
     skipped = path.with_name(path.name + ".part.skipped")
     with postponed(), named_errors(path):
@@ -252,7 +251,7 @@ def build_bank(path: Path, header: Header, folder: Path | None, workers: int, pr
             tasks = [(number, len(header.chunk(number))) for number in missing]
             done = header.n - sum(count for _, count in tasks)
             try:
-                failed = run_tasks(_Chunk(part, header, folder, skipped), tasks, workers, progress, done, "texture")
+                failed = run_tasks(_Chunk(part, header, pictures, skipped), tasks, workers, progress, done, "texture")
             except ConfigurationError:  # nothing to build it from
                 part.unlink()
                 skipped.unlink(missing_ok=True)
@@ -329,12 +328,12 @@ class _Chunk:
 
     part: Path
     header: Header
-    folder: Path | None
+    pictures: Pictures | None
     skipped: Path
 
     def __call__(self, number: int, tick: Callable[[], None]) -> None:
         header, digest = self.header, hashlib.sha256()
-        make: Any = GENERATORS[header.kind].make if self.folder is None else Folder(self.folder, self.skipped)
+        make: Any = GENERATORS[header.kind].make if self.pictures is None else Folder(self.pictures, self.skipped)
         with named_errors(self.part):
             descriptor = os.open(self.part, os.O_WRONLY)
             try:

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import warnings
 from dataclasses import dataclass
-from functools import lru_cache
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -16,7 +16,7 @@ from synvid.philox import uniform
 from synvid.texture.statistical import Stream
 from synvid.work.disk import find_files
 
-__all__ = ["SUFFIXES", "Folder", "bundled_pictures", "find_images", "listing", "read_picture", "read_square"]
+__all__ = ["SUFFIXES", "Folder", "Pictures", "bundled_pictures", "read_picture", "read_square"]
 
 SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
@@ -40,29 +40,36 @@ _BUNDLED = (
 )
 
 
-def bundled_pictures() -> Path:
-    """The folder of the pictures that scikit-image ships."""
+@dataclass(frozen=True)
+class Pictures:
+    """The pictures below a folder."""
+
+    folder: Path
+
+    @cached_property
+    def names(self) -> list[str]:
+        """Their paths relative to the folder, sorted; listed when first asked for, and once, since a large one takes long.
+
+        Raises:
+            ConfigurationError: there is no such folder, or no picture in it.
+        """
+        if not self.folder.is_dir():
+            raise ConfigurationError(f"{self.folder}: no such folder of images.")
+        if self == bundled_pictures():
+            return list(_BUNDLED)
+        found = find_files(self.folder, SUFFIXES)
+        if not found:
+            raise ConfigurationError(
+                f"{self.folder}: holds no image; give a folder with {', '.join(SUFFIXES)} files somewhere below it."
+            )
+        return found
+
+
+def bundled_pictures() -> Pictures:
+    """Those that scikit-image ships."""
     import skimage.data
 
-    return Path(skimage.data.__file__).parent
-
-
-def find_images(folder: Path) -> list[str]:
-    """Paths of all pictures below a folder, relative to it, sorted.
-
-    Raises:
-        ConfigurationError: there is no such folder, or no picture in it.
-    """
-    if not folder.is_dir():
-        raise ConfigurationError(f"{folder}: no such folder of images.")
-    if folder == bundled_pictures():
-        return list(_BUNDLED)
-    found = find_files(folder, SUFFIXES)
-    if not found:
-        raise ConfigurationError(
-            f"{folder}: holds no image; give a folder with {', '.join(SUFFIXES)} files somewhere below it."
-        )
-    return found
+    return Pictures(Path(skimage.data.__file__).parent)
 
 
 def read_square(path: Path, size: int, scale: float = 1.0, across: float = 0.5, down: float = 0.5) -> NDArray[np.uint8]:
@@ -123,22 +130,16 @@ def _to_rgb(image: Image.Image) -> Image.Image:
     return image.convert("RGB")
 
 
-@lru_cache(maxsize=4)
-def listing(folder: Path) -> list[str]:
-    """As `find_images`, remembered while a bank is built."""
-    return find_images(folder)
-
-
 @dataclass(frozen=True)
 class Folder:
-    """Textures from the pictures of a folder: the middle square of each, then random squares of each, then more.
+    """Textures from pictures: the middle square of each, then random squares of each, then more.
 
     Attributes:
-        path: of the folder.
+        pictures: which.
         skipped: a file to which the names of unreadable pictures are added.
     """
 
-    path: Path
+    pictures: Pictures
     skipped: Path
 
     def __call__(self, seed: int, index: int, size: int) -> NDArray[np.uint8]:
@@ -147,7 +148,7 @@ class Folder:
         Raises:
             ConfigurationError: none can be read.
         """
-        names = listing(self.path)
+        folder, names = self.pictures.folder, self.pictures.names
         scale, across, down = 1.0, 0.5, 0.5
         if index >= len(names):
             u = uniform(seed, index, Stream.SQUARE, (3,))
@@ -155,8 +156,8 @@ class Folder:
         for step in range(len(names)):
             name = names[(index + step) % len(names)]
             try:
-                return read_square(self.path / name, size, scale, across, down)
+                return read_square(folder / name, size, scale, across, down)
             except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError):
                 with self.skipped.open("a", encoding="utf-8", errors="surrogateescape") as file:
                     file.write(name + "\n")
-        raise ConfigurationError(f"{self.path}: none of its {len(names)} images can be read.")
+        raise ConfigurationError(f"{folder}: none of its {len(names)} images can be read.")

@@ -15,7 +15,7 @@ from synvid._jit import cache_home
 from synvid.errors import ConfigurationError
 from synvid.preset import BANK_SUFFIX, TEXTURE_KINDS
 from synvid.texture.bank import Bank, Header, build_bank, open_bank
-from synvid.texture.folder import Folder, bundled_pictures, find_images
+from synvid.texture.folder import Folder, Pictures, bundled_pictures
 from synvid.texture.generators import GENERATORS
 from synvid.work.pool import default_workers
 from synvid.work.progress import Progress
@@ -42,7 +42,7 @@ def header_of(
     n: int | None = None,
     size: int = _SIZE,
     seed: int = 0,
-    folder: Path | None = None,
+    pictures: Pictures | None = None,
     *,
     everything: bool = False,
 ) -> Header:
@@ -55,7 +55,7 @@ def header_of(
         everything: None is all images of the folder.
         size: height and width, pixels.
         seed: of the textures.
-        folder: of the pictures, for `images`; None: those that scikit-image ships.
+        pictures: for `images`; None: those that scikit-image ships.
 
     Raises:
         ConfigurationError: the kind does not have this size, or there are no pictures.
@@ -63,10 +63,10 @@ def header_of(
     if not 0 <= seed < 2**64:
         raise ConfigurationError(f"seed is {seed}; it must be a whole number from 0 to 2**64 - 1.")
     if kind == "images":
-        names = find_images(folder or bundled_pictures())
-        most = len(names) if everything else default_count()
-        count = n or (default_count() if folder is None else min(most, len(names)))
-        return Header(kind, 1, seed, count, 1, size, _listing_hash(folder or bundled_pictures(), names))
+        own, shown = pictures is not None, pictures or bundled_pictures()
+        most = len(shown.names) if everything else default_count()
+        count = n or (min(most, len(shown.names)) if own else default_count())
+        return Header(kind, 1, seed, count, 1, size, _listing_hash(shown))
     made = GENERATORS[kind]
     if size not in made.sizes:
         some = (
@@ -78,18 +78,18 @@ def header_of(
     return Header(kind, made.version, seed, n or max(1, default_count() // made.frames), made.frames, size)
 
 
-def _listing_hash(folder: Path, names: list[str]) -> str:
+def _listing_hash(pictures: Pictures) -> str:
     digest = hashlib.sha256()
-    for name in names:
-        digest.update(f"{name}\0{(folder / name).stat().st_size}\0".encode(errors="surrogateescape"))
+    for name in pictures.names:
+        digest.update(f"{name}\0{(pictures.folder / name).stat().st_size}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def cached_path(header: Header, folder: Path | None = None) -> Path:
+def cached_path(header: Header, pictures: Pictures | None = None) -> Path:
     """Where the bank lies that is built when first needed; of a folder that has changed since, another one."""
     source = f"-{header.source[:8]}" if header.source else ""
-    if folder is not None:
-        dates = [(folder / name).stat().st_mtime_ns for name in find_images(folder)]
+    if pictures is not None:
+        dates = [(pictures.folder / name).stat().st_mtime_ns for name in pictures.names]
         source += f"-{hashlib.sha256(repr(dates).encode()).hexdigest()[:8]}"
     name = f"{header.kind}{source}-v{header.version}-{header.n}x{header.size}px-seed{header.seed}{BANK_SUFFIX}"
     return cache_home() / "synvid" / "banks" / name
@@ -114,7 +114,7 @@ def find_bank(name: str) -> Bank:
 
 def cached_bank(
     header: Header,
-    folder: Path | None = None,
+    pictures: Pictures | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
     say: Callable[[str], None] = log.warning,
@@ -123,30 +123,30 @@ def cached_bank(
 
     Args:
         header: what it holds.
-        folder: of the pictures, for `images`; None: those that scikit-image ships.
+        pictures: for `images`; None: those that scikit-image ships.
         workers: processes; None: as many as there are cores.
         progress: told of every texture.
         say: told what is built, how large and how long, and which pictures could not be read.
     """
-    path = cached_path(header, folder)
+    path = cached_path(header, pictures)
     if path.is_file():
         return path
-    if header.kind == "images" and folder is None:
-        folder = bundled_pictures()
+    if header.kind == "images" and pictures is None:
+        pictures = bundled_pictures()
     alone = multiprocessing.current_process().daemon  # such a process may have no children
     workers = 1 if alone else workers or default_workers()
-    time_needed = duration(header.n * _seconds_each(header, folder) / workers)
+    time_needed = duration(header.n * _seconds_each(header, pictures) / workers)
     size = f"{size_in_words(header.file_bytes)}, about {time_needed}"
     say(f"Building {header.n:,} textures of kind {header.kind} ({size}), once on this machine: {path}")
-    skipped = build_bank(path, header, folder, workers, progress or Progress())
+    skipped = build_bank(path, header, pictures, workers, progress or Progress())
     if skipped:
         say(unreadable("image", skipped))
     return path
 
 
-def _seconds_each(header: Header, folder: Path | None) -> float:
+def _seconds_each(header: Header, pictures: Pictures | None) -> float:
     """How long one texture takes to make on one core."""
-    make = GENERATORS[header.kind].make if folder is None else Folder(folder, Path(os.devnull))
+    make = GENERATORS[header.kind].make if pictures is None else Folder(pictures, Path(os.devnull))
     make(header.seed, 0, header.size)  # compiles
     begin = time.perf_counter()
     make(header.seed, min(1, header.n - 1), header.size)
