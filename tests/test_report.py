@@ -138,12 +138,31 @@ def test_constant_properties_have_no_correlation():
 
 
 def test_the_example_of_the_documentation_is_read(tmp_path):
-    """The file that docs/analysis.md shows is one that `synvid report` draws."""
+    """The file that docs/analysis.md shows is one that `synvid report` draws; so is the one that lies beside it."""
     docs = Path(__file__).parents[1] / "docs"
     text = (docs / "analysis.md").read_text(encoding="utf-8")
     (tmp_path / "example.json").write_text(re.search(r"```json\n(.*?)```", text, re.DOTALL)[1], encoding="utf-8")
-    code, talk, _ = command("report", tmp_path / "example.json", "--out", tmp_path / "page.html")
-    assert code == 0, talk
+    for path in (tmp_path / "example.json", docs / "analysis.json"):
+        code, talk, _ = command("report", path, "--out", tmp_path / "page.html")
+        assert code == 0, talk
+
+
+def test_what_the_documentation_says_is_in_its_measures():
+    """The table of docs/analysis.md is made of the values in docs/analysis.json, and its Python prints what it says."""
+    docs = Path(__file__).parents[1] / "docs"
+    text = (docs / "analysis.md").read_text(encoding="utf-8")
+    known = {record.name: record.properties for record in read_records(docs / "analysis.json")}
+    rows = re.findall(r"^\| `(\w+)` \| (\d\.\d\d\d) \([^|]*\| [^|]* \| ([\d.]*)", text, re.MULTILINE)
+    assert len(rows) == 10
+    for name, exponent, distance in rows:
+        assert f"{known[name]['spectrum_exponent'].value:.3f}" == exponent
+        assert not distance or f"{known[name]['color_distance'].value:.2f}" == distance
+    code, said = re.search(r"```python\n(.*?)print\(correlate\(\*zip\(\*pairs\)\)\)  # ([^\n]*)", text, re.DOTALL).groups()
+    values = {}
+    exec(code.replace('"docs/', f'"{docs}/'), values)  # noqa: S102  # our own documentation
+    found = correlate(*zip(*values["pairs"], strict=True))
+    ends = ", ".join(f"{end:.2f}" for end in found.ci95)
+    assert said == f"n={found.n}, pearson={found.pearson:.2f}, ci95=({ends}), spearman={found.spearman:.2f}"
 
 
 # ---- Accuracies ------------------------------------------------------------------------------------------------------
