@@ -21,10 +21,10 @@ from synvid.dataset.engine import render_dataset
 from synvid.dataset.recipe import Recipe as DatasetRecipe
 from synvid_train.checkpoint import Checkpoint, export_huggingface
 from synvid_train.clips import RenderedClips, Schedule, ShardClips, TrainingClips, load
-from synvid_train.loop import World, read_log
-from synvid_train.pretrain import count_visible, pretrain
+from synvid_train.loop import World, read_log, train
+from synvid_train.pretrain import count_visible, pretraining
 from synvid_train.recipe import load_recipe
-from synvid_train.videomae import Architecture, VideoMAE, normalize, state_of, training_flops, tube_mask, use_plain_attention
+from synvid_train.videomae import Architecture, VideoMAE, normalize, state_of, training_flops, tube_mask
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 ON_GPU = DEVICE.type == "cuda"
@@ -55,8 +55,6 @@ def bench_model():
         export_huggingface(Checkpoint(SHAPE, "pretraining", state_of(ours)), folder)
         theirs = transformers.VideoMAEForPreTraining.from_pretrained(folder).to(DEVICE).train()
     ours = ours.to(DEVICE)
-    if not ON_GPU:
-        use_plain_attention(ours)
     orders = torch.stack([torch.from_numpy(tube_mask(SHAPE, 0.75, np.random.default_rng(i))) for i in range(BATCH)]).to(DEVICE)
     visible = SHAPE.grid[0] * (SHAPE.grid[1] - int(0.75 * SHAPE.grid[1]))
     mask = torch.zeros(BATCH, SHAPE.num_tokens, dtype=torch.bool, device=DEVICE).scatter(1, orders[:, visible:], value=True)
@@ -121,7 +119,7 @@ def bench_waiting():
     recipe = load_recipe("gpu_small_pretrain").override(settings)
     source = RenderedClips(synvid.load_preset("moving_shapes"), 0, 25 * batch)
     with tempfile.TemporaryDirectory() as folder:
-        pretrain(recipe, source, Path(folder), World(0, 1, DEVICE), workers=2, talk=lambda _: None)
+        train(pretraining(recipe, source), Path(folder), World(0, 1, DEVICE), workers=2)
         lines = [line for line in read_log(Path(folder, "log.jsonl")) if "loss" in line][1:]
     return {name: statistics.mean(line[name] for line in lines) for name in ("waiting", "clips_per_second")}
 

@@ -9,7 +9,7 @@ import dataclasses
 import json
 import os
 import signal
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -18,13 +18,12 @@ import click
 from synvid import __version__
 from synvid.command import FOLDER, Command, Group, json_option, quiet_option, seed_option, terminate, workers_option
 from synvid.errors import ConfigurationError, DatasetError
-from synvid.measure.commands import add_commands
+from synvid.measure.commands import report, stats
 from synvid.texture.commands import missing_banks, pictures_of, textures_options, with_textures
 from synvid.texture.commands import textures as textures_group
 
 if TYPE_CHECKING:
     from synvid.dataset.recipe import Recipe
-    from synvid.preset import Preset
     from synvid.texture.bank import Header
     from synvid.texture.folder import Pictures
 
@@ -42,16 +41,6 @@ def _set_option(command: Command) -> Command:
     return click.option(
         "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting, objects.count=200; repeatable."
     )(command)
-
-
-def _load(name: str, settings: Sequence[str]) -> Preset:
-    from synvid.preset import load_preset, parse_override
-
-    preset = load_preset(name)
-    for text in settings:
-        key, value = parse_override(text)
-        preset = preset.override({key: value}, f"--set {text!r}", whole=False)
-    return preset.override({}, f"--preset {name}")
 
 
 # ---- render -------------------------------------------------------------------------------------------------------
@@ -139,6 +128,7 @@ def _recipe(
 ) -> Recipe:  # fmt: skip
     from synvid.dataset.real import RealVideos
     from synvid.dataset.recipe import RECIPE_FILE, Recipe
+    from synvid.preset import load_preset
 
     if recipe is not None:
         given = [f"--{name.replace('_', '-')}" for name in _SETTINGS if _is_given(_PARAMETERS.get(name, name))]
@@ -153,7 +143,7 @@ def _recipe(
     if preset is None or n is None:
         raise ConfigurationError("--preset and --n are needed, for example --preset moving_shapes --n 100.")
     videos = None if real is None else RealVideos.find(real)
-    return Recipe(_load(preset, settings), n, seed, shard_size, layout, encoding, encoder, codec, real=videos)
+    return Recipe(load_preset(preset).change(settings), n, seed, shard_size, layout, encoding, encoder, codec, real=videos)
 
 
 def _with_banks(
@@ -391,7 +381,9 @@ def presets(context: click.Context) -> None:
 @_set_option
 def show(name: str, settings: tuple[str, ...]) -> None:
     """Print a preset with all that it extends."""
-    click.echo(_load(name, settings).to_yaml(), nl=False)
+    from synvid.preset import load_preset
+
+    click.echo(load_preset(name).change(settings).to_yaml(), nl=False)
 
 
 @main.command()
@@ -414,11 +406,11 @@ def preview(
 
     synvid preview moving_shapes
     """
-    from synvid.preset import list_presets
+    from synvid.preset import list_presets, load_preset
 
     if not names and not as_html:
         raise ConfigurationError("name a preset, for example `synvid preview moving_shapes`, or ask for --html.")
-    chosen = [_load(name, settings) for name in names or list_presets() if names or "/" not in name]
+    chosen = [load_preset(name).change(settings) for name in names or list_presets() if names or "/" not in name]
     stem = chosen[0].name.replace("/", "_") if len(names) == 1 else "presets"
     out = out or Path(stem + (".html" if as_html else ".png"))
 
@@ -447,4 +439,5 @@ def preview(
 
 # ---- textures, stats, report --------------------------------------------------------------------------------------
 main.add_command(textures_group)
-add_commands(main, _load)
+main.add_command(stats)
+main.add_command(report)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import dataclasses
-import difflib
 import hashlib
 import json
 import math
@@ -13,12 +12,10 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any, ClassVar
 
-import yaml
-
 from synvid.errors import ConfigurationError
 from synvid.kinds import Choice, Either, Flag, Interval, Kind, Names, Number, Vector
-from synvid.settings import build_section, parse_override, require_known, setting
-from synvid.strict_yaml import read_yaml, short
+from synvid.settings import Document, Shelf, setting
+from synvid.strict_yaml import short
 
 __all__ = [
     "BANKS",
@@ -35,7 +32,6 @@ __all__ = [
     "expanded",
     "list_presets",
     "load_preset",
-    "parse_override",
 ]
 
 _PACKAGE = Path(__file__).parent
@@ -244,7 +240,7 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class Preset:
+class Preset(Document):
     """A distribution of clips: with a seed and an index it names one of them, bit for bit.
 
     Attributes:
@@ -252,8 +248,6 @@ class Preset:
         description: one line.
     """
 
-    name: str = "custom"
-    description: str = ""
     video: Video = field(default_factory=Video)
     objects: Objects = field(default_factory=Objects)
     motion: Motion = field(default_factory=Motion)
@@ -270,42 +264,16 @@ class Preset:
         "mixture": Mixture,
     }
 
-    @classmethod
-    def from_dict(cls, settings: Mapping[str, Any], source: str = "preset", *, whole: bool = True) -> Preset:
-        """Build a preset from nested mappings; keys that are absent keep their defaults.
-
-        Args:
-            settings: {"objects": {"count": 200}, ...}.
-            source: what an error names as the place, a file or an option.
-            whole: False where other settings are still to come, so that what goes together is not yet asked.
-
-        Raises:
-            ConfigurationError: an unknown key, a value of the wrong kind, or values that do not go together.
-        """
-        known = ["name", "description", *cls.SECTIONS]
-        for key in settings:
-            require_known(key, known, source)
-        parts: dict[str, Any] = {}
-        for key in ("name", "description"):
-            text = settings.get(key, "")
-            if not isinstance(text, str) or not text.isprintable():
-                raise ConfigurationError(f"{source}: {key} is {short(text)}; it must be text of one line.")
-            if text:
-                parts[key] = text
-        for key, section in cls.SECTIONS.items():
-            parts[key] = build_section(section, key, settings.get(key, {}), source)
-        preset = cls(**parts)
-        if whole:
-            _check_parts(preset, source)
-        return preset
-
-    def to_dict(self) -> dict[str, Any]:
-        """All settings as plain lists, numbers and text; `from_dict` gives the preset back."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]  # tuples become lists
-
-    def to_yaml(self) -> str:
-        """All settings as a YAML document that `load_preset` reads."""
-        return yaml.dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=100)
+    def check(self, source: str) -> None:
+        """Refuse settings that do not go together."""
+        if self.video.background == "texture" and not self.fill.textures:
+            raise ConfigurationError(
+                f"{source}: video.background is 'texture'; fill.textures must name a bank to take it from."
+            )
+        if self.mixture.share > 0 and not self.mixture.source:
+            raise ConfigurationError(
+                f"{source}: mixture.share is {self.mixture.share:g}; mixture.source must name a preset, or real."
+            )
 
     def digest(self) -> str:
         """SHA-256 of the settings; name and description do not count."""
@@ -341,30 +309,6 @@ class Preset:
         mixed = source.with_banks(paths) if isinstance(source, Preset) else source
         return dataclasses.replace(self, fill=fill, mixture=dataclasses.replace(self.mixture, source=mixed))
 
-    def override(self, overrides: Mapping[str, object], source: str = "override", *, whole: bool = True) -> Preset:
-        """The preset with some settings changed, {"objects.count": 200}; `whole` as in `from_dict`.
-
-        Raises:
-            ConfigurationError: an unknown key, or a value of the wrong kind.
-        """
-        settings = self.to_dict()
-        leaves = [f"{section}.{item.name}" for section, part in self.SECTIONS.items() for item in dataclasses.fields(part)]
-        for key, value in overrides.items():
-            require_known(key, leaves, source)
-            section, _, leaf = key.partition(".")
-            settings[section][leaf] = value
-        return Preset.from_dict(settings, source, whole=whole)
-
-
-def _check_parts(preset: Preset, source: str) -> None:
-    """Refuse settings that do not go together."""
-    if preset.video.background == "texture" and not preset.fill.textures:
-        raise ConfigurationError(f"{source}: video.background is 'texture'; fill.textures must name a bank to take it from.")
-    if preset.mixture.share > 0 and not preset.mixture.source:
-        raise ConfigurationError(
-            f"{source}: mixture.share is {preset.mixture.share:g}; mixture.source must name a preset, or real."
-        )
-
 
 # ---- Finding and loading -------------------------------------------------------------------------------------------
 def list_presets() -> list[str]:
@@ -377,10 +321,9 @@ def list_presets() -> list[str]:
     def order(name: str) -> tuple[bool, int, int, str]:
         word = name.rpartition("/")[2].partition("_")[0]
         group = 0 if word in ("static", "moving", "accelerating") else 1 if word == "slow" else 2
-        return "/" in name, group, len(_lineage(_FOLDER / f"{name}.yaml")), name
+        return "/" in name, group, len(_SHELF.lineage(_FOLDER / f"{name}.yaml")), name
 
-    names = [path.relative_to(_FOLDER).with_suffix("").as_posix() for path in _FOLDER.rglob("*.yaml")]
-    return sorted(names, key=order)
+    return sorted(_SHELF.names(), key=order)
 
 
 def load_preset(name_or_path: str | Path, overrides: Mapping[str, object] | None = None) -> Preset:
@@ -396,18 +339,7 @@ def load_preset(name_or_path: str | Path, overrides: Mapping[str, object] | None
     >>> load_preset("moving_shapes", {"objects.count": 200}).objects.count
     200
     """
-    path = _locate(str(name_or_path), Path())
-    merged: dict[str, Any] = {"name": _name_of(path)}
-    for ancestor in reversed(_lineage(path)):
-        settings = read_yaml(ancestor)
-        settings.pop("extends", None)
-        if ancestor != path:
-            settings.pop("name", None)
-        _anchor(settings, ancestor.parent)
-        Preset.from_dict(settings, str(ancestor), whole=False)  # so that an error names the file that holds the key
-        for key, value in settings.items():
-            merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
-    preset = Preset.from_dict(merged, str(path))
+    preset = _SHELF.load(name_or_path)
     return preset.override(overrides) if overrides else preset
 
 
@@ -438,43 +370,4 @@ def expanded(name: str | Path) -> Path:
         raise ConfigurationError(f"{name}: no such user.") from None
 
 
-def _name_of(path: Path) -> str:
-    if path.is_relative_to(_FOLDER):
-        return path.relative_to(_FOLDER).with_suffix("").as_posix()
-    return path.stem
-
-
-def _locate(name: str, base: Path) -> Path:
-    """The file of a preset; paths are relative to `base`."""
-    if name.endswith((".yaml", ".yml")):
-        try:
-            path = base / Path(name).expanduser()
-            if path.is_file():
-                return path.resolve()
-        except (OSError, RuntimeError):  # a name too long, or of a user who is not there
-            path = base / name
-        raise ConfigurationError(f"{short(str(path))[1:-1]}: no such preset file.")
-    names = [path.relative_to(_FOLDER).with_suffix("").as_posix() for path in _FOLDER.rglob("*.yaml")]
-    if name in names:
-        return (_FOLDER / f"{name}.yaml").resolve()
-    near = difflib.get_close_matches(name, names, n=1, cutoff=0.4)
-    advice = f"did you mean {near[0]!r}? " if near else ""
-    raise ConfigurationError(f"no preset {name[:80]!r}; {advice}`synvid presets` lists them, a file ends in .yaml.")
-
-
-def _lineage(path: Path) -> list[Path]:
-    """The file and all that it extends, nearest first."""
-    chain = [path]
-    while True:
-        parent = read_yaml(chain[-1]).get("extends")
-        if parent is None:
-            return chain
-        if not isinstance(parent, str):
-            raise ConfigurationError(f"{chain[-1]}: extends is {short(parent)}; it must be the name of one preset.")
-        try:
-            located = _locate(parent, chain[-1].parent)
-        except ConfigurationError as error:
-            raise ConfigurationError(f"{chain[-1]}: extends {parent!r}: {error}") from None
-        if located in chain:
-            raise ConfigurationError(f"{chain[-1]}: extends {parent!r}, which extends it in turn.")
-        chain.append(located)
+_SHELF = Shelf(Preset, "preset", _FOLDER, "synvid presets", _anchor)

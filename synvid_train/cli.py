@@ -13,18 +13,16 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synvid import __version__
-from synvid.command import Group, terminate
+from synvid.command import Command, Group, json_option, quiet_option, terminate
 from synvid.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from synvid_train.checkpoint import Checkpoint
     from synvid_train.clips import Source
-    from synvid_train.loop import World
+    from synvid_train.loop import Job, World
     from synvid_train.recipe import Recipe
 
 __all__ = ["main"]
-
-Command = Callable[..., Any]
 
 _PATH = click.Path(path_type=Path)
 
@@ -45,23 +43,25 @@ def _options(*options: Callable[[Command], Command]) -> Callable[[Command], Comm
     return decorate
 
 
+_set_option = click.option(
+    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting, optim.epochs=100; repeatable."
+)
+_seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Names the run; 0 is a seed.")
+_device_option = click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda if there is one]")
+_workers_option = click.option(
+    "--workers",
+    type=click.IntRange(0, 1024),
+    help="Processes that load clips.  [default: half of the cores, all beside a GPU]",
+)
 _run_options = _options(
     click.option("--out", type=_PATH, help="Folder of the run.  [default: runs/RECIPE]"),
     click.option("--recipe", help="Name of a recipe, or a YAML file; `synvid-train recipes` lists them."),
-    click.option(
-        "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting, optim.epochs=100; repeatable."
-    ),
+    _set_option,
     click.option("--overwrite", is_flag=True, help="Remove a run that is in the folder."),
-)
-_work_options = _options(
-    click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Names the run; 0 is a seed."),
-    click.option(
-        "--workers",
-        type=click.IntRange(0, 1024),
-        help="Processes that load clips.  [default: half of the cores, all beside a GPU]",
-    ),
-    click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda if there is one]"),
-    click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors."),
+    _seed_option,
+    _workers_option,
+    _device_option,
+    quiet_option,
 )
 _root_option = click.option("--root", type=_PATH, help="Folder of the videos in a list.  [default: the list's own]")
 
@@ -87,8 +87,10 @@ def _begin(device: str | None, quiet: bool) -> tuple[World, Any]:
 
 def _folder(out: Path | None, recipe: Recipe, overwrite: bool, world: World) -> Path:
     folder = out or Path("runs") / recipe.name
-    if overwrite and world.first and (folder / "recipe.yaml").is_file():
-        shutil.rmtree(folder)
+    if overwrite:
+        if world.first and (folder / "recipe.yaml").is_file():
+            shutil.rmtree(folder)
+        world.wait()  # or another process would find the run
     return folder
 
 
@@ -107,14 +109,16 @@ def _workers(workers: int | None, world: World) -> int:
     return chosen
 
 
-def _run(work: Callable[[], None], out: Path, world: World, talk: Callable[[str], None]) -> None:
-    """Do the work, and draw its curves at the end."""
-    from synvid_train.loop import InterruptedRunError, read_log
+def _train(job: Job, out: Path, world: World, workers: int | None, quiet: bool, talk: Callable[[str], None]) -> None:
+    """Do the job, and draw its curves at the end."""
+    from synvid.terminal import Bar
+    from synvid_train.loop import InterruptedRunError, read_log, train
     from synvid_train.pictures import draw_curves
 
     signal.signal(signal.SIGTERM, terminate)
+    progress = Bar(job.recipe.name, quiet) if world.first else None
     try:
-        work()
+        train(job, out, world, _workers(workers, world), progress, talk)
     except InterruptedRunError:
         raise KeyboardInterrupt from None
     finally:
@@ -138,7 +142,6 @@ def _run(work: Callable[[], None], out: Path, world: World, talk: Callable[[str]
 @click.option("--textures", multiple=True, metavar="NAME=BANK", help="The bank to take for one of the preset; repeatable.")
 @click.option("--images", type=_PATH, help="Folder of pictures, for presets that show natural images.")
 @_run_options
-@_work_options
 def pretrain(
     preset: str | None, n: int | None, shards: Path | None, rerender: bool, data_seed: int, textures: tuple[str, ...],
     images: Path | None, out: Path | None, recipe: str | None, settings: tuple[str, ...], overwrite: bool, seed: int,
@@ -160,24 +163,17 @@ def pretrain(
     made = _recipe(recipe, settings, "pretrain", talk, world)
     folder = _folder(out, made, overwrite, world)
 
-    from synvid.terminal import Bar
-    from synvid_train.pretrain import pretrain as run
+    from synvid_train.pretrain import pretraining
 
     source: Source
-    held_out: Source | None = None
+    held_out: Source | None
     if preset is not None:
         source, held_out = _rendered(preset, n or made.data.clips_per_epoch, data_seed, textures, images, workers, quiet)
-        origin = f"{preset}, seed {data_seed}"
     else:
         source, held_out = _shards(shards, rerender, textures)
-        origin = f"{source.shards.recipe.preset.name}, seed {source.shards.recipe.seed}"  # type: ignore[attr-defined]
-    _run(
-        lambda: run(
-            made, source, folder, world, seed=seed, fresh=preset is not None and n is None, held_out=held_out, origin=origin,
-            workers=_workers(workers, world), progress=Bar(made.name, quiet) if world.first else None, talk=talk,
-        ),
-        folder, world, talk,
-    )  # fmt: skip
+    fresh = preset is not None and n is None
+    job = pretraining(made, source, seed=seed, fresh=fresh, held_out=held_out)
+    _train(job, folder, world, workers, quiet, talk)
 
 
 def _rendered(
@@ -222,7 +218,6 @@ _training_options = _options(
 @click.option("--checkpoint", type=_PATH, help="Whose encoder to start from.  [default: random weights]")
 @_training_options
 @_run_options
-@_work_options
 def finetune(checkpoint: Path | None, **options: Any) -> None:
     """Fine-tune an encoder to classify videos.
 
@@ -235,7 +230,6 @@ def finetune(checkpoint: Path | None, **options: Any) -> None:
 @click.option("--checkpoint", type=_PATH, help="Whose encoder to judge.  [default: random weights]")
 @_training_options
 @_run_options
-@_work_options
 def probe(checkpoint: Path | None, **options: Any) -> None:
     """Train a linear classifier on an encoder that stays as it is.
 
@@ -253,9 +247,8 @@ def _classify(
     made = _recipe(recipe, settings, kind, talk, world)
     folder = _folder(out, made, overwrite, world)
 
-    from synvid.terminal import Bar
     from synvid_train.checkpoint import load_checkpoint
-    from synvid_train.finetune import finetune as run
+    from synvid_train.finetune import finetuning
     from synvid_train.labels import read_list
 
     videos = read_list(training, root, split="train", column=column)
@@ -263,13 +256,8 @@ def _classify(
     val = None if others is None else read_list(others, root, videos.classes, split="test", column=column)
     start = None if checkpoint is None else load_checkpoint(checkpoint)
     origin = "scratch" if checkpoint is None else str(checkpoint)
-    _run(
-        lambda: run(
-            made, videos, val, folder, world, checkpoint=start, probe=kind == "probe", seed=seed, origin=origin,
-            workers=_workers(workers, world), progress=Bar(made.name, quiet) if world.first else None, talk=talk,
-        ),
-        folder, world, talk,
-    )  # fmt: skip
+    job = finetuning(made, videos, val, checkpoint=start, probe=kind == "probe", seed=seed, origin=origin)
+    _train(job, folder, world, workers, quiet, talk)
 
 
 # ---- Looking at what came out -------------------------------------------------------------------------------------
@@ -286,14 +274,14 @@ def _classifier(path: Path) -> Checkpoint:
 
 def _settings_of(checkpoint: Checkpoint, settings: Sequence[str]) -> Recipe:
     """The recipe that a checkpoint was trained with, or for a foreign one the paper's, in its own shape."""
-    from synvid_train.recipe import Recipe, change, load_recipe
+    from synvid_train.recipe import Recipe, load_recipe
 
     recipe = Recipe.from_dict(checkpoint.recipe, "the checkpoint") if checkpoint.recipe else load_recipe("finetune_ucf101")
     shape = checkpoint.architecture
     recipe = recipe.override(
         {f"model.{name}": getattr(shape, name) for name in ("size", "num_frames", "image_size", "patch_size", "tubelet_size")}
     )
-    return change(recipe, settings)
+    return recipe.change(settings)
 
 
 @main.command()
@@ -305,12 +293,13 @@ def _settings_of(checkpoint: Checkpoint, settings: Sequence[str]) -> Recipe:
     "--corruption", "corruptions", multiple=True, metavar="NAME:SEVERITY", help="Change the videos first; repeatable."
 )
 @click.option("--sweep", is_flag=True, help="All 14 corruptions at all 5 severities, drawn as the paper's Figure 3.")
-@click.option(
-    "--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting, views.test_clips=10; repeatable."
-)
+@_set_option
 @click.option("--out", type=_PATH, help="Folder for result.json and pictures.")
-@click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-@_work_options
+@json_option
+@_seed_option
+@_workers_option
+@_device_option
+@quiet_option
 def evaluate(
     checkpoint: Path, data: Path, root: Path | None, column: str | None, corruptions: tuple[str, ...], sweep: bool,
     settings: tuple[str, ...], out: Path | None, as_json: bool, seed: int, workers: int | None, device: str | None,
@@ -334,17 +323,14 @@ def evaluate(
     from synvid.terminal import Bar
     from synvid_train.evaluate import evaluate as test
     from synvid_train.labels import read_list
-    from synvid_train.videomae import use_plain_attention
 
     videos = read_list(data, root, trained.classes, split="test", column=column)
     model = trained.model().to(world.device)
-    if world.device.type == "cpu":
-        use_plain_attention(model)
-    results = {}
+    loaders, results = _workers(workers, world), {}
     for corruption in asked or [None]:
         name = str(corruption or "clean")
         bar = Bar(name, quiet) if world.first else None
-        result = test(model, videos, recipe, world, _workers(workers, world), corruption, seed, bar)
+        result = test(model, videos, recipe, world, loaders, corruption, seed, bar)
         results[name] = result
         if not world.first:
             continue
@@ -378,16 +364,16 @@ def _finish_evaluation(results: dict[str, Any], sweep: bool, out: Path | None, a
 @_root_option
 @click.option("--videos", "count", type=click.IntRange(1), default=70, show_default=True, help="How many.")
 @click.option("--out", type=_PATH, default=Path("features"), show_default=True, help="Folder for videos and a sheet.")
-@_work_options
+@_seed_option
+@_device_option
+@quiet_option
 def features(
-    checkpoint: Path, data: Path, root: Path | None, count: int, out: Path, seed: int, workers: int | None, device: str | None,
-    quiet: bool,
-) -> None:  # fmt: skip
+    checkpoint: Path, data: Path, root: Path | None, count: int, out: Path, seed: int, device: str | None, quiet: bool
+) -> None:
     """Draw what a model sees: principal components of its last attention keys, as colours (Figure 5).
 
     synvid-train features --checkpoint runs/a/last.pt --data val.csv
     """
-    del workers
     world, talk = _begin(device, quiet)
     import numpy as np
 

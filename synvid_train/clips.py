@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+import hashlib
 import io
 import warnings
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any, Protocol
+from typing import Any, ClassVar, Protocol
 
 import numpy as np
 import torch
@@ -15,6 +16,7 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from synvid.dataset.reader import Dataset as Shards
+from synvid.dataset.recipe import check_sources
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.preset import Preset
 from synvid.renderer import render_frames
@@ -37,11 +39,12 @@ class Source(Protocol):
     def labels(self) -> Sequence[int]:
         """A number each, where they have some."""
 
+    @property
+    def identity(self) -> str:
+        """Tells these clips from all others."""
+
     def __len__(self) -> int:
         """How many clips there are."""
-
-    def name(self, i: int) -> str:
-        """What a sentence calls clip i."""
 
     def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
         """Some frames of clip i, uint8 (count, H, W, 3), from where `rng` says; DatasetError if it cannot be read."""
@@ -59,7 +62,7 @@ class RenderedClips:
     preset: Preset
     seed: int
     count: int
-    labels: Sequence[int] = ()
+    labels: ClassVar[Sequence[int]] = ()
 
     def __post_init__(self) -> None:
         if self.preset.mixture.source == "real":
@@ -68,9 +71,10 @@ class RenderedClips:
     def __len__(self) -> int:
         return self.count
 
-    def name(self, i: int) -> str:
-        """Preset, seed and index."""
-        return f"{self.preset.name}, seed {self.seed}, clip {i}"
+    @property
+    def identity(self) -> str:
+        """Settings of the preset, seed, and how many."""
+        return f"{self.preset.digest()}, seed {self.seed}, {self.count} clips"
 
     def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
         """Render them."""
@@ -89,14 +93,21 @@ class ShardClips:
 
     shards: Shards
     rerender: bool = False
-    labels: Sequence[int] = ()
+    labels: ClassVar[Sequence[int]] = ()
+
+    def __post_init__(self) -> None:
+        if self.rerender:
+            check_sources(self.shards.recipe)
 
     def __len__(self) -> int:
         return len(self.shards)
 
-    def name(self, i: int) -> str:
-        """Folder and key."""
-        return f"{self.shards.path}, clip {self.shards[i]['key']}"
+    @property
+    def identity(self) -> str:
+        """Settings of the preset, seed, how many, and whether they are decoded."""
+        recipe = self.shards.recipe
+        decoded = "rendered" if self.rerender else f"decoded from {recipe.encoding}"
+        return f"{recipe.preset.digest()}, seed {recipe.seed}, {len(self)} clips, {decoded}"
 
     def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
         """Decode or render them."""
@@ -104,7 +115,7 @@ class ShardClips:
         numbers = sample_window(row["frames"], count, stride, rng)
         if self.rerender and recipe.preset.of_clip(row["index"]) is not None:
             return render_frames(self.shards.scene(i), numbers)
-        return decode(io.BytesIO(self.shards.video(i)), numbers, self.name(i))
+        return decode(io.BytesIO(self.shards.video(i)), numbers, f"{self.shards.path}, clip {row['key']}")
 
 
 class LabelledVideos:
@@ -117,9 +128,11 @@ class LabelledVideos:
     def __len__(self) -> int:
         return len(self.videos)
 
-    def name(self, i: int) -> str:
-        """The path."""
-        return str(self.videos.paths[i])
+    @property
+    def identity(self) -> str:
+        """A hash of paths, labels and classes."""
+        listed = [str(path) for path in self.videos.paths], self.videos.labels, self.videos.classes
+        return hashlib.sha256(repr(listed).encode(errors="surrogateescape")).hexdigest()
 
     def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
         """Decode them; where frame numbers cannot be told without looking, the whole video."""
@@ -200,13 +213,13 @@ class TestVideos(Dataset[dict[str, Any]]):
         try:
             frames = self.source.whole(i)
         except DatasetError as error:
-            return {"clips": None, "label": self.source.labels[i], "index": i, "unread": str(error)}
+            return {"clips": None, "label": self.source.labels[i], "unread": str(error)}
         if self.corruption is not None:
             frames = self.corruption(frames, (self.seed, i))
         clips = evaluation_views(
             frames, model.num_frames, self.recipe.data.stride, model.image_size, views.test_clips, views.test_crops
         )
-        return {"clips": torch.from_numpy(clips), "label": self.source.labels[i], "index": i, "unread": ""}
+        return {"clips": torch.from_numpy(clips), "label": self.source.labels[i], "unread": ""}
 
 
 def architecture_of(recipe: Recipe) -> Architecture:
@@ -269,12 +282,12 @@ class Schedule:
         share = self.batch_size // self.world
         return next(pieces for pieces in range(1, share + 1) if share % pieces == 0 and share // pieces <= self.device_batch)
 
-    def pieces(self, start: int = 0, stop: int | None = None) -> Iterator[list[tuple[int, int, int]]]:
+    def pieces(self, start: int = 0) -> Iterator[list[tuple[int, int, int]]]:
         """(epoch, index, repeat) of the clips of each piece, from step `start` on."""
         share = self.batch_size // self.world
         size = share // self.accumulate
         order, known = np.empty(0, np.int64), -1
-        for step in range(start, self.steps if stop is None else stop):
+        for step in range(start, self.steps):
             epoch, place = divmod(step, self.steps_per_epoch)
             if epoch != known:
                 known, order = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.count * self.repeats)
@@ -286,18 +299,21 @@ class Schedule:
 
 
 def load(
-    dataset: Dataset[dict[str, Any]], batches: Any, workers: int, device: torch.device, collate: Any = None
+    dataset: Dataset[dict[str, Any]], batches: Iterable[list[Any]], workers: int, device: torch.device, collate: Any = None
 ) -> Iterator[dict[str, Any]]:
     """Load batches in worker processes; samples do not depend on how many.
 
     Raises:
         DatasetError: a worker died.
     """
-    warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)  # more workers than cores: as asked
-    loader = DataLoader(
-        dataset, batch_sampler=list(batches) if isinstance(batches, list) else batches, num_workers=workers,
-        pin_memory=device.type == "cuda", collate_fn=collate, prefetch_factor=4 if workers else None,
-    )  # fmt: skip
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)  # more workers than cores: as asked
+        loader = iter(
+            DataLoader(
+                dataset, batch_sampler=batches, num_workers=workers, pin_memory=device.type == "cuda", collate_fn=collate,
+                prefetch_factor=4 if workers else None,
+            )
+        )  # fmt: skip
     try:
         yield from loader
     except DatasetError as error:  # from a worker: with its traceback as text

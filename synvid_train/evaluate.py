@@ -18,6 +18,7 @@ from torch import Tensor, nn
 
 from synvid.errors import DatasetError
 from synvid.work.disk import named_errors, write_whole
+from synvid.work.progress import Progress
 from synvid_train.clips import LabelledVideos, TestVideos, load
 from synvid_train.labels import VideoList
 from synvid_train.loop import World
@@ -95,7 +96,7 @@ def evaluate(
     workers: int = 0,
     corruption: Callable[[NDArray[np.uint8], Sequence[int]], NDArray[np.uint8]] | None = None,
     seed: int = 0,
-    progress: Any = None,
+    progress: Progress | None = None,
 ) -> Result:
     """Test a classifier on videos, each seen `views.test_clips` x `views.test_crops` times.
 
@@ -119,8 +120,8 @@ def evaluate(
     count = len(videos.classes)
     counts = torch.zeros(count * count + 1, dtype=torch.float64, device=world.device)
     unread: list[str] = []
-    if progress is not None:
-        progress.start(len(own), 0, "video")
+    progress = progress or Progress()
+    progress.start(len(own), 0, "video")
     for done, item in enumerate(load(dataset, [[i] for i in own], workers, world.device, collate=_only), 1):
         if item["clips"] is None:
             unread.append(item["unread"])
@@ -129,10 +130,8 @@ def evaluate(
             ranking = scores.argsort(descending=True)
             counts[item["label"] * count + ranking[0]] += 1
             counts[-1] += item["label"] in ranking[:5].tolist()
-        if progress is not None:
-            progress.update(done)
-    if progress is not None:
-        progress.finish()
+        progress.update(done)
+    progress.finish()
     model.train(was_training)
     counts, unread = world.sum(counts).cpu(), world.gather(unread)
     result = Result(videos.classes, counts[:-1].reshape(count, count).numpy().astype(np.int64), int(counts[-1]), tuple(unread))

@@ -8,8 +8,6 @@ from __future__ import annotations
 
 import dataclasses
 from collections.abc import Callable
-from pathlib import Path
-from typing import Any
 
 from torch import Tensor, nn
 from torch.nn import functional
@@ -19,43 +17,33 @@ from synvid_train.checkpoint import Checkpoint, load_encoder
 from synvid_train.clips import LabelledVideos, TrainingClips, architecture_of
 from synvid_train.evaluate import evaluate
 from synvid_train.labels import VideoList
-from synvid_train.loop import Batch, Job, World, train
+from synvid_train.loop import Batch, Job, World
 from synvid_train.recipe import Recipe
 from synvid_train.videomae import Architecture, VideoClassifier, normalize
 from synvid_train.views import check_randaugment, seeded
 
-__all__ = ["finetune"]
+__all__ = ["finetuning"]
 
 
-def finetune(
+def finetuning(
     recipe: Recipe,
     training: VideoList,
-    validation: VideoList | None,
-    out: Path,
-    world: World,
+    validation: VideoList | None = None,
     *,
     checkpoint: Checkpoint | None = None,
     probe: bool = False,
     seed: int = 0,
     origin: str = "scratch",
-    workers: int = 0,
-    progress: Any = None,
-    talk: Callable[[str], None] = print,
-) -> None:
-    """Train a classifier, or go on with the run in `out`; see `loop.train` for what it writes and raises.
+) -> Job:
+    """What `loop.train` is to do to train a classifier.
 
     Args:
         recipe: all settings.
         training, validation: videos with labels of the same classes.
-        out: folder of the run.
-        world: processes.
         checkpoint: its encoder is taken; None starts from random weights.
         probe: the encoder stays as it is, only the norm and the linear layer after it learn.
         seed: of new weights, order, windows and views.
         origin: what the checkpoint is, for the record.
-        workers: that load clips.
-        progress: told of steps.
-        talk: says a sentence.
 
     Raises:
         ConfigurationError: the checkpoint's encoder has another shape than the recipe's model.
@@ -80,7 +68,7 @@ def finetune(
         logits = parallel(pixels).float()
         return functional.cross_entropy(logits, target, label_smoothing=0.0 if mix else recipe.objective.label_smoothing)
 
-    def figures(trained: nn.Module) -> dict[str, float]:
+    def figures(trained: nn.Module, world: World, workers: int) -> dict[str, float]:
         """One view a video: a glance after an epoch, not the result."""
         if validation is None:
             return {}
@@ -90,8 +78,7 @@ def finetune(
         return {"val_top1": result.top1, "val_top5": result.top5}
 
     clips = TrainingClips(LabelledVideos(training), recipe, seed, pretraining=False)
-    job = Job("classifier", recipe, model, clips, loss, seed, classes=training.classes, evaluate=figures, origin=origin)
-    train(job, out, world, workers, progress, talk)
+    return Job("classifier", recipe, model, clips, loss, figures, seed, classes=training.classes, origin=origin)
 
 
 def _check_shapes(shape: Architecture, other: Architecture) -> None:

@@ -7,14 +7,13 @@ So weights, optimizer and the number of steps are the whole state of a run.
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import math
 import os
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -26,11 +25,12 @@ from torch.nn.parallel import DistributedDataParallel
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.work.disk import named_errors, write_whole
 from synvid.work.interrupt import interrupted, postponed
+from synvid.work.progress import Progress
 from synvid_train.checkpoint import Checkpoint, load_training, save_training, save_weights
 from synvid_train.clips import Schedule, TrainingClips, load
 from synvid_train.optim import learning_rate, make_optimizer, set_learning_rate
 from synvid_train.recipe import Recipe
-from synvid_train.videomae import SIZES, state_of, use_plain_attention
+from synvid_train.videomae import SIZES, state_of
 from synvid_train.views import seeded
 
 __all__ = ["InterruptedRunError", "Job", "World", "train"]
@@ -92,6 +92,11 @@ class World:
         dist.all_gather_object(found, items)
         return [item for part in found for item in part]
 
+    def wait(self) -> None:
+        """Until all processes have come here."""
+        if self.size > 1:
+            dist.barrier()
+
     def leave(self) -> None:
         """Part from the other processes."""
         if self.size > 1:
@@ -118,10 +123,10 @@ class Job:
         model: on the CPU.
         clips: what samples are made of.
         loss: the mean loss of a batch on the device.
+        evaluate: figures of the model, asked for after some epochs on all processes, with the number of loaders; may be {}.
         seed: of order, views, masks and all that a step draws.
         fresh: clips of an epoch are others than those of the one before.
         classes: names of the labels.
-        evaluate: figures of the model, asked for after some epochs; {} if there are none.
         origin: where the weights came from, for the record.
     """
 
@@ -130,14 +135,21 @@ class Job:
     model: nn.Module
     clips: TrainingClips
     loss: Callable[[nn.Module, Batch], Tensor]
+    evaluate: Callable[[nn.Module, World, int], dict[str, float]]
     seed: int = 0
     fresh: bool = False
     classes: tuple[str, ...] = ()
-    evaluate: Callable[[nn.Module], dict[str, float]] = field(default=lambda _: {})
     origin: str = ""
 
 
-def train(job: Job, out: Path, world: World, workers: int, progress: Any = None, talk: Callable[[str], None] = print) -> None:
+def train(
+    job: Job,
+    out: Path,
+    world: World,
+    workers: int = 0,
+    progress: Progress | None = None,
+    talk: Callable[[str], None] = lambda _: None,
+) -> None:
     """Train, or go on where the run in `out` stopped.
 
     Writes there `recipe.yaml`, `log.jsonl` (a line every so many steps, one an epoch), `last.pt` (all that resuming needs) and
@@ -148,7 +160,7 @@ def train(job: Job, out: Path, world: World, workers: int, progress: Any = None,
         out: folder of the run.
         world: processes.
         workers: that load clips.
-        progress: a `synvid.work.progress.Progress`, told of steps.
+        progress: told of steps.
         talk: says a sentence.
 
     Raises:
@@ -156,16 +168,15 @@ def train(job: Job, out: Path, world: World, workers: int, progress: Any = None,
         DatasetError: the loss is not finite any more, the disk is full, or clips cannot be loaded.
         ConfigurationError: the folder holds another run.
     """
+    progress = progress or Progress()
     run = _Run(job, out, world, workers, talk)
     start = run.resume()
-    if progress is not None:
-        progress.start(run.schedule.steps, start, "step")
+    progress.start(run.schedule.steps, start, "step")
     try:
         with postponed():
             run.steps(start, progress)
     finally:
-        if progress is not None:
-            progress.finish()
+        progress.finish()
 
 
 class _Run:
@@ -177,8 +188,6 @@ class _Run:
             job.seed, job.fresh, world.rank, world.size,
         )  # fmt: skip
         self.model = job.model.to(world.device)
-        if world.device.type == "cpu":
-            use_plain_attention(self.model)
         if recipe.run.compile:
             for module in self.model.modules():
                 if type(module).__name__ == "Block":
@@ -218,17 +227,14 @@ class _Run:
             key: value for key, value in self.job.recipe.to_dict().items() if key not in ("name", "description", "run")
         }
         settings["run"] = {"precision": self.job.recipe.run.precision}
-        source, job = self.job.clips.source, self.job
-        labelled = [(source.name(i), label) for i, label in enumerate(source.labels)]
         return {
             **settings,
-            "kind": job.kind,
+            "kind": self.job.kind,
             "weights that learn": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
-            "seed": job.seed,
-            "number of clips": len(source),
-            "new clips each epoch": job.fresh,
-            "labels": hashlib.sha256(repr((job.classes, labelled)).encode()).hexdigest(),
-            "origin": job.origin,
+            "seed": self.job.seed,
+            "clips": self.job.clips.source.identity,
+            "new clips each epoch": self.job.fresh,
+            "origin": self.job.origin,
         }
 
     def save(self, step: int) -> None:
@@ -243,10 +249,10 @@ class _Run:
         save_weights(self.out / "last.safetensors", checkpoint)
 
     # ---- Steps ----
-    def steps(self, start: int, progress: Any) -> None:
+    def steps(self, start: int, progress: Progress) -> None:
         recipe, schedule, world = self.job.recipe, self.schedule, self.world
         self.model.train()
-        pieces = load(self.job.clips, _Batches(schedule, start), self.workers, world.device)
+        pieces = load(self.job.clips, schedule.pieces(start), self.workers, world.device)
         meter = _Meter(world.device)
         for step in range(start, schedule.steps):
             rate = learning_rate(recipe.optim, step, schedule.steps, schedule.steps_per_epoch)
@@ -259,14 +265,16 @@ class _Run:
                 line = meter.read(world, recipe.optim.batch_size)
                 if world.size > 1:  # all stop at the same step
                     stop = bool(world.sum(torch.tensor([float(interrupted())], device=world.device)))
-                self.report({"step": done, "epoch": done / schedule.steps_per_epoch, "learning_rate": rate, **line}, progress)
+                self.write({"step": done, "epoch": done / schedule.steps_per_epoch, "learning_rate": rate, **line})
+                progress.note(
+                    f"loss {line['loss']:.4f}, {line['clips_per_second']:.0f} clips/s, waiting {line['waiting']:.0%}"
+                )
                 if meter.broken >= _PATIENCE:
                     raise DatasetError(
                         f"{self.out}: no finite gradient in the last {meter.broken} steps, up to step {done}; "
                         "a lower optim.base_learning_rate may help, the last checkpoint is from before."
                     )
-            if progress is not None:
-                progress.update(done)
+            progress.update(done)
             epoch_ends = done % schedule.steps_per_epoch == 0
             if last or (epoch_ends and done // schedule.steps_per_epoch % recipe.run.save_every == 0):
                 self.metrics = self.evaluate(done)
@@ -319,32 +327,16 @@ class _Run:
             torch.no_grad(),
             torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.job.recipe.run.precision == "bf16"),
         ):
-            figures = self.job.evaluate(self.model)  # on all ranks, which may share the work
+            figures = self.job.evaluate(self.model, self.world, self.workers)
         self.model.train()
         if figures:
-            self.report({"step": step, "epoch": step / self.schedule.steps_per_epoch, **figures}, None)
+            self.write({"step": step, "epoch": step / self.schedule.steps_per_epoch, **figures})
         return figures
 
-    def report(self, line: dict[str, float], progress: Any) -> None:
-        """Write a line of the log, and show it beside the bar."""
+    def write(self, line: dict[str, float]) -> None:
+        """Add a line to the log."""
         if self.log:
             self.log.write(line)
-        if progress is not None:
-            progress.note(f"loss {line['loss']:.4f}, {line['clips_per_second']:.0f} clips/s, waiting {line['waiting']:.0%}")
-
-
-@dataclass(frozen=True)
-class _Batches:
-    """The pieces of a schedule, as a DataLoader wants them."""
-
-    schedule: Schedule
-    start: int
-
-    def __iter__(self) -> Iterator[list[tuple[int, int, int]]]:
-        return self.schedule.pieces(self.start)
-
-    def __len__(self) -> int:
-        return (self.schedule.steps - self.start) * self.schedule.accumulate
 
 
 class _Meter:

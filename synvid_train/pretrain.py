@@ -7,8 +7,6 @@ torchrun --nproc-per-node 8 -m synvid_train pretrain --preset accelerating_trans
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from pathlib import Path
 from typing import Any
 
 import torch
@@ -16,59 +14,42 @@ from torch import Tensor, nn
 
 from synvid.errors import ConfigurationError
 from synvid_train.clips import Source, TrainingClips, architecture_of, load
-from synvid_train.loop import Batch, Job, World, train
+from synvid_train.loop import Batch, Job, World
 from synvid_train.recipe import Recipe
 from synvid_train.videomae import VideoMAE, normalize
 from synvid_train.views import seeded
 
-__all__ = ["pretrain", "reconstruction"]
+__all__ = ["pretraining", "reconstruction"]
 
 #: Clips by which a model is judged after an epoch.
 HELD_OUT = 128
 
 
-def pretrain(
-    recipe: Recipe,
-    source: Source,
-    out: Path,
-    world: World,
-    *,
-    seed: int = 0,
-    fresh: bool = False,
-    held_out: Source | None = None,
-    origin: str = "",
-    workers: int = 0,
-    progress: Any = None,
-    talk: Callable[[str], None] = print,
-) -> None:
-    """Pre-train, or go on with the run in `out`; see `loop.train` for what it writes and raises.
+def pretraining(recipe: Recipe, source: Source, *, seed: int = 0, fresh: bool = False, held_out: Source | None = None) -> Job:
+    """What `loop.train` is to do to pre-train a model.
 
     Args:
         recipe: all settings.
         source: clips.
-        out: folder of the run.
-        world: processes.
         seed: of weights, order, windows, crops and masks.
         fresh: each epoch has clips that the ones before had not.
         held_out: clips on which R² is measured after an epoch.
-        origin: what the clips are, for the record.
-        workers: that load clips.
-        progress: told of steps.
-        talk: says a sentence.
+
+    Raises:
+        ConfigurationError: settings that do not go together.
     """
+    visible = count_visible(recipe)
     with seeded(seed):
         model = VideoMAE(architecture_of(recipe))
-    visible = count_visible(recipe)
 
     def loss(parallel: nn.Module, batch: Batch) -> Tensor:
         return parallel(batch["clip"], batch["order"], visible)[0]  # type: ignore[no-any-return]
 
-    def evaluate(trained: nn.Module) -> dict[str, float]:
-        return {} if held_out is None else reconstruction(trained, held_out, recipe, world.device, workers)  # type: ignore[arg-type]
+    def evaluate(trained: Any, world: World, workers: int) -> dict[str, float]:
+        return {} if held_out is None else reconstruction(trained, held_out, recipe, world.device, workers)
 
     clips = TrainingClips(source, recipe, seed, pretraining=True)
-    job = Job("pretraining", recipe, model, clips, loss, seed, fresh, evaluate=evaluate, origin=origin)
-    train(job, out, world, workers, progress, talk)
+    return Job("pretraining", recipe, model, clips, loss, evaluate, seed, fresh)
 
 
 def count_visible(recipe: Recipe) -> int:

@@ -2,24 +2,17 @@
 
 from __future__ import annotations
 
-import dataclasses
-import difflib
-import json
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar
-
-import yaml
+from typing import ClassVar
 
 from synvid.errors import ConfigurationError
 from synvid.kinds import Choice, Flag, Interval, Number, Text, Vector
-from synvid.settings import build_section, parse_override, require_known, setting
-from synvid.strict_yaml import read_yaml, short
+from synvid.settings import Document, Shelf, setting
 
-__all__ = ["Data", "Model", "Objective", "Optim", "Recipe", "Run", "Views", "change", "list_recipes", "load_recipe"]
+__all__ = ["Data", "Model", "Objective", "Optim", "Recipe", "Run", "Views", "list_recipes", "load_recipe"]
 
-_FOLDER = Path(__file__).parent / "recipes"
 _SHARE = Number(0, 1)
 _COUNT = Number(1, 10**9, whole=True)
 
@@ -149,7 +142,7 @@ class Run:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class Recipe(Document):
     """All settings of a run.
 
     Attributes:
@@ -157,8 +150,6 @@ class Recipe:
         description: one line.
     """
 
-    name: str = "custom"
-    description: str = ""
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     views: Views = field(default_factory=Views)
@@ -170,46 +161,13 @@ class Recipe:
         "model": Model, "data": Data, "views": Views, "objective": Objective, "optim": Optim, "run": Run,
     }  # fmt: skip
 
-    @classmethod
-    def from_dict(cls, settings: Mapping[str, Any], source: str = "recipe") -> Recipe:
-        """Build a recipe from nested mappings; keys that are absent keep their defaults.
-
-        Raises:
-            ConfigurationError: an unknown key, or a value of the wrong kind.
-        """
-        for key in settings:
-            require_known(key, ["name", "description", *cls.SECTIONS], source)
-        parts: dict[str, Any] = {}
-        for key in ("name", "description"):
-            text = settings.get(key, "")
-            if not isinstance(text, str):
-                raise ConfigurationError(f"{source}: {key} is {short(text)}; it must be text.")
-            parts[key] = text
-        for key, section in cls.SECTIONS.items():
-            parts[key] = build_section(section, key, settings.get(key, {}), source)
-        return cls(**parts)
-
-    def to_dict(self) -> dict[str, Any]:
-        """All settings as plain lists, numbers and text; `from_dict` gives the recipe back."""
-        return json.loads(json.dumps(dataclasses.asdict(self)))  # type: ignore[no-any-return]  # tuples become lists
-
-    def to_yaml(self) -> str:
-        """All settings as a YAML document that `load_recipe` reads."""
-        return yaml.dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=100)
-
-    def override(self, overrides: Mapping[str, object], source: str = "override") -> Recipe:
-        """The recipe with some settings changed, {"optim.epochs": 100}.
-
-        Raises:
-            ConfigurationError: an unknown key, or a value of the wrong kind.
-        """
-        settings = self.to_dict()
-        leaves = [f"{section}.{item.name}" for section, part in self.SECTIONS.items() for item in dataclasses.fields(part)]
-        for key, value in overrides.items():
-            require_known(key, leaves, source)
-            section, _, leaf = key.partition(".")
-            settings[section][leaf] = value
-        return Recipe.from_dict(settings, source)
+    def check(self, source: str) -> None:
+        """Refuse settings that do not go together."""
+        if self.optim.warmup_epochs >= self.optim.epochs:
+            raise ConfigurationError(
+                f"{source}: optim.warmup_epochs is {self.optim.warmup_epochs:g}; it must be below optim.epochs, "
+                f"{self.optim.epochs}."
+            )
 
 
 def list_recipes() -> list[str]:
@@ -218,7 +176,7 @@ def list_recipes() -> list[str]:
     >>> "pretrain_vitb" in list_recipes()
     True
     """
-    return sorted(path.stem for path in _FOLDER.glob("*.yaml"))
+    return _SHELF.names()
 
 
 def load_recipe(name_or_path: str | Path, settings: Sequence[str] = ()) -> Recipe:
@@ -234,42 +192,7 @@ def load_recipe(name_or_path: str | Path, settings: Sequence[str] = ()) -> Recip
     >>> load_recipe("pretrain_vitb", ["optim.epochs=100"]).optim.epochs
     100
     """
-    merged: dict[str, Any] = {}
-    path: Path | None = _locate(str(name_or_path), Path())
-    name, lineage = path.stem if path else "", []
-    while path is not None:
-        if path in lineage:
-            raise ConfigurationError(f"{path}: extends itself.")
-        lineage.append(path)
-        layer = read_yaml(path)
-        parent = layer.pop("extends", None)
-        Recipe.from_dict(layer, str(path))  # so that an error names the file that holds the key
-        for key, value in layer.items():
-            merged[key] = {**value, **merged.get(key, {})} if isinstance(value, dict) else merged.get(key, value)
-        path = None if parent is None else _locate(str(parent), path.parent)
-    return change(Recipe.from_dict({**merged, "name": name}, str(name_or_path)), settings)
+    return _SHELF.load(name_or_path).change(settings)
 
 
-def change(recipe: Recipe, settings: Sequence[str]) -> Recipe:
-    """A recipe with some settings changed, as `--set` has them: ["optim.epochs=100"].
-
-    Raises:
-        ConfigurationError: an unknown key, or a value of the wrong kind.
-    """
-    for text in settings:
-        key, value = parse_override(text)
-        recipe = recipe.override({key: value}, f"--set {text!r}")
-    return recipe
-
-
-def _locate(name: str, base: Path) -> Path:
-    if name.endswith((".yaml", ".yml")):
-        path = (base / Path(name)).resolve()
-        if path.is_file():
-            return path
-        raise ConfigurationError(f"{name}: no such recipe file.")
-    if name in list_recipes():
-        return _FOLDER / f"{name}.yaml"
-    near = difflib.get_close_matches(name, list_recipes(), n=1, cutoff=0.4)
-    advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(list_recipes())}; a file ends in .yaml."
-    raise ConfigurationError(f"no recipe {name[:80]!r}; {advice}")
+_SHELF = Shelf(Recipe, "recipe", Path(__file__).parent / "recipes", "synvid-train recipes")

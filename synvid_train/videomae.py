@@ -6,7 +6,6 @@ values in a patch (tubelet_size x patch_size x patch_size x 3). Parameters have 
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from functools import partial
 from typing import Any
@@ -294,13 +293,6 @@ class VideoClassifier(nn.Module):
         return self.head(self.head_dropout(pooled))  # type: ignore[no-any-return]
 
 
-def use_plain_attention(model: nn.Module) -> None:
-    """Attention by two matrix products: on a CPU its backward is quicker than that of the fused kernel."""
-    for module in model.modules():
-        if hasattr(module, "fused_attn"):
-            setattr(module, "fused_attn", False)  # noqa: B010  # timm's own switch
-
-
 def training_flops(architecture: Architecture, ratio: float | None) -> float:
     """Multiply-adds of a training step on one clip, times 2 for operations and 3 for forward and backward.
 
@@ -320,7 +312,7 @@ def training_flops(architecture: Architecture, ratio: float | None) -> float:
     if ratio is not None:
         total += seen * width * decoder_width + transformer(tokens, decoder_width, architecture.decoder_depth)
         total += (tokens - seen) * decoder_width * architecture.patch_values
-    return math.prod((2.0, 3.0, total))
+    return 2 * 3 * total
 
 
 def count_parameters(model: nn.Module) -> int:

@@ -42,15 +42,6 @@ KINDS = ["pretraining", "classifier"]
 each_kind = pytest.mark.parametrize("kind", KINDS)
 
 
-@pytest.fixture(autouse=True)
-def one_thread():
-    """Models this small are slower on several threads."""
-    threads = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(threads)
-
-
 def made(kind="pretraining", architecture=ARCHITECTURE, seed=0):
     """A checkpoint of random weights."""
     torch.manual_seed(seed)

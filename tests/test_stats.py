@@ -155,7 +155,7 @@ def test_memory_does_not_grow_with_the_clips():
     import gc
     import tracemalloc
 
-    source = find_source("moving_shapes", load=small_preset)
+    source = find_source("moving_shapes", prepare=lambda _: small_preset("moving_shapes"))
     measuring.measure(source, 2, samples=0)
     peaks = []
     for clips in (10, 60):

@@ -17,9 +17,9 @@ import synvid  # noqa: E402
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
 from synvid_train.checkpoint import load_checkpoint, load_training  # noqa: E402
 from synvid_train.clips import RenderedClips  # noqa: E402
-from synvid_train.loop import InterruptedRunError, World, read_log  # noqa: E402
+from synvid_train.loop import InterruptedRunError, World, read_log, train  # noqa: E402
 from synvid_train.optim import learning_rate, make_optimizer, parameter_groups, set_learning_rate  # noqa: E402
-from synvid_train.pretrain import pretrain  # noqa: E402
+from synvid_train.pretrain import pretraining  # noqa: E402
 from synvid_train.recipe import Optim, load_recipe  # noqa: E402
 from synvid_train.videomae import Architecture, VideoClassifier, VideoMAE  # noqa: E402
 
@@ -38,6 +38,11 @@ def _source(count=12):
 
 def _recipe(*settings):
     return load_recipe("laptop_pretrain", [*SMALL, *settings])
+
+
+def pretrain(recipe, source, out, held_out=None, workers=0):
+    """Pre-train in this process."""
+    train(pretraining(recipe, source, held_out=held_out), out, ALONE, workers)
 
 
 def _losses(out):
@@ -61,7 +66,7 @@ def preset_file(tmp_path):
 def undisturbed(tmp_path_factory):
     """A run that nobody disturbed."""
     out = tmp_path_factory.mktemp("runs") / "whole"
-    pretrain(_recipe(), _source(), out, ALONE, held_out=_source(4), talk=lambda _: None)
+    pretrain(_recipe(), _source(), out, held_out=_source(4))
     return out
 
 
@@ -84,9 +89,9 @@ def test_killed_and_resumed_is_exact(step, undisturbed, tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop._Run, "step", breaking)
     with pytest.raises(_Stop):
-        pretrain(_recipe(), _source(), tmp_path, ALONE, held_out=_source(4), talk=lambda _: None)
+        pretrain(_recipe(), _source(), tmp_path, held_out=_source(4))
     monkeypatch.setattr(loop._Run, "step", plain)
-    pretrain(_recipe(), _source(), tmp_path, ALONE, held_out=_source(4), workers=1, talk=lambda _: None)
+    pretrain(_recipe(), _source(), tmp_path, held_out=_source(4), workers=1)
     _same_run(tmp_path, undisturbed)
 
 
@@ -127,7 +132,7 @@ def test_signals(number, preset_file, tmp_path):
 
 def test_accumulation_is_the_larger_batch(undisturbed, tmp_path):
     """Pieces of 2 and one of 4 give the same losses, up to rounding."""
-    pretrain(_recipe("run.device_batch=4"), _source(), tmp_path, ALONE, talk=lambda _: None)
+    pretrain(_recipe("run.device_batch=4"), _source(), tmp_path)
     assert _losses(tmp_path) == pytest.approx(_losses(undisturbed), rel=1e-4)
 
 
@@ -168,7 +173,14 @@ def test_two_processes_share_a_validation(tmp_path):
     films = _films(tmp_path, count=2)
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "synvid_train"]
     words = ["finetune", "--train", films, "--val", films, "--recipe", "laptop_finetune", "--workers", 0, "--device", "cpu"]
-    for setting in (*SMALL[:3], "optim.batch_size=4", "optim.epochs=2", "run.save_every=1", "run.log_every=1"):
+    for setting in (
+        *SMALL[:3],
+        "optim.batch_size=4",
+        "optim.epochs=2",
+        "optim.warmup_epochs=1",
+        "run.save_every=1",
+        "run.log_every=1",
+    ):
         words += ["--set", setting]
     both = subprocess.run(
         [*line, *map(str, words), "--out", str(tmp_path / "two")], capture_output=True, text=True, timeout=200, check=False
@@ -194,8 +206,20 @@ def test_another_run_in_the_folder(undisturbed):
     """Settings that differ from the run in the folder are named, and the run is left alone."""
     before = (undisturbed / "last.pt").read_bytes()
     with pytest.raises(ConfigurationError, match=r"optim\.base_learning_rate"):
-        pretrain(_recipe("optim.base_learning_rate=0.5"), _source(), undisturbed, ALONE, talk=lambda _: None)
+        pretrain(_recipe("optim.base_learning_rate=0.5"), _source(), undisturbed)
     assert (undisturbed / "last.pt").read_bytes() == before
+
+
+@pytest.mark.parametrize("other", ["new clips", "other clips", "other preset"])
+def test_other_clips_in_the_folder(other, undisturbed):
+    """A run is not gone on with on other clips than it began with."""
+    source, fresh = _source(), other == "new clips"
+    if other == "other clips":
+        source = _source(13)
+    if other == "other preset":
+        source = RenderedClips(source.preset.override({"objects.count": 21}), 0, 12)
+    with pytest.raises(ConfigurationError, match="clips"):
+        train(pretraining(_recipe(), source, fresh=fresh), undisturbed, ALONE)
 
 
 # ---- Faults -------------------------------------------------------------------------------------------------------
@@ -215,7 +239,7 @@ def _poisoned(monkeypatch, steps):
 def test_a_loss_that_is_not_finite_is_passed_over(tmp_path, monkeypatch):
     """A step without a finite gradient changes no weight, is counted, and the run goes on."""
     _poisoned(monkeypatch, {4})
-    pretrain(_recipe(), _source(), tmp_path, ALONE, talk=lambda _: None)
+    pretrain(_recipe(), _source(), tmp_path)
     lines = [line for line in read_log(tmp_path / "log.jsonl") if "loss" in line]
     assert [line["not_finite"] for line in lines] == [0, 0, 0, 0, 1, 0, 0, 0, 0]
     assert lines[4]["loss"] is None
@@ -226,7 +250,7 @@ def test_a_run_that_is_lost_ends(tmp_path, monkeypatch):
     """After twenty steps without a finite gradient the run ends with a sentence; its last checkpoint is finite."""
     _poisoned(monkeypatch, set(range(5, 1000)))
     with pytest.raises(DatasetError, match="no finite gradient in the last 20 steps"):
-        pretrain(_recipe("optim.epochs=20"), _source(), tmp_path, ALONE, talk=lambda _: None)
+        pretrain(_recipe("optim.epochs=20"), _source(), tmp_path)
     assert all(value.isfinite().all() for value in load_checkpoint(tmp_path).weights.values())
 
 
@@ -234,12 +258,10 @@ class _Dying:
     """Clips whose loader is killed."""
 
     labels = ()
+    identity = "dying"
 
     def __len__(self):
         return 12
-
-    def name(self, i):
-        return str(i)
 
     def window(self, _i, _count, _stride, _rng):
         os.kill(os.getpid(), signal.SIGKILL)
@@ -248,7 +270,7 @@ class _Dying:
 def test_a_loader_that_dies(tmp_path):
     """A loader process that is killed ends the run with one sentence."""
     with pytest.raises(DatasetError, match="process that loads clips has died"):
-        pretrain(_recipe(), _Dying(), tmp_path, ALONE, workers=1, talk=lambda _: None)
+        pretrain(_recipe(), _Dying(), tmp_path, workers=1)
 
 
 def test_a_disk_that_fills(tmp_path, monkeypatch):
@@ -265,7 +287,7 @@ def test_a_disk_that_fills(tmp_path, monkeypatch):
 
     monkeypatch.setattr(checkpoint.os, "fsync", full)
     with pytest.raises(DatasetError, match="No space left"):
-        pretrain(_recipe(), _source(), tmp_path, ALONE, talk=lambda _: None)
+        pretrain(_recipe(), _source(), tmp_path)
     assert load_training(tmp_path / "last.pt")[2] >= 3
 
 
@@ -275,7 +297,7 @@ def test_interruption_is_saved(tmp_path, monkeypatch):
 
     monkeypatch.setattr(loop, "interrupted", lambda: True)
     with pytest.raises(InterruptedRunError):
-        pretrain(_recipe(), _source(), tmp_path, ALONE, talk=lambda _: None)
+        pretrain(_recipe(), _source(), tmp_path)
     assert load_training(tmp_path / "last.pt")[2] == 1
 
 

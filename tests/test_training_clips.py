@@ -473,6 +473,7 @@ def test_every_recipe_comes_back():
         (["views.randaugment=strong"], "views.randaugment is 'strong'"),
         (["model.size=giant"], "model.size is 'giant'"),
         (["optim.epochs"], "KEY=VALUE"),
+        (["optim.epochs=3"], "optim.warmup_epochs is 3; it must be below optim.epochs, 3"),
     ],
 )
 def test_wrong_settings(settings, sentence):
@@ -483,7 +484,7 @@ def test_wrong_settings(settings, sentence):
 
 def test_recipes_of_ones_own(tmp_path):
     """A file may extend a recipe or another file; unknown names and circles have a sentence."""
-    (tmp_path / "mine.yaml").write_text("extends: laptop_pretrain\noptim: {epochs: 3}\n")
+    (tmp_path / "mine.yaml").write_text("extends: laptop_pretrain\noptim: {epochs: 3, warmup_epochs: 1}\n")
     (tmp_path / "child.yaml").write_text("extends: mine.yaml\noptim: {batch_size: 8}\n")
     child = load_recipe(tmp_path / "child.yaml")
     assert (child.name, child.optim.epochs, child.optim.batch_size, child.model.size) == ("child", 3, 8, "tiny")

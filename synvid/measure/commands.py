@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 import click
 
+from synvid.command import json_option, quiet_option
 from synvid.errors import ConfigurationError
 from synvid.measure.words import number
 from synvid.texture.commands import pictures_of, textures_options, with_textures
@@ -19,105 +20,97 @@ if TYPE_CHECKING:
     from synvid.measure.source import Source
     from synvid.preset import Preset
 
-__all__ = ["add_commands"]
+__all__ = ["report", "stats"]
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
-def add_commands(group: click.Group, load: Callable[[str, tuple[str, ...]], Preset]) -> None:
-    """Add `stats` and `report` to the command line.
+@click.command()
+@click.argument("paths", nargs=-1, metavar="[NAME=]PATH...")
+@click.option("--max-clips", type=click.IntRange(1, 10**6), default=1000, show_default=True, help="Clips at most, at random.")
+@click.option("--moments", type=click.IntRange(2, 64), default=4, show_default=True, help="Of each clip, evenly spread.")
+@click.option("--against", metavar="PATH", help="Reference of colours: as PATH, or a JSON file of one dataset.")
+@click.option("--kind", type=click.Choice(["videos", "images"]), help="What to measure in a folder that holds both.")
+@click.option("--out", type=_FILE, help="JSON file, for `synvid report`.")
+@click.option("--plot", type=_FILE, help="Picture: .png, .svg or .pdf; the spectra and their fits, colours, motion.")
+@click.option("--samples", type=click.IntRange(0, 64), default=2, show_default=True, help="Clips to keep in --out.")
+@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Of the random clips.")
+@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting of presets; repeatable.")
+@textures_options
+@json_option
+@quiet_option
+def stats(
+    paths: tuple[str, ...], max_clips: int, moments: int, against: str | None, kind: str | None, out: Path | None,
+    plot: Path | None, samples: int, seed: int, settings: tuple[str, ...], textures: tuple[str, ...], images: Path | None,
+    as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Measure spectrum, colour and motion of datasets.
 
-    Args:
-        group: the command `synvid`.
-        load: a preset by its name, changed by --set.
+    synvid stats moving_shapes data/ jhmdb=~/jhmdb --out measures.json
+
+    A PATH is a rendered set, a preset, or a folder of videos or pictures.
     """
+    from synvid.measure.source import find_source
+    from synvid.measure.stats import measure
+    from synvid.terminal import Bar, Talk
 
-    @group.command()
-    @click.argument("paths", nargs=-1, metavar="[NAME=]PATH...")
-    @click.option(
-        "--max-clips", type=click.IntRange(1, 10**6), default=1000, show_default=True, help="Clips at most, at random."
-    )
-    @click.option("--moments", type=click.IntRange(2, 64), default=4, show_default=True, help="Of each clip, evenly spread.")
-    @click.option("--against", metavar="PATH", help="Reference of colours: as PATH, or a JSON file of one dataset.")
-    @click.option("--kind", type=click.Choice(["videos", "images"]), help="What to measure in a folder that holds both.")
-    @click.option("--out", type=_FILE, help="JSON file, for `synvid report`.")
-    @click.option("--plot", type=_FILE, help="Picture: .png, .svg or .pdf; the spectra and their fits, colours, motion.")
-    @click.option("--samples", type=click.IntRange(0, 64), default=2, show_default=True, help="Clips to keep in --out.")
-    @click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Of the random clips.")
-    @click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting of presets; repeatable.")
-    @textures_options
-    @click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-    @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-    def stats(
-        paths: tuple[str, ...], max_clips: int, moments: int, against: str | None, kind: str | None, out: Path | None,
-        plot: Path | None, samples: int, seed: int, settings: tuple[str, ...], textures: tuple[str, ...], images: Path | None,
-        as_json: bool, quiet: bool,
-    ) -> None:  # fmt: skip
-        """Measure spectrum, colour and motion of datasets.
+    if not paths:
+        raise ConfigurationError("name what to measure, for example `synvid stats moving_shapes`.")
+    _check_suffixes(out, plot)
+    talk, pictures = Talk(quiet), pictures_of(images)
 
-        synvid stats moving_shapes data/ jhmdb=~/jhmdb --out measures.json
+    def prepare(preset: Preset) -> Preset:
+        preset = preset.change(settings)
+        wanted = pictures if "images" in preset.banks() else None
+        given = tuple(text for text in textures if text.partition("=")[0] in preset.banks() or len(paths) == 1)
+        return with_textures(preset, given, wanted, None, quiet)[0]
 
-        A PATH is a rendered set, a preset, or a folder of videos or pictures.
-        """
-        from synvid.measure.source import find_source
-        from synvid.measure.stats import measure
-        from synvid.terminal import Bar, Talk
+    def find(text: str) -> Source:
+        return find_source(text, kind=kind, seed=seed, prepare=prepare)
 
-        if not paths:
-            raise ConfigurationError("name what to measure, for example `synvid stats moving_shapes`.")
-        _check_suffixes(out, plot)
-        talk, pictures = Talk(quiet), pictures_of(images)
+    def run(source: Source, reference: tuple[str, Gaussian] | None) -> Record:
+        return measure(source, max_clips, moments, seed, reference, samples, Bar(source.name, quiet))
 
-        def prepare(preset: Preset) -> Preset:
-            wanted = pictures if "images" in preset.banks() else None
-            given = tuple(text for text in textures if text.partition("=")[0] in preset.banks() or len(paths) == 1)
-            return with_textures(preset, given, wanted, None, quiet)[0]
+    sources = {text: find(text) for text in paths}
+    _check_sources(sources, paths, settings, images)
+    reference, known = _reference(against, paths, lambda text: run(sources.get(text) or find(text), None))
+    records: list[Record] = []
+    for text, source in sources.items():
+        record = known if known is not None and text == against else run(source, reference)
+        records.append(record)
+        for note in record.notes:
+            talk(f"{record.name}: {note}")
+    _give(records, out, plot, as_json, talk)
 
-        def find(text: str) -> Source:
-            return find_source(text, kind=kind, seed=seed, prepare=prepare, load=lambda name: load(name, settings))
 
-        def run(source: Source, reference: tuple[str, Gaussian] | None) -> Record:
-            return measure(source, max_clips, moments, seed, reference, samples, Bar(source.name, quiet))
+@click.command()
+@click.argument("files", nargs=-1, type=_FILE)
+@click.option("--out", type=_FILE, default="report.html", show_default=True, help="The page.")
+@click.option("--accuracy", type=_FILE, help="CSV of name and accuracies in per cent.  [default: those of the paper]")
+@click.option("--title", default="Datasets compared", show_default=True, help="Of the page.")
+@quiet_option
+def report(files: tuple[Path, ...], out: Path, accuracy: Path | None, title: str, quiet: bool) -> None:
+    """Draw what was measured as one HTML page.
 
-        sources = {text: find(text) for text in paths}
-        _check_sources(sources, paths, settings, images)
-        reference, known = _reference(against, paths, lambda text: run(sources.get(text) or find(text), None))
-        records: list[Record] = []
-        for text, source in sources.items():
-            record = known if known is not None and text == against else run(source, reference)
-            records.append(record)
-            for note in record.notes:
-                talk(f"{record.name}: {note}")
-        _give(records, out, plot, as_json, talk)
+    synvid report measures.json more.json --out report.html
+    """
+    from synvid.measure.accuracy import PAPER, read_accuracies
+    from synvid.measure.record import merge, read_records
+    from synvid.measure.report import page
+    from synvid.terminal import Talk
+    from synvid.work.disk import named_errors, write_whole
+    from synvid.work.words import size
 
-    @group.command()
-    @click.argument("files", nargs=-1, type=_FILE)
-    @click.option("--out", type=_FILE, default="report.html", show_default=True, help="The page.")
-    @click.option("--accuracy", type=_FILE, help="CSV of name and accuracies in per cent.  [default: those of the paper]")
-    @click.option("--title", default="Datasets compared", show_default=True, help="Of the page.")
-    @click.option("-q", "--quiet", is_flag=True, help="Say nothing but errors.")
-    def report(files: tuple[Path, ...], out: Path, accuracy: Path | None, title: str, quiet: bool) -> None:
-        """Draw what was measured as one HTML page.
-
-        synvid report measures.json more.json --out report.html
-        """
-        from synvid.measure.accuracy import PAPER, read_accuracies
-        from synvid.measure.record import merge, read_records
-        from synvid.measure.report import page
-        from synvid.terminal import Talk
-        from synvid.work.disk import named_errors, write_whole
-        from synvid.work.words import size
-
-        if not files:
-            raise ConfigurationError("name files of measures, for example `synvid report measures.json`.")
-        if out.suffix.lower() not in (".html", ".htm"):
-            raise ConfigurationError(f"--out {out}: a page ends in .html.")
-        accuracies = read_accuracies(accuracy or PAPER)
-        records = merge({str(path): read_records(path) for path in files})
-        text = page(records, accuracies, title)
-        with named_errors(out):
-            write_whole(out, text)
-        Talk(quiet)(f"{out}: {counted(len(records), 'dataset')}, {size(len(text))}.")
+    if not files:
+        raise ConfigurationError("name files of measures, for example `synvid report measures.json`.")
+    if out.suffix.lower() not in (".html", ".htm"):
+        raise ConfigurationError(f"--out {out}: a page ends in .html.")
+    accuracies = read_accuracies(accuracy or PAPER)
+    records = merge({str(path): read_records(path) for path in files})
+    text = page(records, accuracies, title)
+    with named_errors(out):
+        write_whole(out, text)
+    Talk(quiet)(f"{out}: {counted(len(records), 'dataset')}, {size(len(text))}.")
 
 
 def _check_sources(sources: dict[str, Source], paths: tuple[str, ...], settings: tuple[str, ...], images: Path | None) -> None:

@@ -246,7 +246,6 @@ def find_source(
     kind: str | None = None,
     seed: int = 0,
     prepare: Callable[[Preset], Preset] = lambda preset: preset,
-    load: Callable[[str], Preset] = load_preset,
 ) -> Source:
     """What a path or name stands for.
 
@@ -254,8 +253,7 @@ def find_source(
         text: a folder, a file, a preset, or one of them with a name of one's own before it: NAME=PATH.
         kind: `videos` or `images`, where a folder holds both.
         seed: of the clips of a preset.
-        prepare: gives a preset its banks of textures.
-        load: from the name of a preset to it.
+        prepare: gives a preset its banks of textures, and may change it.
 
     Raises:
         ConfigurationError: there is no such thing, nothing in it, or both videos and pictures.
@@ -263,7 +261,7 @@ def find_source(
     """
     name, path = _named(text)
     if path.suffix in (".yaml", ".yml") and path.name != RECIPE_FILE:
-        preset = load(str(path))
+        preset = load_preset(path)
         return PresetSource(name or preset.name, prepare(preset), seed)
     if path.name == RECIPE_FILE and path.is_file():
         path = path.parent
@@ -278,12 +276,12 @@ def find_source(
         return one
     known = text if not name else str(path)
     if known in list_presets():
-        preset = load(known)
+        preset = load_preset(known)
         return PresetSource(name or preset.name, prepare(preset), seed)
     if any(mark in known for mark in "/.~") and known.partition("/")[0] != "reference":
         raise ConfigurationError(f"{known}: no such file or folder.")
     try:
-        load(known)
+        load_preset(known)
     except ConfigurationError as error:
         raise ConfigurationError(f"{known}: no such folder, and {error}") from None
     raise AssertionError  # not in the list, and yet it loads
