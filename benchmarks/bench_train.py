@@ -19,8 +19,9 @@ import transformers
 import synvid
 from synvid.dataset.engine import render_dataset
 from synvid.dataset.recipe import Recipe as DatasetRecipe
-from synvid_train.checkpoint import Checkpoint, export_huggingface
+from synvid_train.checkpoint import Checkpoint
 from synvid_train.clips import RenderedClips, Schedule, ShardClips, TrainingClips, load
+from synvid_train.foreign import export_huggingface
 from synvid_train.loop import World, read_log, train
 from synvid_train.pretrain import count_visible, pretraining
 from synvid_train.recipe import load_recipe

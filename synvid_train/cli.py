@@ -247,8 +247,8 @@ def _classify(
     made = _recipe(recipe, settings, kind, talk, world)
     folder = _folder(out, made, overwrite, world)
 
-    from synvid_train.checkpoint import load_checkpoint
     from synvid_train.finetune import finetuning
+    from synvid_train.foreign import load_checkpoint
     from synvid_train.labels import read_list
 
     videos = read_list(training, root, split="train", column=column)
@@ -262,7 +262,7 @@ def _classify(
 
 # ---- Looking at what came out -------------------------------------------------------------------------------------
 def _classifier(path: Path) -> Checkpoint:
-    from synvid_train.checkpoint import load_checkpoint
+    from synvid_train.foreign import load_checkpoint
 
     checkpoint = load_checkpoint(path)
     if checkpoint.kind != "classifier":
@@ -381,8 +381,8 @@ def features(
     from synvid.errors import DatasetError
     from synvid.video.decode import decode
     from synvid.work.disk import find_files
-    from synvid_train.checkpoint import load_checkpoint
     from synvid_train.features import FRAMES, draw_features
+    from synvid_train.foreign import load_checkpoint
     from synvid_train.labels import read_list
 
     encoder = load_checkpoint(checkpoint).model().encoder.to(world.device).eval()
@@ -407,7 +407,7 @@ def features(
 @click.option("--out", type=_PATH, required=True, help="Folder that `from_pretrained` of transformers loads.")
 def export(checkpoint: Path, out: Path) -> None:
     """Write a checkpoint as a Hugging Face folder."""
-    from synvid_train.checkpoint import export_huggingface, load_checkpoint
+    from synvid_train.foreign import export_huggingface, load_checkpoint
 
     export_huggingface(load_checkpoint(checkpoint), out)
 

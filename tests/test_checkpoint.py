@@ -25,13 +25,12 @@ from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
 from synvid_train import checkpoint as module  # noqa: E402
 from synvid_train.checkpoint import (  # noqa: E402
     Checkpoint,
-    export_huggingface,
-    load_checkpoint,
     load_encoder,
     load_training,
     save_training,
     save_weights,
 )
+from synvid_train.foreign import _official, export_huggingface, load_checkpoint  # noqa: E402
 from synvid_train.videomae import SIZES, Architecture, VideoClassifier, VideoMAE  # noqa: E402
 
 ARCHITECTURE = Architecture("tiny", num_frames=4, image_size=16, patch_size=8, decoder_depth=2)
@@ -202,7 +201,7 @@ def test_architecture_from_shapes(size, patch, tubelet, depth):
     architecture = Architecture(size, patch_size=patch, tubelet_size=tubelet, decoder_depth=depth)
     with torch.device("meta"):
         weights = VideoMAE(architecture).state_dict()
-    assert module._official(Path("a.pth"), weights).architecture == architecture
+    assert _official(Path("a.pth"), weights).architecture == architecture
 
 
 def test_bare_weights(tmp_path):

@@ -15,8 +15,9 @@ torch = pytest.importorskip("torch")
 
 import synvid  # noqa: E402
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
-from synvid_train.checkpoint import load_checkpoint, load_training  # noqa: E402
+from synvid_train.checkpoint import load_training  # noqa: E402
 from synvid_train.clips import RenderedClips  # noqa: E402
+from synvid_train.foreign import load_checkpoint  # noqa: E402
 from synvid_train.loop import InterruptedRunError, World, read_log, train  # noqa: E402
 from synvid_train.optim import learning_rate, make_optimizer, parameter_groups, set_learning_rate  # noqa: E402
 from synvid_train.pretrain import pretraining  # noqa: E402

@@ -12,7 +12,8 @@ from hypothesis import strategies as st  # noqa: E402
 from torch import nn  # noqa: E402
 
 from synvid.errors import ConfigurationError  # noqa: E402
-from synvid_train.checkpoint import Checkpoint, export_huggingface, load_checkpoint  # noqa: E402
+from synvid_train.checkpoint import Checkpoint  # noqa: E402
+from synvid_train.foreign import export_huggingface, load_checkpoint  # noqa: E402
 from synvid_train.videomae import (  # noqa: E402
     MEAN,
     SIZES,
