@@ -11,14 +11,16 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
 
 import yaml
-from typing_extensions import Self
 
 from synvid.errors import ConfigurationError
 from synvid.kinds import Kind
 from synvid.strict_yaml import load_yaml, read_yaml, short
+
+if TYPE_CHECKING:
+    from typing_extensions import Self
 
 __all__ = ["Document", "Shelf", "parse_override", "setting"]
 

@@ -1,17 +1,21 @@
 """The public names, what importing costs, and what notebooks show."""
 
+import ast
 import base64
 import importlib
 import io
 import re
 import subprocess
 import sys
+from pathlib import Path
 
 import numpy as np
 import pytest
 
 import synvid
 from synvid.video.decode import decode
+
+ROOT = Path(__file__).parents[1]
 
 
 def loaded_after(code):
@@ -93,3 +97,36 @@ def test_a_clip_saves_itself(tiny, tmp_path):
     with pytest.raises(synvid.ConfigurationError, match="'best'"):
         clip.save(tmp_path / "odd.mp4", encoding="best")
     assert not (tmp_path / "odd.mp4").exists()
+
+
+#: What is imported under another name than it is installed by, and what comes with something declared.
+INSTALLED_BY = {
+    "PIL": "pillow",
+    "yaml": "pyyaml",
+    "skimage": "scikit-image",
+    "llvmlite": "numba",
+    "imageio_ffmpeg": "imageio-ffmpeg",
+}
+
+
+def imported(tree):
+    """Names of all packages that a module imports, but for types."""
+    for node in ast.iter_child_nodes(tree):
+        if isinstance(node, ast.Import):
+            yield from (alias.name.partition(".")[0] for alias in node.names)
+        elif isinstance(node, ast.ImportFrom):
+            yield node.module.partition(".")[0]
+        elif not (isinstance(node, ast.If) and ast.unparse(node.test) == "TYPE_CHECKING"):
+            yield from imported(node)
+
+
+@pytest.mark.parametrize(("package", "extras"), [("synvid", ["ray", "report"]), ("synvid_train", ["train"])])
+def test_only_what_is_declared_is_imported(package, extras):
+    """Whoever installs us has all that we import: pyproject.toml declares it, there is nothing that only tests bring."""
+    tomllib = pytest.importorskip("tomllib")
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    wanted = [*project["dependencies"], *(line for extra in extras for line in project["optional-dependencies"][extra])]
+    declared = {re.match(r"[\w-]+", line)[0].lower() for line in wanted} | {"synvid", "synvid_train"}
+    for path in sorted((ROOT / package).rglob("*.py")):
+        names = {INSTALLED_BY.get(name, name) for name in imported(ast.parse(path.read_text()))}
+        assert names - sys.stdlib_module_names <= declared, path
