@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import io
 import warnings
 from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -16,12 +16,13 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from synvid.dataset.reader import Dataset as Shards
+from synvid.dataset.real import FORMATS
 from synvid.dataset.recipe import check_sources
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.preset import Preset
 from synvid.renderer import render_frames
 from synvid.scene import sample_scene
-from synvid.video.decode import decode
+from synvid.video.decode import count_frames, decode
 from synvid_train.labels import VideoList
 from synvid_train.recipe import Recipe
 from synvid_train.videomae import Architecture, tube_mask
@@ -135,31 +136,17 @@ class LabelledVideos:
         return hashlib.sha256(repr(listed).encode(errors="surrogateescape")).hexdigest()
 
     def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
-        """Decode them; where frame numbers cannot be told without looking, the whole video."""
-        path = self.videos.paths[i]
-        length = _length(path)
-        if length:
-            try:
-                return decode(str(path), sample_window(length, count, stride, rng), str(path))
-            except DatasetError:  # its header was wrong
-                pass
+        """Decode them; of the whole video, where they cannot be found in it otherwise."""
+        path = str(self.videos.paths[i])
+        length = count_frames(path, path, FORMATS)
+        with contextlib.suppress(DatasetError):  # it has fewer frames than it says, or no steady rate
+            return decode(path, sample_window(length, count, stride, rng), path)
         frames = self.whole(i)
         return frames[sample_window(len(frames), count, stride, rng)]
 
     def whole(self, i: int) -> Frames:
         """All frames."""
         return decode(str(self.videos.paths[i]), None, str(self.videos.paths[i]))
-
-
-def _length(path: Path) -> int:
-    """Frames of a video as its header has it, 0 if it does not."""
-    import av
-
-    try:
-        with av.open(str(path)) as container:
-            return int(container.streams.video[0].frames)
-    except (av.FFmpegError, IndexError, ValueError):
-        return 0
 
 
 class TrainingClips(Dataset[dict[str, Any]]):

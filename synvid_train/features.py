@@ -21,8 +21,8 @@ from synvid_train.views import resize
 
 __all__ = ["attention_keys", "draw_features", "principal_colors"]
 
-#: The paper's: components are computed over so many frames of so many videos.
-FRAMES, VIDEOS = 32, 70
+#: Of each video, as the paper has it; its 70 videos are the default of the command.
+FRAMES = 32
 
 
 @torch.no_grad()
