@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any, ClassVar
+from typing import Any
 
 from synvid.errors import ConfigurationError
 from synvid.kinds import Choice, Either, Flag, Interval, Kind, Names, Number, Vector
@@ -255,15 +255,6 @@ class Preset(Document):
     fill: Fill = field(default_factory=Fill)
     mixture: Mixture = field(default_factory=Mixture)
 
-    SECTIONS: ClassVar[Mapping[str, type]] = {
-        "video": Video,
-        "objects": Objects,
-        "motion": Motion,
-        "transform": Transform,
-        "fill": Fill,
-        "mixture": Mixture,
-    }
-
     def check(self, source: str) -> None:
         """Refuse settings that do not go together."""
         if self.video.background == "texture" and not self.fill.textures:
@@ -277,7 +268,7 @@ class Preset(Document):
 
     def digest(self) -> str:
         """SHA-256 of the settings; name and description do not count."""
-        settings = {key: value for key, value in self.to_dict().items() if key in self.SECTIONS}
+        settings = {key: value for key, value in self.to_dict().items() if key in self.sections()}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def of_clip(self, index: int) -> Preset | None:

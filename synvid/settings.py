@@ -11,7 +11,7 @@ import json
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import TYPE_CHECKING, Any, ClassVar, Generic, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, TypeVar
 
 import yaml
 
@@ -47,7 +47,12 @@ class Document:
     name: str = "custom"
     description: str = ""
 
-    SECTIONS: ClassVar[Mapping[str, type]]
+    @classmethod
+    def sections(cls) -> dict[str, Any]:
+        """The classes of its sections, by name: of all its fields but name and description."""
+        return {
+            item.name: item.default_factory for item in dataclasses.fields(cls) if item.name not in ("name", "description")
+        }
 
     @classmethod
     def from_dict(cls, settings: Mapping[str, Any], source: str = "settings", *, whole: bool = True) -> Self:
@@ -62,7 +67,7 @@ class Document:
             ConfigurationError: an unknown key, a value of the wrong kind, or values that do not go together.
         """
         for key in settings:
-            _require_known(key, ["name", "description", *cls.SECTIONS], source)
+            _require_known(key, ["name", "description", *cls.sections()], source)
         parts: dict[str, Any] = {}
         for key in ("name", "description"):
             text = settings.get(key, "")
@@ -70,7 +75,7 @@ class Document:
                 raise ConfigurationError(f"{source}: {key} is {short(text)}; it must be text of one line.")
             if text:
                 parts[key] = text
-        for key, section in cls.SECTIONS.items():
+        for key, section in cls.sections().items():
             parts[key] = _build_section(section, key, settings.get(key, {}), source)
         document = cls(**parts)
         if whole:
@@ -95,7 +100,7 @@ class Document:
             ConfigurationError: an unknown key, or a value of the wrong kind.
         """
         settings = self.to_dict()
-        leaves = [f"{section}.{item.name}" for section, part in self.SECTIONS.items() for item in dataclasses.fields(part)]
+        leaves = [f"{section}.{item.name}" for section, part in self.sections().items() for item in dataclasses.fields(part)]
         for key, value in overrides.items():
             _require_known(key, leaves, source)
             section, _, leaf = key.partition(".")

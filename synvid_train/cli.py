@@ -203,6 +203,7 @@ def _shards(path: Path | None, rerender: bool, textures: tuple[str, ...]) -> tup
 
 
 _training_options = _options(
+    click.option("--checkpoint", type=_PATH, help="Whose encoder to start from.  [default: random weights]"),
     click.option("--train", "training", type=_PATH, required=True, help="List of videos: CSV or text of paths and labels."),
     click.option("--val", "validation", type=_PATH, help="The same, for a figure after some epochs."),
     _root_option,
@@ -215,27 +216,25 @@ _training_options = _options(
 
 
 @main.command()
-@click.option("--checkpoint", type=_PATH, help="Whose encoder to start from.  [default: random weights]")
 @_training_options
 @_run_options
-def finetune(checkpoint: Path | None, **options: Any) -> None:
+def finetune(**options: Any) -> None:
     """Fine-tune an encoder to classify videos.
 
     synvid-train finetune --checkpoint runs/a/last.pt --train train.csv --val val.csv
     """
-    _classify("finetune", checkpoint, **options)
+    _classify("finetune", **options)
 
 
 @main.command()
-@click.option("--checkpoint", type=_PATH, help="Whose encoder to judge.  [default: random weights]")
 @_training_options
 @_run_options
-def probe(checkpoint: Path | None, **options: Any) -> None:
+def probe(**options: Any) -> None:
     """Train a linear classifier on an encoder that stays as it is.
 
     synvid-train probe --checkpoint runs/a/last.pt --train train.csv --val val.csv
     """
-    _classify("probe", checkpoint, **options)
+    _classify("probe", **options)
 
 
 def _classify(

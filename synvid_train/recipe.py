@@ -2,10 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
-from typing import ClassVar
 
 from synvid.errors import ConfigurationError
 from synvid.kinds import Choice, Flag, Interval, Number, Text, Vector
@@ -156,10 +155,6 @@ class Recipe(Document):
     objective: Objective = field(default_factory=Objective)
     optim: Optim = field(default_factory=Optim)
     run: Run = field(default_factory=Run)
-
-    SECTIONS: ClassVar[Mapping[str, type]] = {
-        "model": Model, "data": Data, "views": Views, "objective": Objective, "optim": Optim, "run": Run,
-    }  # fmt: skip
 
     def check(self, source: str) -> None:
         """Refuse settings that do not go together."""

@@ -10,6 +10,7 @@ import pytest
 
 from synvid.cli import main
 from synvid.preset import Preset, list_presets
+from synvid_train.cli import main as train_main
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]
@@ -24,7 +25,10 @@ def commands(group, prefix="synvid"):
             yield from commands(command, f"{prefix} {name}")
 
 
-@pytest.mark.parametrize(("name", "command"), list(commands(main)), ids=lambda value: value if isinstance(value, str) else "")
+COMMANDS = [*commands(main), *commands(train_main, "synvid-train")]
+
+
+@pytest.mark.parametrize(("name", "command"), COMMANDS, ids=lambda value: value if isinstance(value, str) else "")
 def test_every_command_and_option_is_documented(name, command):
     """Each command is shown in the documentation, with each of its options, and has help of its own."""
     assert re.search(rf"{name}\b", TEXT) or f"`{name.split()[-1]}`" in TEXT
@@ -46,7 +50,7 @@ def test_every_setting_is_documented():
     import dataclasses
 
     text = (ROOT / "docs" / "presets.md").read_text(encoding="utf-8")
-    for section, part in Preset.SECTIONS.items():
+    for section, part in Preset.sections().items():
         for item in dataclasses.fields(part):
             row = re.search(rf"^\| `{section}\.{item.name}` \|.*$", text, re.MULTILINE)
             assert row, item.name

@@ -76,7 +76,7 @@ def test_every_file_shows_only_what_it_changes(name):
     """Each preset but the first extends another, and none of its settings is what the other has already."""
     settings = yaml.safe_load((_FOLDER / f"{name}.yaml").read_text())
     parent = synvid.load_preset(settings["extends"]).to_dict()
-    for section in Preset.SECTIONS:
+    for section in Preset.sections():
         for key, value in settings.get(section, {}).items():
             if (name, key) != ("moving_transforming_shapes", "composition"):  # named there to be seen
                 assert parent[section][key] != value, f"{section}.{key}"
