@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
-from synvid.command import json_option, quiet_option
+from synvid.command import Command, json_option, quiet_option
 from synvid.errors import ConfigurationError
 from synvid.measure.words import number
 from synvid.texture.commands import pictures_of, textures_options, with_textures
@@ -20,23 +20,73 @@ if TYPE_CHECKING:
     from synvid.measure.source import Source
     from synvid.preset import Preset
 
-__all__ = ["report", "stats"]
+__all__ = ["check_out", "find_sources", "give", "out_option", "report", "source_options", "stats"]
 
 _FILE = click.Path(path_type=Path, dir_okay=False)
 
 
+def source_options(command: Command) -> Command:
+    """Which clips are measured: --max-clips, --kind, --seed, and those that change presets."""
+    for option in (
+        textures_options,
+        click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting of presets; repeatable."),
+        click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Of the random clips."),
+        click.option("--kind", type=click.Choice(["videos", "images"]), help="What to measure in a folder that holds both."),
+        click.option(
+            "--max-clips", type=click.IntRange(1, 10**6), default=1000, show_default=True, help="Clips at most, at random."
+        ),
+    ):
+        command = option(command)
+    return command
+
+
+out_option = click.option("--out", type=_FILE, help="JSON file, for `synvid report`.")
+
+
+def find_sources(
+    texts: Sequence[str], kind: str | None, seed: int, settings: Sequence[str], textures: Sequence[str], images: Path | None,
+    quiet: bool,
+) -> dict[str, Source]:  # fmt: skip
+    """What the command line names, by what it calls it; presets have their settings and their banks of textures.
+
+    Raises:
+        ConfigurationError: there is no such thing, two have the same name, or an option changes nothing.
+    """
+    from synvid.measure.source import PresetSource, find_source
+
+    pictures = pictures_of(images)
+
+    def prepare(preset: Preset) -> Preset:
+        preset = preset.change(settings)
+        wanted = pictures if "images" in preset.banks() else None
+        given = tuple(text for text in textures if text.partition("=")[0] in preset.banks() or len(texts) == 1)
+        return with_textures(preset, given, wanted, None, quiet)[0]
+
+    sources: dict[str, Source] = {}
+    names: dict[str, str] = {}
+    for text in texts:
+        sources[text] = find_source(text, kind=kind, seed=seed, prepare=prepare)
+        name = sources[text].name
+        if name in names:
+            rest = text.partition("=")[2] or text
+            raise ConfigurationError(f"{names[name]} and {text} are both called {name}; give one a name: OTHER={rest}.")
+        names[name] = text
+    presets = [source.of for source in sources.values() if isinstance(source, PresetSource)]
+    if settings and not presets:
+        raise ConfigurationError(f"--set {settings[0]}: changes presets, and none is measured.")
+    if images is not None and not any(name == "images" or name.endswith(".bank") for one in presets for name in one.banks()):
+        raise ConfigurationError(f"--images {images}: none of what is measured is a preset that shows natural images.")
+    return sources
+
+
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[NAME=]PATH...")
-@click.option("--max-clips", type=click.IntRange(1, 10**6), default=1000, show_default=True, help="Clips at most, at random.")
+@source_options
 @click.option("--moments", type=click.IntRange(2, 64), default=4, show_default=True, help="Of each clip, evenly spread.")
 @click.option("--against", metavar="PATH", help="Reference of colours: as PATH, or a JSON file of one dataset.")
-@click.option("--kind", type=click.Choice(["videos", "images"]), help="What to measure in a folder that holds both.")
-@click.option("--out", type=_FILE, help="JSON file, for `synvid report`.")
+@out_option
 @click.option("--plot", type=_FILE, help="Picture: .png, .svg or .pdf; the spectra and their fits, colours, motion.")
 @click.option("--samples", type=click.IntRange(0, 64), default=2, show_default=True, help="Clips to keep in --out.")
-@click.option("--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Of the random clips.")
-@click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help="Change a setting of presets; repeatable.")
-@textures_options
 @json_option
 @quiet_option
 def stats(
@@ -50,37 +100,25 @@ def stats(
 
     A PATH is a rendered set, a preset, or a folder of videos or pictures.
     """
-    from synvid.measure.source import find_source
     from synvid.measure.stats import measure
     from synvid.terminal import Bar, Talk
 
     if not paths:
         raise ConfigurationError("name what to measure, for example `synvid stats moving_shapes`.")
-    _check_suffixes(out, plot)
-    talk, pictures = Talk(quiet), pictures_of(images)
+    check_out(out)
+    _check_plot(plot)
+    other = [] if against is None or against.endswith(".json") or against in paths else [against]
+    sources = find_sources([*paths, *other], kind, seed, settings, textures, images, quiet)
 
-    def prepare(preset: Preset) -> Preset:
-        preset = preset.change(settings)
-        wanted = pictures if "images" in preset.banks() else None
-        given = tuple(text for text in textures if text.partition("=")[0] in preset.banks() or len(paths) == 1)
-        return with_textures(preset, given, wanted, None, quiet)[0]
-
-    def find(text: str) -> Source:
-        return find_source(text, kind=kind, seed=seed, prepare=prepare)
-
-    def run(source: Source, reference: tuple[str, Gaussian] | None) -> Record:
+    def run(text: str, reference: tuple[str, Gaussian] | None) -> Record:
+        source = sources[text]
         return measure(source, max_clips, moments, seed, reference, samples, Bar(source.name, quiet))
 
-    sources = {text: find(text) for text in paths}
-    _check_sources(sources, paths, settings, images)
-    reference, known = _reference(against, paths, lambda text: run(sources.get(text) or find(text), None))
-    records: list[Record] = []
-    for text, source in sources.items():
-        record = known if known is not None and text == against else run(source, reference)
-        records.append(record)
-        for note in record.notes:
-            talk(f"{record.name}: {note}")
-    _give(records, out, plot, as_json, talk)
+    reference, known = _reference(against, paths, lambda text: run(text, None))
+    records = [known if known is not None and text == against else run(text, reference) for text in paths]
+    give(records, out, as_json, Talk(quiet))
+    if plot is not None:
+        _draw(records, plot, Talk(quiet))
 
 
 @click.command()
@@ -113,28 +151,13 @@ def report(files: tuple[Path, ...], out: Path, accuracy: Path | None, title: str
     Talk(quiet)(f"{out}: {counted(len(records), 'dataset')}, {size(len(text))}.")
 
 
-def _check_sources(sources: dict[str, Source], paths: tuple[str, ...], settings: tuple[str, ...], images: Path | None) -> None:
-    """Refuse the same name twice, and options that change nothing."""
-    from synvid.measure.source import PresetSource
-
-    names: dict[str, str] = {}
-    for text in paths:
-        name = sources[text].name
-        if name in names:
-            rest = text.partition("=")[2] or text
-            raise ConfigurationError(f"{names[name]} and {text} are both called {name}; give one a name: OTHER={rest}.")
-        names[name] = text
-    presets = [source.of for source in sources.values() if isinstance(source, PresetSource)]
-    if settings and not presets:
-        raise ConfigurationError(f"--set {settings[0]}: changes presets, and none is measured.")
-    if images is not None and not any(name == "images" or name.endswith(".bank") for one in presets for name in one.banks()):
-        raise ConfigurationError(f"--images {images}: none of what is measured is a preset that shows natural images.")
-
-
-def _check_suffixes(out: Path | None, plot: Path | None) -> None:
+def check_out(out: Path | None) -> None:
     """Refuse what would only be refused after the work."""
     if out is not None and out.suffix.lower() != ".json":
         raise ConfigurationError(f"--out {out}: a file of measures ends in .json.")
+
+
+def _check_plot(plot: Path | None) -> None:
     if plot is not None and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
         raise ConfigurationError(f"--plot {plot}: a picture ends in .png, .svg or .pdf.")
     if plot is not None:
@@ -168,10 +191,14 @@ def _reference(
     return reference, dataclasses.replace(record, properties={**record.properties, "color_distance": itself})
 
 
-def _give(records: list[Record], out: Path | None, plot: Path | None, as_json: bool, talk: Callable[[str], None]) -> None:
+def give(records: list[Record], out: Path | None, as_json: bool, talk: Callable[[str], None]) -> None:
+    """Print what was measured, with its notes, and write it to `out`."""
     from synvid.measure.record import to_json
     from synvid.work.disk import named_errors, write_whole
 
+    for record in records:
+        for note in record.notes:
+            talk(f"{record.name}: {note}")
     if as_json:
         click.echo(to_json(records, samples=False), nl=False)
     else:
@@ -180,12 +207,15 @@ def _give(records: list[Record], out: Path | None, plot: Path | None, as_json: b
         with named_errors(out):
             write_whole(out, to_json(records))
         talk(f"{out}: {counted(len(records), 'dataset')}; `synvid report {out}` draws them.")
-    if plot is not None:
-        from synvid.measure.draw import overview, picture
 
-        with named_errors(plot):
-            write_whole(plot, picture(overview(records), plot.suffix.lower()))
-        talk(f"{plot}: drawn.")
+
+def _draw(records: list[Record], plot: Path, talk: Callable[[str], None]) -> None:
+    from synvid.measure.draw import overview, picture
+    from synvid.work.disk import named_errors, write_whole
+
+    with named_errors(plot):
+        write_whole(plot, picture(overview(records), plot.suffix.lower()))
+    talk(f"{plot}: drawn.")
 
 
 def table(record: Record) -> str:

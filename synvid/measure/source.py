@@ -7,10 +7,12 @@ clips of it are a random subset, and the same one each time.
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
 import itertools
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +23,7 @@ from PIL import Image
 from synvid.dataset.reader import Dataset, open_dataset
 from synvid.dataset.real import FORMATS
 from synvid.dataset.real import SUFFIXES as VIDEOS
-from synvid.dataset.recipe import RECIPE_FILE
+from synvid.dataset.recipe import OUTPUT_VERSION, RECIPE_FILE
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.philox import uniform
 from synvid.preset import Preset, list_presets, load_preset
@@ -29,13 +31,17 @@ from synvid.renderer import render_frames
 from synvid.scene import Scene, sample_scene
 from synvid.texture.folder import SUFFIXES as IMAGES
 from synvid.texture.folder import read_picture
+from synvid.texture.supply import find_bank
 from synvid.video.decode import count_frames, decode_some
 from synvid.work.disk import find_files
 from synvid.work.words import counted
 
-__all__ = ["Moments", "Source", "find_source", "moments_of"]
+__all__ = ["Choice", "Moments", "Source", "Taken", "find_source", "moments_of"]
 
 Frames = NDArray[np.uint8]
+
+#: From the number of frames of a clip to the numbers of those that are wanted, ascending.
+Choice = Callable[[int], list[int]]
 
 #: Stream of random numbers that orders the clips of a source.
 _ORDER = 1000
@@ -59,6 +65,23 @@ class Moments:
     numbers: Sequence[int]
     frames: Frames
     following: Frames | None
+    scene: Scene | None = None
+
+
+@dataclass(frozen=True)
+class Taken:
+    """Some frames of a clip.
+
+    Attributes:
+        numbers: of the frames.
+        frames: uint8 (K, H, W, 3).
+        num_frames: of the whole clip.
+        scene: what was rendered; None of real clips.
+    """
+
+    numbers: Sequence[int]
+    frames: Frames
+    num_frames: int
     scene: Scene | None = None
 
 
@@ -103,6 +126,28 @@ class Source:
         Raises:
             DatasetError: it cannot be read.
         """
+        taken = self.take(key, lambda length: sorted({s for t in moments_of(length, count) for s in (t, t + 1) if s < length}))
+        numbers = moments_of(taken.num_frames, count)
+        if taken.num_frames == 1:
+            return Moments(numbers, taken.frames, None, taken.scene)
+        place = {t: k for k, t in enumerate(taken.numbers)}
+        frames, following = (taken.frames[[place[t + step] for t in numbers]] for step in (0, 1))
+        return Moments(numbers, frames, following, taken.scene)
+
+    def take(self, key: Any, choice: Choice) -> Taken:
+        """Some frames of a clip, by their numbers.
+
+        Raises:
+            DatasetError: it cannot be read.
+        """
+        raise NotImplementedError
+
+    def digest(self, key: Any) -> str:
+        """SHA-256 of what a clip is made of: the same digest, the same frames.
+
+        Raises:
+            DatasetError: it cannot be read.
+        """
         raise NotImplementedError
 
     def show(self, key: Any) -> tuple[Frames, float, str]:
@@ -129,9 +174,15 @@ class PresetSource(Source):
     def keys(self, _seed: int) -> Iterator[int]:
         return (index for index in itertools.count() if self.of.of_clip(index) is not None)
 
-    def read(self, key: int, count: int) -> Moments:
-        scene = sample_scene(self.of, self.seed, key)
-        return _split(moments_of(scene.num_frames, count), scene.num_frames, lambda t: render_frames(scene, t), scene)
+    def take(self, key: int, choice: Choice) -> Taken:
+        return _rendered(sample_scene(self.of, self.seed, key), choice, render_frames)
+
+    def digest(self, key: int) -> str:
+        return _sha256(OUTPUT_VERSION, self._settings, self.seed, key)
+
+    @cached_property
+    def _settings(self) -> tuple[str, ...]:
+        return (self.of.digest(), *(find_bank(name).header.digest for name in self.of.banks()))
 
     def show(self, key: int) -> tuple[Frames, float, str]:
         scene = sample_scene(self.of, self.seed, key)
@@ -151,12 +202,13 @@ class DatasetSource(Source):
     def _real(self, key: int) -> bool:
         return self.of.recipe.preset.of_clip(self.of[key]["index"]) is None
 
-    def read(self, key: int, count: int) -> Moments:
+    def take(self, key: int, choice: Choice) -> Taken:
         if self._real(key):
-            return _video_moments(io.BytesIO(self.of.video(key)), f"{self.path}, clip {self.of[key]['key']}", count)
-        scene = self.of.scene(key)
-        numbers = moments_of(scene.num_frames, count)
-        return _split(numbers, scene.num_frames, lambda t: self.of.decode(key, t).frames, scene)
+            return _decoded(io.BytesIO(self.of.video(key)), f"{self.path}, clip {self.of[key]['key']}", choice)
+        return _rendered(self.of.scene(key), choice, lambda _, numbers: self.of.decode(key, numbers).frames)
+
+    def digest(self, key: int) -> str:
+        return hashlib.sha256(self.of.video(key)).hexdigest()
 
     def show(self, key: int) -> tuple[Frames, float, str]:
         video, name = io.BytesIO(self.of.video(key)), f"clip {self.of[key]['key']}"
@@ -172,8 +224,11 @@ class VideosSource(Source):
         super().__init__(name, str(folder))
         self.folder, self.files, self.total = folder, files, len(files)
 
-    def read(self, key: int, count: int) -> Moments:
-        return _video_moments(str(self.folder / self.files[key]), self.files[key], count)
+    def take(self, key: int, choice: Choice) -> Taken:
+        return _decoded(str(self.folder / self.files[key]), self.files[key], choice)
+
+    def digest(self, key: int) -> str:
+        return _sha256_of_file(self.folder / self.files[key])
 
     def show(self, key: int) -> tuple[Frames, float, str]:
         return _first_frames(str(self.folder / self.files[key]), self.files[key]), _SHOWN_FPS, self.files[key]
@@ -188,50 +243,52 @@ class ImagesSource(Source):
         super().__init__(name, str(folder))
         self.folder, self.files, self.total = folder, files, len(files)
 
-    def read(self, key: int, count: int) -> Moments:  # noqa: ARG002  # one moment is all there is
-        path = self.folder / self.files[key]
+    def take(self, key: int, choice: Choice) -> Taken:
+        path, numbers = self.folder / self.files[key], choice(1)
         try:
-            return Moments([0], read_picture(path)[None], None)
+            return Taken(numbers, read_picture(path)[None], 1)
         except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError) as error:
             raise DatasetError(f"{path}: is no picture that can be read: {error}.") from None
+
+    def digest(self, key: int) -> str:
+        return _sha256_of_file(self.folder / self.files[key])
 
     def show(self, key: int) -> tuple[Frames, float, str]:
         return self.read(key, 1).frames, 0.0, self.files[key]
 
 
-def _split(numbers: list[int], num_frames: int, frames_at: Callable[[list[int]], Frames], scene: Scene | None) -> Moments:
-    """Moments from a function that gives any frames."""
-    if num_frames == 1:
-        return Moments(numbers, frames_at(numbers), None, scene)
-    wanted = sorted({s for t in numbers for s in (t, t + 1)})
-    place = {t: k for k, t in enumerate(wanted)}
-    frames = frames_at(wanted)
-    return Moments(numbers, frames[[place[t] for t in numbers]], frames[[place[t + 1] for t in numbers]], scene)
+def _rendered(scene: Scene, choice: Choice, frames_of: Callable[[Scene, list[int]], Frames]) -> Taken:
+    numbers = choice(scene.num_frames)
+    return Taken(numbers, frames_of(scene, numbers), scene.num_frames, scene)
+
+
+def _sha256(*parts: Any) -> str:
+    return hashlib.sha256(repr(parts).encode()).hexdigest()
+
+
+def _sha256_of_file(path: Path) -> str:
+    digest = hashlib.sha256()
+    try:
+        with path.open("rb") as file:
+            while block := file.read(1 << 20):
+                digest.update(block)
+    except OSError as error:
+        raise DatasetError(f"{path}: {error.strerror}.") from None
+    return digest.hexdigest()
 
 
 # ---- Video files ---------------------------------------------------------------------------------------------------
-def _video_moments(file: Any, name: str, count: int) -> Moments:
-    """Moments of a video file; where it has fewer frames than it says, of those it has."""
+def _decoded(file: Any, name: str, choice: Choice) -> Taken:
+    """Frames of a video file; where it has fewer than it says, chosen from those it has."""
     claimed = count_frames(file, name, FORMATS)
     for _ in range(2):
         start, length = max(0, (claimed - _LONGEST) // 2), min(claimed, _LONGEST)
-        numbers = moments_of(length, count)
-        wanted = sorted({s for t in numbers for s in (t, t + 1) if s < length})
-        found = decode_some(file, name, FORMATS, wanted, start)
-        if len(found) == len(wanted):
-            return _split(numbers, length, _Chosen(found), None)
+        numbers = choice(length)
+        found = decode_some(file, name, FORMATS, numbers, start)
+        if all(t in found for t in numbers):
+            return Taken(numbers, np.stack([found[t] for t in numbers]), length)
         claimed = max(found, default=-1) + 1
     raise DatasetError(f"{name}: cannot be decoded: its frames end too soon.")
-
-
-@dataclass(frozen=True)
-class _Chosen:
-    """Decoded frames, to be taken by their numbers."""
-
-    found: dict[int, Frames]
-
-    def __call__(self, numbers: list[int]) -> Frames:
-        return np.stack([self.found[t] for t in numbers])
 
 
 def _first_frames(file: Any, name: str) -> Frames:
