@@ -23,6 +23,7 @@ for _schema in _SCHEMAS:
 from timm.data.auto_augment import rand_augment_transform  # noqa: E402
 from timm.data.mixup import Mixup  # noqa: E402
 from timm.data.random_erasing import RandomErasing  # noqa: E402
+from timm.models import create_model  # noqa: E402
 from timm.models.beit import Block  # noqa: E402
 
-__all__ = ["Block", "Mixup", "RandomErasing", "rand_augment_transform"]
+__all__ = ["Block", "Mixup", "RandomErasing", "create_model", "rand_augment_transform"]

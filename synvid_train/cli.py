@@ -15,6 +15,7 @@ import click
 from synvid import __version__
 from synvid.command import Command, Group, json_option, quiet_option, terminate
 from synvid.errors import ConfigurationError
+from synvid.measure.commands import check_out, find_sources, give, out_option, source_options
 
 if TYPE_CHECKING:
     from synvid_train.checkpoint import Checkpoint
@@ -399,6 +400,53 @@ def features(
             talk(f"left out: {error}")
     draw_features(encoder, videos, names, out, world.device)
     talk(f"{out}: {len(videos)} videos and features.png.")
+
+
+@main.command()
+@click.argument("paths", nargs=-1, metavar="[NAME=]PATH... [NAME=]REFERENCE")
+@click.option(
+    "--features", "networks", multiple=True, metavar="NAME|PATH", default=("efficientnet-lite0",), show_default=True,
+    help="What sees them: efficientnet-lite0; weights or TorchScript of Inception-v3 (FID); TorchScript of I3D (FVD); a "
+    "checkpoint of a VideoMAE. Repeatable.",
+)  # fmt: skip
+@source_options
+@click.option(
+    "--frames", type=click.IntRange(2, 64), default=16, show_default=True, help="Of each clip, evenly spread, one by one."
+)
+@click.option("--infinity", is_flag=True, help="Extrapolate distances to infinitely many clips, too (FID-infinity).")
+@out_option
+@json_option
+@_workers_option
+@_device_option
+@quiet_option
+def compare(
+    paths: tuple[str, ...], networks: tuple[str, ...], max_clips: int, frames: int, infinity: bool, kind: str | None,
+    seed: int, settings: tuple[str, ...], textures: tuple[str, ...], images: Path | None, out: Path | None, as_json: bool,
+    workers: int | None, device: str | None, quiet: bool,
+) -> None:  # fmt: skip
+    """Compare datasets with a reference, the last one: Fréchet distances; and how diverse the frames of each are.
+
+    synvid-train compare moving_shapes data/ ucf=~/ucf101 --out compared.json
+
+    A PATH is a rendered set, a preset, or a folder of videos or pictures, as of `synvid stats`.
+    """
+    if len(paths) < 2:
+        raise ConfigurationError("name two datasets, the reference last: `synvid-train compare moving_shapes ~/ucf101`.")
+    check_out(out)
+    world, talk = _begin(device, quiet)
+
+    from synvid.terminal import Bar
+    from synvid_train.compare import Selection
+    from synvid_train.compare import compare as measure
+    from synvid_train.networks import find_network
+
+    sources = find_sources(paths, kind, seed, settings, textures, images, quiet)
+    seeing = [find_network(text, world.device) for text in dict.fromkeys(networks)]
+    chosen = Selection(max_clips, frames, seed)
+    records = measure(
+        list(sources.values()), seeing, chosen, infinity, _workers(workers, world), lambda label: Bar(label, quiet)
+    )
+    give(records, out, as_json, talk)
 
 
 @main.command()

@@ -17,7 +17,7 @@ from synvid.errors import DatasetError
 from synvid.video.encode import encode
 from synvid.work.disk import named_errors, write_whole
 from synvid_train.videomae import SIZES, Encoder, normalize
-from synvid_train.views import resize
+from synvid_train.views import central_square
 
 __all__ = ["attention_keys", "draw_features", "principal_colors"]
 
@@ -87,9 +87,7 @@ def draw_features(
     squares, keys = [], []
     for frames in videos:
         chosen = frames[np.minimum(np.arange(length), len(frames) - 1)]
-        short = min(chosen.shape[1:3])
-        top, left = (chosen.shape[1] - short) // 2, (chosen.shape[2] - short) // 2
-        square = resize(chosen[:, top : top + short, left : left + short], shape.image_size, shape.image_size)
+        square = central_square(chosen, shape.image_size)
         clips = torch.from_numpy(square).reshape(-1, shape.num_frames, *square.shape[1:]).to(device)
         keys.append(attention_keys(encoder, clips).float().cpu().numpy().reshape(-1, side, side, SIZES[shape.size][0]))
         squares.append(square)

@@ -21,7 +21,16 @@ from synvid.errors import ConfigurationError
 from synvid_train.recipe import Views
 from synvid_train.videomae import MEAN, STD
 
-__all__ = ["check_randaugment", "evaluation_views", "finetune_view", "pretrain_view", "resize", "sample_window", "seeded"]
+__all__ = [
+    "central_square",
+    "check_randaugment",
+    "evaluation_views",
+    "finetune_view",
+    "pretrain_view",
+    "resize",
+    "sample_window",
+    "seeded",
+]
 
 Frames = NDArray[np.uint8]
 
@@ -62,6 +71,13 @@ def resize(frames: Frames, height: int, width: int) -> Frames:
     planes = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
     scaled = functional.interpolate(planes, (height, width), mode="bilinear", antialias=True)
     return scaled.permute(0, 2, 3, 1).contiguous().numpy()
+
+
+def central_square(frames: Frames, size: int) -> Frames:
+    """The central square, (T, size, size, 3)."""
+    short = min(frames.shape[1:3])
+    top, left = (frames.shape[1] - short) // 2, (frames.shape[2] - short) // 2
+    return resize(frames[:, top : top + short, left : left + short], size, size)
 
 
 def multi_scale_crop(
