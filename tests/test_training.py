@@ -2,6 +2,7 @@
 
 import json
 import os
+import re
 import signal
 import subprocess
 import sys
@@ -170,10 +171,15 @@ def test_two_processes_are_one(preset_file, tmp_path):
 
 
 def test_two_processes_share_a_validation(tmp_path):
-    """Two gloo ranks fine-tune and test after each epoch, each its share of the videos."""
+    """Two gloo ranks fine-tune and test after each epoch, each its share of the videos; what one cannot read is named."""
     films = _films(tmp_path, count=2)
+    broken = [f"broken{k}.mp4,left" for k in range(4)]
+    for k in range(4):
+        (tmp_path / f"broken{k}.mp4").write_bytes(b"no video")
+    training = tmp_path / "train.csv"
+    training.write_text(films.read_text() + "\n".join(broken) + "\n")
     line = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2", "--standalone", "-m", "synvid_train"]
-    words = ["finetune", "--train", films, "--val", films, "--recipe", "laptop_finetune", "--workers", 0, "--device", "cpu"]
+    words = ["finetune", "--train", training, "--val", films, "--recipe", "laptop_finetune", "--workers", 0, "--device", "cpu"]
     for setting in (
         *SMALL[:3],
         "optim.batch_size=4",
@@ -188,7 +194,8 @@ def test_two_processes_share_a_validation(tmp_path):
     )
     assert both.returncode == 0, both.stderr[-3000:]
     lines = read_log(tmp_path / "two" / "log.jsonl")
-    assert [line["step"] for line in lines if "val_top1" in line] == [1, 2]
+    assert [line["step"] for line in lines if "val_top1" in line] == [2, 4]
+    assert sorted(re.findall(r"broken(\d)\.mp4: ", both.stderr)) == list("0123"), both.stderr
     assert all(line["val_top5"] == 100 for line in lines if "val_top5" in line)
 
 
