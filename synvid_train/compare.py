@@ -41,6 +41,17 @@ log = logging.getLogger("synvid")
 #: Shares of the clips from which a distance is extrapolated.
 _SHARES = (1.0, 0.8, 2 / 3, 0.5, 0.4, 1 / 3)
 
+_DISTANCE = (
+    "|m1 - m2|^2 + tr C1 + tr C2 - 2 tr (C1 C2)^(1/2) of the means and covariances of all vectors. "
+    "Too large for few clips, by about 1 / n: compare figures of equal numbers of clips."
+)
+_INFINITY = "Where a line over 1 / n, fitted to the distances of shares of the clips, ends (Chong and Forsyth 2020)."
+_DIVERSITY = (
+    "Logarithm of the product of the K - 1 largest eigenvalues of the covariance of a clip's K frame vectors, "
+    "which can have no more; mean over clips."
+)
+_SET_DIVERSITY = "Logarithm of the determinant of the covariance of all frames of all clips."
+
 #: Fewer vectors than this many times their length, and the bias of a distance does not go with 1 / n yet.
 _ENOUGH = 2
 
@@ -240,7 +251,11 @@ def compare(
                 notes[k].append(unreadable("clip", list(features.unread)))
             properties[k] |= judge.properties(source, features, reference=k == len(sources) - 1)
         notes[-1].append(judge.floor())
-    settings = {"synvid": __version__, **asdict(selection), "features": {one.key: one.digest[:16] for one in networks}}
+    settings = {
+        "synvid": __version__,
+        **asdict(selection),
+        "features": ", ".join(f"{one.key} ({one.digest[:12]})" for one in networks),
+    }
     return [
         Record(source.name, source.kind, source.path, counts[k], source.preset, settings, properties[k], _once(notes[k]))
         for k, source in enumerate(sources)
@@ -282,8 +297,12 @@ class _Judge:
         label, gaussian = f"{self.network.distance} to {self.name}", self._gaussian(features.vectors)
         if gaussian is None or self.gaussian is None:
             return Property(label, "", None, why="one side has a single vector, and so no covariance")
-        size = {"vectors": [len(features.vectors), len(self.features.vectors)], "length": features.vectors.shape[1]}
-        return Property(label, "", frechet_distance(gaussian, self.gaussian), details=size)
+        details = {
+            "vectors": [len(features.vectors), len(self.features.vectors)],
+            "length": features.vectors.shape[1],
+            "definition": _DISTANCE,
+        }
+        return Property(label, "", frechet_distance(gaussian, self.gaussian), details=details)
 
     def _at_infinity(self, features: Features) -> Property:
         label = f"{self.network.distance} to {self.name}, extrapolated to infinitely many clips"
@@ -297,7 +316,7 @@ class _Judge:
             sides = (Gaussian.of(one.some(share, rng)) for one in (features, self.features))
             distances.append(frechet_distance(*sides))
         value = max(0.0, extrapolate(_SHARES, distances))
-        return Property(label, "", value, details={"shares": _SHARES, "distances": distances})
+        return Property(label, "", value, details={"shares": _SHARES, "distances": distances, "definition": _INFINITY})
 
     def _diversity(self, source: Source, features: Features) -> Property:
         label = f"Frame diversity of a clip ({_short(self.network)})"
@@ -313,14 +332,14 @@ class _Judge:
             return Property(label, "nats", None, why="in every clip some frames are alike to the network")
         estimate = bootstrap(np.array(values)[:, None], mean_of(0), self.selection.seed)
         left = {"too_short": features.num_clips - len(clips), "still": len(clips) - len(values)}
-        return Property.of(label, "nats", estimate, "", clips=len(values), **left)
+        return Property.of(label, "nats", estimate, "", clips=len(values), definition=_DIVERSITY, **left)
 
     def _set_diversity(self, features: Features) -> Property:
         label, length = f"Frame diversity of the set ({_short(self.network)})", features.vectors.shape[1]
         gaussian = self._gaussian(features.vectors)
         value = None if gaussian is None else gaussian.log_determinant()
         why = f"its frames do not differ in all of the {length:,} directions" if value is None else ""
-        return Property(label, "nats", value, why=why)
+        return Property(label, "nats", value, why=why, details={"definition": _SET_DIVERSITY})
 
     def floor(self) -> str:
         """How far the reference is from itself, where it is cut in two: what a distance means."""

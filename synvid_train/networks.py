@@ -119,12 +119,12 @@ def _efficientnet(device: torch.device) -> Network:
     weights = unpickle(path).values()  # the same tensors in the same order under other names
     model.load_state_dict(dict(zip(model.state_dict(), weights, strict=True)))
     model.reset_classifier(0)
-    model = _frozen(model, device)
+    model = _frozen(model.to(memory_format=torch.channels_last), device)  # a third quicker on a CPU
 
     def features(frames: Frames) -> Tensor:
         planes = _planes(frames, device).float()
         pixels = functional.interpolate(planes, (224, 224), mode="bicubic", antialias=True).clamp(0, 255)
-        return model((pixels - 127) / 128)  # type: ignore[no-any-return]
+        return model(((pixels - 127) / 128).contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
     name = "Fréchet distance on EfficientNet-Lite0"
     return Network("efficientnet_lite0", name, _digest("efficientnet-lite0", path), features)

@@ -20,7 +20,7 @@ _TEMPLATE = Path(__file__).parent / "report.html"
 
 Indexed = list[tuple[int, Record]]
 
-#: How properties that synvid measures are defined; others bring a label and a unit.
+#: How properties that `synvid stats` measures are defined; others bring a label, a unit, and `definition` in their details.
 _DEFINITIONS = {
     "Spectrum exponent": "alpha of A / |f|^alpha, fitted to the amplitude spectrum of luma: central square, mean removed, "
     "Hann window, |F| averaged over orientations in quarter octaves, over frames and clips; least squares of logarithms from "
@@ -275,7 +275,11 @@ def _clips(indexed: Indexed) -> str:
 
 
 def _method(records: Sequence[Record]) -> str:
-    terms = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in _DEFINITIONS.items())
+    known = dict(_DEFINITIONS)
+    for one in (one for record in records for one in record.properties.values()):
+        if "definition" in one.details:
+            known.setdefault(one.label, str(one.details["definition"]))
+    terms = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in known.items())
     notes = "".join(f"<li>{html.escape(record.name)}: {html.escape(note)}</li>" for record in records for note in record.notes)
     said = f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""
     settings = sorted({_settings(record) for record in records if record.settings})
