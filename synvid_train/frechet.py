@@ -40,10 +40,10 @@ class Gaussian:
             triangle = np.asarray(np.linalg.qr(rows, mode="r"))
         return cls(mean, triangle.T / np.sqrt(len(vectors) - 1))
 
-    def log_determinant(self) -> float | None:
-        """Of the covariance; None where it has no width in some direction."""
-        values = np.linalg.svd(self.factor, compute_uv=False)
-        if len(values) < len(self.mean) or values[-1] <= _ROUNDING * np.linalg.norm(self.mean) / np.sqrt(len(self.mean)):
+    def log_determinant(self, count: int) -> float | None:
+        """Logarithm of the product of the largest `count` eigenvalues of the covariance; None where it has not so many."""
+        values = np.linalg.svd(self.factor, compute_uv=False)[:count]
+        if len(values) < count or values[-1] <= _ROUNDING * np.linalg.norm(self.mean) / np.sqrt(len(self.mean)):
             return None
         return 2 * float(np.log(values).sum())
 

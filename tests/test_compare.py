@@ -265,12 +265,15 @@ def test_frames_that_are_alike_have_no_pseudo_determinant():
 
 
 def test_the_determinant_of_a_set():
-    """Equal to numpy's; none where the vectors do not fill the space."""
+    """All eigenvalues: numpy's determinant; the largest ones: their product; none where there are not so many."""
     x = np.random.default_rng(0).normal(size=(60, 5)) * [1, 2, 3, 4, 5] + 9
-    expected = np.linalg.slogdet(np.cov(x, rowvar=False))[1]
-    assert Gaussian.of(x).log_determinant() == pytest.approx(expected, rel=1e-10)
-    assert Gaussian.of(x[:5]).log_determinant() is None
-    assert Gaussian.of(np.concatenate([x, x[:, :1]], axis=1)).log_determinant() is None
+    covariance = np.cov(x, rowvar=False)
+    assert Gaussian.of(x).log_determinant(5) == pytest.approx(np.linalg.slogdet(covariance)[1], rel=1e-10)
+    largest = np.log(np.linalg.eigvalsh(covariance)[-2:]).sum()
+    assert Gaussian.of(x).log_determinant(2) == pytest.approx(largest, rel=1e-10)
+    assert Gaussian.of(x[:4]).log_determinant(3) is not None
+    assert Gaussian.of(x[:4]).log_determinant(4) is None
+    assert Gaussian.of(np.concatenate([x, x[:, :1]], axis=1)).log_determinant(6) is None
 
 
 # ---- Networks ------------------------------------------------------------------------------------------------------
@@ -335,9 +338,15 @@ def test_a_videomae_sees_clips(tmp_path, folders, kind):
         pooled = model.encoder(normalize(square)).mean(dim=1)
         expected = pooled if kind == "pretraining" else model.fc_norm(pooled)
     torch.testing.assert_close(ours, expected)
-    record, _ = compare([find_source(str(folders / name)) for name in ("one", "two")], [network])
-    assert record.properties[f"frechet_{network.key}"].value > 0
-    assert list(record.properties) == [f"frechet_{network.key}"]  # it sees no single frames
+    code, talk, shown = command("compare", folders / "one", folders / "two", "--features", tmp_path / "run", "--json")
+    assert code == 0, talk
+    record, reference = json.loads(shown)["datasets"]
+    assert record["properties"][f"frechet_{network.key}"]["value"] > 0
+    assert list(record["properties"]) == [f"frechet_{network.key}"]  # it sees no single frames
+    assert not reference["properties"]
+    code, talk, shown = command("compare", folders / "one", folders / "two", "--features", tmp_path / "run")
+    assert code == 0, talk
+    assert "Fréchet distance on VideoMAE run to two" in shown
 
 
 def test_a_malicious_file_does_not_run(tmp_path):
@@ -559,7 +568,8 @@ def test_strange_sets_are_measured_or_told_why_not(folders, mean, name):
     record, reference = json.loads(shown)["datasets"]
     distance, at_infinity, diversity, of_set = record["properties"].values()
     assert distance["value"] > 0 or name == "single"
-    assert of_set["value"] is not None or "do not differ" in of_set["why"]
+    assert of_set["value"] is not None or "less than half" in of_set["why"]
+    assert (of_set["value"] is None) == (name in ("still", "black", "grey", "dots", "pictures")), of_set
     assert at_infinity["value"] is not None or "are needed" in at_infinity["why"]
     expected = {
         "still": "some frames are alike",

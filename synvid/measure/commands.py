@@ -222,7 +222,7 @@ def table(record: Record) -> str:
     """What was measured, a line a property."""
     what = "picture" if record.kind == "images" else "clip"
     lines = [f"{record.name}: {counted(record.clips, what)}, {record.source}"]
-    width = max(len(one.label) for one in record.properties.values())
+    width = max((len(one.label) for one in record.properties.values()), default=0)
     missing: dict[str, list[str]] = {}
     for one in record.properties.values():
         if one.value is None:
