@@ -411,7 +411,7 @@ def features(
 )  # fmt: skip
 @source_options
 @click.option(
-    "--frames", type=click.IntRange(2, 64), default=16, show_default=True, help="Of each clip, evenly spread, one by one."
+    "--frames", type=click.IntRange(1, 64), default=16, show_default=True, help="Of each clip, evenly spread, one by one."
 )
 @click.option("--infinity", is_flag=True, help="Extrapolate distances to infinitely many clips, too (FID-infinity).")
 @out_option
@@ -440,8 +440,11 @@ def compare(
     from synvid_train.compare import compare as measure
     from synvid_train.networks import find_network
 
-    sources = find_sources(paths, kind, seed, settings, textures, images, quiet)
+    if world.size > 1:
+        world.leave()
+        raise ConfigurationError("compare works in one process; start it without torchrun.")
     seeing = [find_network(text, world.device) for text in dict.fromkeys(networks)]
+    sources = find_sources(paths, kind, seed, settings, textures, images, quiet)
     chosen = Selection(max_clips, frames, seed)
     alone = workers is None and world.device.type == "cpu"  # reading is a twentieth of the work: all cores to the network
     loaders = 0 if alone else _workers(workers, world)

@@ -309,6 +309,6 @@ def load(
         if "exited unexpectedly" not in str(error) and "killed by signal" not in str(error):
             raise
         raise DatasetError(
-            "a process that loads clips has died, of too little memory perhaps; the last checkpoint is whole, "
+            "a process that loads clips has died, of too little memory perhaps; what is saved is whole, "
             "and the same command goes on from it."
         ) from error

@@ -9,6 +9,7 @@ import contextlib
 import hashlib
 import json
 import logging
+import re
 from collections.abc import Sequence
 from dataclasses import asdict, dataclass
 from itertools import islice
@@ -52,10 +53,11 @@ _DIVERSITY = (
 )
 _SET_DIVERSITY = (
     "Logarithm of the product of the larger half of the eigenvalues of the covariance of all frames of all clips; the "
-    "smaller ones are of features that some datasets never touch."
+    "smaller ones are of features that some datasets never touch. It grows with the number of clips: compare equal numbers."
 )
 
-#: Fewer vectors than this many times their length, and the bias of a distance does not go with 1 / n yet.
+#: Fewer clips than this many times the length of a vector, and the bias of a distance does not go with 1 / n yet. Frames of
+#: one clip are nearly the same, so clips count, not frames.
 _ENOUGH = 2
 
 
@@ -81,12 +83,12 @@ class Features:
     Attributes:
         vectors: float32 (n, D), of frames or of clips.
         clips: int64 (n,), the clip that each is of, ascending.
-        unread: names of the clips that could not be read.
+        unread: the places of those that could not be read.
     """
 
     vectors: NDArray[np.float32]
     clips: NDArray[np.int64]
-    unread: tuple[str, ...] = ()
+    unread: tuple[int, ...] = ()
 
     @property
     def num_clips(self) -> int:
@@ -111,7 +113,7 @@ class _Chosen(Dataset[dict[str, Any]]):
         try:
             return {"place": place, "frames": self.source.take(self.keys[place], self._choice(place)).frames}
         except DatasetError as error:
-            return {"place": place, "unread": str(error).partition(": ")[0]}
+            return {"place": place, "unread": str(error)}
 
     def _choice(self, place: int) -> Any:
         network, selection = self.network, self.selection
@@ -149,24 +151,45 @@ def extract(
         return known
     progress = progress or Progress()
     progress.start(len(keys), 0, "picture" if source.kind == "images" else "clip")
-    vectors, clips, unread = [], [], []
+    vectors, clips, unread, reason = [], [], [], ""
     batches = ([place] for place in range(len(keys)))
     try:
         for sample in load(_Chosen(source, keys, network, selection), batches, workers, torch.device("cpu"), _only):
             if "unread" in sample:
-                unread.append(sample["unread"])
+                unread.append(sample["place"])
+                reason = sample["unread"]
                 continue
             found = _vectors(network, sample["frames"])
             vectors.append(found)
             clips.append(np.full(len(found), sample["place"]))
             progress.update(sample["place"] + 1)
+    except RuntimeError as error:
+        if "exited unexpectedly" not in str(error) and "killed by signal" not in str(error):
+            raise
+        raise DatasetError(
+            "a process that reads clips has died, of too little memory perhaps; --workers 0 has none."
+        ) from error
     finally:
         progress.finish()
     if not vectors:
-        raise ConfigurationError(f"{source.path}: none of its {counted(len(keys), 'clip')} can be read.")
-    features = Features(np.concatenate(vectors), np.concatenate(clips), tuple(sorted(unread)))
+        raise ConfigurationError(
+            f"{source.path}: none of its {counted(len(keys), 'clip')} can be read; the last one: {reason}"
+        )
+    features = Features(np.concatenate(vectors), np.concatenate(clips), tuple(unread))
     _write(path, features)
     return features
+
+
+def _names(source: Source, places: Sequence[int], selection: Selection) -> list[str]:
+    """What the clips are called that cannot be read."""
+    keys, names = list(islice(source.keys(selection.seed), selection.max_clips)), []
+    for place in places:
+        try:
+            source.take(keys[place], lambda _: [0])
+            names.append(f"clip {place}")
+        except DatasetError as error:
+            names.append(str(error).partition(": ")[0])
+    return sorted(names)
 
 
 @torch.no_grad()
@@ -183,7 +206,8 @@ def _only(batch: list[dict[str, Any]]) -> dict[str, Any]:
 
 def _identity(source: Source, keys: Sequence[Any], network: Network, selection: Selection) -> str:
     """By what the clips are made of, the network, and what it looks at."""
-    digest = hashlib.sha256(f"{network.digest} {network.num_frames} {network.stride} {selection}".encode())
+    looks = f"{__version__} {source.kind} {network.digest} {network.num_frames} {network.stride} {selection}"
+    digest = hashlib.sha256(looks.encode())
     for key in keys:
         with contextlib.suppress(DatasetError):  # it will be named when it is read
             digest.update(source.digest(key).encode())
@@ -244,15 +268,15 @@ def compare(
     notes: list[list[str]] = [list(source.notes) for source in sources]
     counts = [0 for _ in sources]
     for network in networks:
-        seen = [
-            extract(source, network, selection, workers, bar(f"{source.name}, {network.key}"), cache) for source in sources
-        ]
-        judge = _Judge(network, sources[-1].name, seen[-1], selection, infinity)
-        for k, (source, features) in enumerate(zip(sources, seen, strict=True)):
+        last = extract(sources[-1], network, selection, workers, bar(f"{sources[-1].name}, {network.key}"), cache)
+        judge = _Judge(network, sources[-1], last, selection, infinity)
+        for k, source in enumerate(sources):  # one at a time beside the reference: vectors take memory
+            label, reference = f"{source.name}, {network.key}", k == len(sources) - 1
+            features = last if reference else extract(source, network, selection, workers, bar(label), cache)
             counts[k] = max(counts[k], features.num_clips)
             if features.unread:
-                notes[k].append(unreadable("clip", list(features.unread)))
-            properties[k] |= judge.properties(source, features, reference=k == len(sources) - 1)
+                notes[k].append(unreadable("clip", _names(source, features.unread, selection)))
+            properties[k] |= judge.properties(source, features, reference=reference)
         notes[-1].append(judge.floor())
     settings = {
         "synvid": __version__,
@@ -272,8 +296,9 @@ def _once(sentences: Sequence[str]) -> list[str]:
 class _Judge:
     """One network's distances to the reference."""
 
-    def __init__(self, network: Network, reference: str, features: Features, selection: Selection, infinity: bool) -> None:
-        self.network, self.name, self.features, self.infinity = network, reference, features, infinity
+    def __init__(self, network: Network, source: Source, features: Features, selection: Selection, infinity: bool) -> None:
+        self.network, self.source, self.features, self.infinity = network, source, features, infinity
+        self.name = source.name
         self.selection = selection
         self.gaussian = self._gaussian(features.vectors)
 
@@ -288,16 +313,22 @@ class _Judge:
         """Of a dataset, by key."""
         key, found = self.network.key, {}
         if not reference:
-            found[f"frechet_{key}"] = self._distance(features)
+            place = f"frechet_{key}_to_{re.sub('[^a-z0-9]+', '_', self.name.lower()).strip('_')}"
+            found[place] = self._distance(source, features)
             if self.infinity:
-                found[f"frechet_{key}_infinity"] = self._at_infinity(features)
+                found[f"{place}_infinity"] = self._at_infinity(source, features)
         if self.network.num_frames is None:
             found[f"diversity_{key}"] = self._diversity(source, features)
             found[f"set_diversity_{key}"] = self._set_diversity(features)
         return found
 
-    def _distance(self, features: Features) -> Property:
+    def _sees_no_clips(self, source: Source) -> bool:
+        return self.network.num_frames is not None and "images" in (source.kind, self.source.kind)
+
+    def _distance(self, source: Source, features: Features) -> Property:
         label, gaussian = f"{self.network.distance} to {self.name}", self._gaussian(features.vectors)
+        if self._sees_no_clips(source):
+            return Property(label, "", None, why="pictures are no clips")
         if gaussian is None or self.gaussian is None:
             return Property(label, "", None, why="one side has a single vector, and so no covariance")
         details = {
@@ -307,13 +338,15 @@ class _Judge:
         }
         return Property(label, "", frechet_distance(gaussian, self.gaussian), details=details)
 
-    def _at_infinity(self, features: Features) -> Property:
+    def _at_infinity(self, source: Source, features: Features) -> Property:
         label = f"{self.network.distance} to {self.name}, extrapolated to infinitely many clips"
-        least = round(min(_SHARES) * min(len(features.vectors), len(self.features.vectors)))
-        length = features.vectors.shape[1]
-        if least < _ENOUGH * length:
-            size = f"a third of a side is {counted(least, 'vector')} of {length:,} numbers"
-            return Property(label, "", None, why=f"{size}; at least {_ENOUGH * length:,} are needed")
+        if self._sees_no_clips(source):
+            return Property(label, "", None, why="pictures are no clips")
+        length, clips = features.vectors.shape[1], min(features.num_clips, self.features.num_clips)
+        needed = round(_ENOUGH * length / min(_SHARES))
+        if clips < needed:
+            few = f"a side has {counted(clips, 'clip')}; vectors of {length:,} numbers need {needed:,}"
+            return Property(label, "", None, why=few)
         rng, distances = self._random(), []
         for share in _SHARES:
             sides = (Gaussian.of(one.some(share, rng)) for one in (features, self.features))
@@ -322,23 +355,23 @@ class _Judge:
         return Property(label, "", value, details={"shares": _SHARES, "distances": distances, "definition": _INFINITY})
 
     def _diversity(self, source: Source, features: Features) -> Property:
-        label = f"Frame diversity of a clip ({_short(self.network)})"
+        label = f"Frame diversity of a clip ({self.network.name})"
         wanted = self.selection.frames
-        if source.kind == "images":
-            return Property(label, "nats", None, why="pictures have one frame")
+        if source.kind == "images" or wanted == 1:
+            return Property(label, "nats", None, why="one frame has no diversity")
         ends = np.flatnonzero(np.diff(features.clips)) + 1
         clips = [one for one in np.split(features.vectors, ends) if len(one) == wanted]
         if not clips:
             return Property(label, "nats", None, why=f"no clip has {wanted} frames")
         values = [value for one in clips if (value := log_pseudo_determinant(one)) is not None]
         if not values:
-            return Property(label, "nats", None, why="in every clip some frames are alike to the network")
+            return Property(label, "nats", None, why="in no clip do the frames differ in all the ways they could")
         estimate = bootstrap(np.array(values)[:, None], mean_of(0), self.selection.seed)
         left = {"too_short": features.num_clips - len(clips), "still": len(clips) - len(values)}
         return Property.of(label, "nats", estimate, "", clips=len(values), definition=_DIVERSITY, **left)
 
     def _set_diversity(self, features: Features) -> Property:
-        label, length = f"Frame diversity of the set ({_short(self.network)})", features.vectors.shape[1]
+        label, length = f"Frame diversity of the set ({self.network.name})", features.vectors.shape[1]
         gaussian = self._gaussian(features.vectors)
         value = None if gaussian is None else gaussian.log_determinant(max(length // 2, 1))
         why = f"its frames differ in less than half of the {length:,} directions" if value is None else ""
@@ -352,8 +385,4 @@ class _Judge:
         if len(halves) < 2 or min(map(len, halves)) < 2:
             return ""
         value = frechet_distance(*(Gaussian.of(half) for half in halves))
-        return f"{self.network.distance} between two halves of it, {len(halves[1]):,} vectors each: {value:.4g}."
-
-
-def _short(network: Network) -> str:
-    return network.distance.removeprefix("Fréchet distance on ")
+        return f"{self.network.distance} between two halves of it, {min(map(len, halves)):,} vectors each: {value:.4g}."

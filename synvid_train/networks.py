@@ -41,6 +41,9 @@ NAMES = ("efficientnet-lite0",)
 #: The SHA-256 of the weights that FID is defined by begins so; torch-fidelity has it in their file's name, too.
 _FID_WEIGHTS = "6726825d"
 
+#: The same of the TorchScript of these weights that StyleGAN2-ADA comes with.
+_FID_SCRIPT = "f58cb9b6"
+
 #: Frames that FVD takes of a clip.
 _FVD_FRAMES = 16
 
@@ -54,6 +57,7 @@ class Network:
 
     Attributes:
         key: of its properties in a file of measures.
+        name: of the network.
         distance: name of the Fréchet distance of its vectors.
         digest: tells its vectors from those of all other networks.
         features: uint8 (K, H, W, 3) to (K, D) of frames, or to (1, D) of a clip.
@@ -62,6 +66,7 @@ class Network:
     """
 
     key: str
+    name: str
     distance: str
     digest: str
     features: Callable[[Frames], Tensor]
@@ -82,13 +87,19 @@ def find_network(text: str, device: torch.device | None = None) -> Network:
     device = device or torch.device("cpu")
     if text in NAMES:
         return _efficientnet(device)
-    path = Path(text).expanduser()
-    if not path.exists():
-        raise ConfigurationError(f"--features {text}: no such file, and no network of that name; there is {', '.join(NAMES)}.")
+    try:
+        path = Path(text).expanduser()
+        there = bool(text) and path.exists()
+    except (OSError, RuntimeError, ValueError):  # too long a name, or of a user who is not there
+        there = False
+    if not there:
+        raise ConfigurationError(
+            f"--features {text[:80]}: no such file, and no network of that name; there is {', '.join(NAMES)}."
+        )
     with named_errors(path):
         if path.is_file() and _is_script(path):
             return _script(path, device)
-        if path.is_file() and path.suffix != ".safetensors":
+        if path.is_file() and path.suffix not in {".safetensors", ".json"}:
             content = unpickle(path)
             if isinstance(content, dict) and "Conv2d_1a_3x3.conv.weight" in content:
                 return _inception(path, content, device)
@@ -126,8 +137,8 @@ def _efficientnet(device: torch.device) -> Network:
         pixels = functional.interpolate(planes, (224, 224), mode="bicubic", antialias=True).clamp(0, 255)
         return model(((pixels - 127) / 128).contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
-    name = "Fréchet distance on EfficientNet-Lite0"
-    return Network("efficientnet_lite0", name, _digest("efficientnet-lite0", path), features)
+    name = "EfficientNet-Lite0"
+    return Network("efficientnet_lite0", name, f"Fréchet distance on {name}", _digest("efficientnet-lite0", path), features)
 
 
 def _inception(path: Path, weights: dict[str, Tensor], device: torch.device) -> Network:
@@ -148,11 +159,13 @@ def _inception(path: Path, weights: dict[str, Tensor], device: torch.device) -> 
         model = _frozen(FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], file), device)
     except RuntimeError as error:
         raise ConfigurationError(
-            f"{path}: are not the weights of torch-fidelity's Inception-v3: {_first_line(error)}"
+            f"{path}: are not the weights of torch-fidelity's Inception-v3: {_last_line(error)}"
         ) from None
     official = _hash(path).startswith(_FID_WEIGHTS)
-    name = "FID" if official else f"Fréchet distance on Inception-v3 ({path.name})"
-    return Network("inception", name, _digest("inception", path), lambda frames: model(_planes(frames, device))[0])
+    name = "Inception-v3" if official else f"Inception-v3 of {path.name}"
+    key = "inception" if official else _key("inception", path)
+    distance = "FID" if official else f"Fréchet distance on {name}"
+    return Network(key, name, distance, _digest("inception", path), lambda frames: model(_planes(frames, device))[0])
 
 
 def _planes(frames: Frames, device: torch.device) -> Tensor:
@@ -184,13 +197,14 @@ def _script(path: Path, device: torch.device) -> Network:
             clip = _planes(frames, device).transpose(0, 1)[None].float()
             return model(clip, rescale=True, resize=True, return_features=True)  # type: ignore[no-any-return]
 
-        return Network("i3d", f"FVD on {path.name}", _digest("i3d", path), _checked(path, of_clip, 1), _FVD_FRAMES)
+        distance, features = f"FVD on {path.name}", _checked(path, of_clip, 1)
+        return Network(_key("i3d", path), path.name, distance, _digest("i3d", path), features, _FVD_FRAMES)
 
     def of_frames(frames: Frames) -> Tensor:
         return model(_planes(frames, device), **options)  # type: ignore[no-any-return]
 
-    name = f"{'FID' if options else 'Fréchet distance'} on {path.name}"
-    return Network(_key("script", path), name, _digest("script", path), _checked(path, of_frames, None))
+    distance = f"{'FID' if _hash(path).startswith(_FID_SCRIPT) else 'Fréchet distance'} on {path.name}"
+    return Network(_key("script", path), path.name, distance, _digest("script", path), _checked(path, of_frames, None))
 
 
 def _checked(path: Path, features: Callable[[Frames], Tensor], count: int | None) -> Callable[[Frames], Tensor]:
@@ -202,7 +216,7 @@ def _checked(path: Path, features: Callable[[Frames], Tensor], count: int | None
             found = features(frames)
         except RuntimeError as error:
             raise ConfigurationError(f"{path}: does not take frames of {_shape(frames)}: {_last_line(error)}") from None
-        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != wanted:
+        if not isinstance(found, Tensor) or found.ndim != 2 or len(found) != wanted or not found.shape[1]:
             what = f"a tensor of {_shape(found)}" if isinstance(found, Tensor) else f"a {type(found).__name__}"
             raise ConfigurationError(f"{path}: gives {what} for frames of {_shape(frames)}; it must be ({wanted}, D).")
         return found
@@ -240,8 +254,8 @@ def _videomae(path: Path, device: torch.device) -> Network:
     digest = weights.hexdigest()
     where = path.name if path.name not in {"last.pt", "last.safetensors"} else f"{path.absolute().parent.name}/{path.name}"
     stride = int(checkpoint.recipe.get("data", {}).get("stride", 4))
-    name = f"Fréchet distance on VideoMAE {where}"
-    return Network(f"videomae_{digest[:8]}", name, digest, features, shape.num_frames, stride)
+    name = f"VideoMAE {where}"
+    return Network(f"videomae_{digest[:8]}", name, f"Fréchet distance on {name}", digest, features, shape.num_frames, stride)
 
 
 def _key(kind: str, path: Path) -> str:

