@@ -18,6 +18,7 @@ from PIL import Image
 from scipy.linalg import sqrtm
 
 import synvid_train._timm  # noqa: F401  # before anything that imports torchvision
+from synvid.measure.accuracy import PAPER, correlate, read_accuracies
 from synvid.measure.record import read_records
 from synvid.measure.source import find_source
 from synvid.video.encode import encode
@@ -593,6 +594,36 @@ def test_names_of_clips_that_cannot_be_read_are_not_those_of_another_folder(fold
         code, talk, _ = command("compare", tmp_path / name, folders / "one", "--features", mean)
         assert code == 0, talk
         assert f"1 clip could not be read: {broken}" in talk
+
+
+def test_what_the_documentation_says_is_in_its_measures():
+    """The table and the correlations of docs/analysis.md are those of docs/compared.json."""
+    docs = Path(__file__).parents[1] / "docs"
+    text = (docs / "analysis.md").read_text(encoding="utf-8").partition("## Distances and diversity")[2]
+    records = read_records(docs / "compared.json")
+    (clips,) = {key for record in records for key in record.properties if key.startswith("frechet_videomae")}
+    keys = {"frechet_efficientnet_lite0_to_jhmdb": 1, clips: 2, "diversity_efficientnet_lite0": 1,
+            "set_diversity_efficientnet_lite0": 0}  # fmt: skip
+    rows = re.findall(r"^\| `(\w+)` \|(.*)\|$", text, re.MULTILINE)
+    assert [name for name, _ in rows] == [record.name for record in records]
+    for record, (_, row) in zip(records, rows, strict=True):
+        for (key, digits), cell in zip(keys.items(), row.split("|"), strict=True):
+            one = record.properties.get(key)
+            shown = cell.strip().partition(" ")[0]
+            assert shown == ("" if one is None or one.value is None else f"{one.value:.{digits}f}"), (record.name, key)
+    accuracies = read_accuracies(PAPER)
+    for key in keys:
+        pairs = [
+            (record.properties[key].value, accuracies.of(record, "UCF101 fine-tuned"))
+            for record in records
+            if key in record.properties and record.properties[key].value is not None
+        ]
+        found = correlate(*zip(*((x, y) for x, y in pairs if y is not None), strict=True))
+        low, high = found.ci95
+        assert (
+            f"{found.pearson:.2f} ({low:.2f} to\n{high:.2f})" in text
+            or f"{found.pearson:.2f} ({low:.2f} to {high:.2f})" in text
+        )
 
 
 # ---- What goes wrong -----------------------------------------------------------------------------------------------
