@@ -14,7 +14,7 @@ from synvid.measure.accuracy import PAPER as ACCURACIES
 from synvid.measure.accuracy import correlate, read_accuracies
 from synvid.measure.draw import picture as figure_file
 from synvid.measure.draw import scatter, spectra
-from synvid.measure.record import read_records
+from synvid.measure.record import Record, read_records
 from synvid.preset import Preset, list_presets, load_preset
 from synvid.preview import contact_sheet, texture_sheet
 from synvid.texture.supply import find_bank
@@ -111,24 +111,35 @@ def row(name: str) -> str:
     return f"| `{name}` | {where} | {shown} | `{command}` | {rate:.1f} | {size / 1e6:.2f} MB | {picture} |"
 
 
+def against_accuracy(records: list[Record], keys: list[str], name: str) -> None:
+    """Charts of properties against accuracy, three in a row."""
+    known, charts = read_accuracies(ACCURACIES), []
+    column = next(iter(known.columns))
+    for key in keys:
+        pairs = [(k, one, known.of(one, column)) for k, one in enumerate(records) if key in one.properties]
+        pairs = [(k, one, accuracy) for k, one, accuracy in pairs if accuracy and one.properties[key].value is not None]
+        properties, values = [one.properties[key] for _, one, _ in pairs], [accuracy for _, _, accuracy in pairs]
+        found = correlate([one.value or 0.0 for one in properties], values)
+        shown = [(k, one) for k, one, _ in pairs]
+        chart = figure_file(scatter(shown, properties, values, f"{column}, %", found), ".png")
+        charts.append(Image.open(io.BytesIO(chart)).convert("RGB"))
+    width, height = charts[0].size
+    sheet = Image.new("RGB", (3 * width, -(-len(charts) // 3) * height), "white")
+    for k, chart in enumerate(charts):
+        sheet.paste(chart, (k % 3 * width, k // 3 * height))
+    sheet.quantize(128).save(FOLDER / name, optimize=True)
+
+
 def analysis() -> None:
-    """What docs/analysis.json, which `synvid stats` wrote, says: exponents of the progression, and what goes with accuracy."""
+    """What docs/analysis.json and docs/compared.json say: exponents of the progression, and what goes with accuracy."""
     records = read_records(FOLDER.parent / "analysis.json")
     shown = [(k, record) for k, record in enumerate(records) if record.name in (*PROGRESSION, "jhmdb", "imagenet")]
     (FOLDER / "analysis_spectra.png").write_bytes(figure_file(spectra(shown), ".png"))
-    known, charts = read_accuracies(ACCURACIES), []
-    column = next(iter(known.columns))
-    for key in ("spectrum_exponent", "color_distance", "frame_difference", "object_speed", "optical_flow", "occlusion_rate"):
-        some = [(k, one) for k, one in enumerate(records) if known.of(one, column) and one.properties[key].value is not None]
-        properties, values = [one.properties[key] for _, one in some], [known.of(one, column) or 0.0 for _, one in some]
-        found = correlate([one.value or 0.0 for one in properties], values)
-        chart = figure_file(scatter(some, properties, values, f"{column}, %", found), ".png")
-        charts.append(Image.open(io.BytesIO(chart)).convert("RGB"))
-    width, height = charts[0].size
-    sheet = Image.new("RGB", (3 * width, 2 * height), "white")
-    for k, chart in enumerate(charts):
-        sheet.paste(chart, (k % 3 * width, k // 3 * height))
-    sheet.quantize(128).save(FOLDER / "analysis_accuracy.png", optimize=True)
+    keys = ["spectrum_exponent", "color_distance", "frame_difference", "object_speed", "optical_flow", "occlusion_rate"]
+    against_accuracy(records, keys, "analysis_accuracy.png")
+    network = "efficientnet_lite0"
+    keys = [f"frechet_{network}_to_jhmdb", f"diversity_{network}", f"set_diversity_{network}"]
+    against_accuracy(read_records(FOLDER.parent / "compared.json"), keys, "compared_accuracy.png")
 
 
 def main() -> None:

@@ -215,7 +215,7 @@ def merge(files: Mapping[str, Sequence[Record]]) -> list[Record]:
             joined[record.name] = replace(
                 known,
                 preset=known.preset or record.preset,
-                properties={**record.properties, **known.properties},
+                properties={**known.properties, **record.properties, **known.properties},  # in the order of the files
                 notes=list(dict.fromkeys([*known.notes, *record.notes])),
                 samples=known.samples or record.samples,
             )
