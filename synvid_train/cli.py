@@ -16,6 +16,7 @@ from synvid import __version__
 from synvid.command import Command, Group, json_option, quiet_option, terminate
 from synvid.errors import ConfigurationError
 from synvid.measure.commands import check_out, find_sources, give, out_option, source_options
+from synvid.texture.commands import textures_options
 
 if TYPE_CHECKING:
     from synvid_train.checkpoint import Checkpoint
@@ -49,18 +50,20 @@ _set_option = click.option(
 )
 _seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Names the run; 0 is a seed.")
 _device_option = click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda if there is one]")
-_workers_option = click.option(
-    "--workers",
-    type=click.IntRange(0, 1024),
-    help="Processes that load clips.  [default: half of the cores, all beside a GPU]",
-)
+
+
+def _workers_option(beside_cpu: str = "half of the cores") -> Callable[[Command], Command]:
+    help_text = f"Processes that load clips.  [default: {beside_cpu}, all beside a GPU]"
+    return click.option("--workers", type=click.IntRange(0, 1024), help=help_text)
+
+
 _run_options = _options(
     click.option("--out", type=_PATH, help="Folder of the run.  [default: runs/RECIPE]"),
     click.option("--recipe", help="Name of a recipe, or a YAML file; `synvid-train recipes` lists them."),
     _set_option,
     click.option("--overwrite", is_flag=True, help="Remove a run that is in the folder."),
     _seed_option,
-    _workers_option,
+    _workers_option(),
     _device_option,
     quiet_option,
 )
@@ -140,8 +143,7 @@ def _train(job: Job, out: Path, world: World, workers: int | None, quiet: bool, 
 @click.option("--shards", type=_PATH, help="Clips are decoded from a dataset of `synvid render`.")
 @click.option("--rerender", is_flag=True, help="With --shards: render the clips from the manifest instead of decoding them.")
 @click.option("--data-seed", type=int, default=0, show_default=True, help="With --preset: the seed of the clips.")
-@click.option("--textures", multiple=True, metavar="NAME=BANK", help="The bank to take for one of the preset; repeatable.")
-@click.option("--images", type=_PATH, help="Folder of pictures, for presets that show natural images.")
+@textures_options
 @_run_options
 def pretrain(
     preset: str | None, n: int | None, shards: Path | None, rerender: bool, data_seed: int, textures: tuple[str, ...],
@@ -297,7 +299,7 @@ def _settings_of(checkpoint: Checkpoint, settings: Sequence[str]) -> Recipe:
 @click.option("--out", type=_PATH, help="Folder for result.json and pictures.")
 @json_option
 @_seed_option
-@_workers_option
+@_workers_option()
 @_device_option
 @quiet_option
 def evaluate(
@@ -416,7 +418,7 @@ def features(
 @click.option("--infinity", is_flag=True, help="Extrapolate distances to infinitely many clips, too (FID-infinity).")
 @out_option
 @json_option
-@_workers_option
+@_workers_option("none")
 @_device_option
 @quiet_option
 def compare(

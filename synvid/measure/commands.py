@@ -54,10 +54,11 @@ def find_sources(
     """
     from synvid.measure.source import PresetSource, find_source
 
-    pictures = pictures_of(images)
+    pictures, known = pictures_of(images), set[str]()
 
     def prepare(preset: Preset) -> Preset:
         preset = preset.change(settings)
+        known.update(preset.banks())
         wanted = pictures if "images" in preset.banks() else None
         given = tuple(text for text in textures if text.partition("=")[0] in preset.banks() or len(texts) == 1)
         return with_textures(preset, given, wanted, None, quiet)[0]
@@ -74,6 +75,9 @@ def find_sources(
     presets = [source.of for source in sources.values() if isinstance(source, PresetSource)]
     if settings and not presets:
         raise ConfigurationError(f"--set {settings[0]}: changes presets, and none is measured.")
+    for text in textures:
+        if text.partition("=")[0] not in known:
+            raise ConfigurationError(f"--textures {text}: no preset that is measured has such a bank.")
     if images is not None and not any(name == "images" or name.endswith(".bank") for one in presets for name in one.banks()):
         raise ConfigurationError(f"--images {images}: none of what is measured is a preset that shows natural images.")
     return sources
