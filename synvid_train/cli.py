@@ -438,9 +438,9 @@ def compare(
     world, talk = _begin(device, quiet)
 
     from synvid.terminal import Bar
-    from synvid_train.compare import Selection
     from synvid_train.compare import compare as measure
     from synvid_train.networks import find_network
+    from synvid_train.vectors import Selection
 
     if world.size > 1:
         world.leave()

@@ -5,39 +5,26 @@ synvid-train compare moving_shapes jhmdb/videos --out compared.json
 
 from __future__ import annotations
 
-import contextlib
-import hashlib
-import json
-import logging
 import re
 from collections.abc import Sequence
-from dataclasses import asdict, dataclass
-from itertools import islice
+from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-import torch
 from numpy.typing import NDArray
-from torch.utils.data import Dataset
 
 from synvid import __version__
-from synvid._jit import cache_home
-from synvid.errors import ConfigurationError, DatasetError
 from synvid.measure.bootstrap import bootstrap, mean_of
 from synvid.measure.record import Property, Record
 from synvid.measure.source import Source
 from synvid.work.progress import Progress
 from synvid.work.words import counted, unreadable
-from synvid_train.checkpoint import read_tensors, write_safetensors
-from synvid_train.clips import load
 from synvid_train.frechet import Gaussian, extrapolate, frechet_distance, log_pseudo_determinant
 from synvid_train.networks import Network
-from synvid_train.views import sample_window
+from synvid_train.vectors import Features, Selection, extract, names_of_unread
 
-__all__ = ["Features", "Selection", "compare", "extract"]
-
-log = logging.getLogger("synvid")
+__all__ = ["compare"]
 
 #: Shares of the clips from which a distance is extrapolated.
 _SHARES = (1.0, 0.8, 2 / 3, 0.5, 0.4, 1 / 3)
@@ -61,182 +48,6 @@ _SET_DIVERSITY = (
 _ENOUGH = 2
 
 
-@dataclass(frozen=True)
-class Selection:
-    """Which clips and frames of a source are looked at; the same ones each time.
-
-    Attributes:
-        max_clips: at most so many, a random subset.
-        frames: of each clip, evenly spread; the paper takes 16.
-        seed: of the subset, and of where the windows begin that a network of clips sees.
-    """
-
-    max_clips: int = 1000
-    frames: int = 16
-    seed: int = 0
-
-
-@dataclass(frozen=True)
-class Features:
-    """What a network sees in a source.
-
-    Attributes:
-        vectors: float32 (n, D), of frames or of clips.
-        clips: int64 (n,), the clip that each is of, ascending.
-        unread: the places of those that could not be read.
-    """
-
-    vectors: NDArray[np.float32]
-    clips: NDArray[np.int64]
-    unread: tuple[int, ...] = ()
-
-    @property
-    def num_clips(self) -> int:
-        """How many clips they are of."""
-        return len(np.unique(self.clips))
-
-    def some(self, share: float, rng: np.random.Generator) -> NDArray[np.float32]:
-        """The vectors of a share of the clips, at random."""
-        known = np.unique(self.clips)
-        chosen = rng.permutation(known)[: max(round(share * len(known)), 1)]
-        return self.vectors[np.isin(self.clips, chosen)]
-
-
-# ---- Extraction ---------------------------------------------------------------------------------------------------
-class _Chosen(Dataset[dict[str, Any]]):
-    """The frames of each clip that a network sees, read in the loader's processes."""
-
-    def __init__(self, source: Source, keys: Sequence[Any], network: Network, selection: Selection) -> None:
-        self.source, self.keys, self.network, self.selection = source, keys, network, selection
-
-    def __getitem__(self, place: int) -> dict[str, Any]:
-        try:
-            return {"place": place, "frames": self.source.take(self.keys[place], self._choice(place)).frames}
-        except DatasetError as error:
-            return {"place": place, "unread": str(error)}
-
-    def _choice(self, place: int) -> Any:
-        network, selection = self.network, self.selection
-        if network.num_frames is None:
-            return lambda length: sorted({int(t) for t in np.linspace(0, length - 1, selection.frames).round()})
-        count, rng = network.num_frames, np.random.default_rng((selection.seed, place))
-        return lambda length: sample_window(length, count, network.stride, rng)
-
-
-def extract(
-    source: Source,
-    network: Network,
-    selection: Selection,
-    workers: int = 0,
-    progress: Progress | None = None,
-    cache: Path | None = None,
-) -> Features:
-    """What a network sees in a source; from the cache, where the same clips have met the same network before.
-
-    Args:
-        source: from `find_source`.
-        network: from `find_network`.
-        selection: of clips and frames.
-        workers: processes that read clips.
-        progress: told of every clip.
-        cache: folder of vectors. None: the user's.
-
-    Raises:
-        ConfigurationError: not one clip can be read.
-    """
-    keys = list(islice(source.keys(selection.seed), selection.max_clips))
-    path = (cache or cache_home() / "synvid" / "features") / f"{_identity(source, keys, network, selection)}.safetensors"
-    known = _read(path)
-    if known is not None:
-        return known
-    progress = progress or Progress()
-    progress.start(len(keys), 0, "picture" if source.kind == "images" else "clip")
-    vectors, clips, unread, reason = [], [], [], ""
-    batches = ([place] for place in range(len(keys)))
-    try:
-        for sample in load(_Chosen(source, keys, network, selection), batches, workers, torch.device("cpu"), _only):
-            if "unread" in sample:
-                unread.append(sample["place"])
-                reason = sample["unread"]
-                continue
-            found = _vectors(network, sample["frames"])
-            vectors.append(found)
-            clips.append(np.full(len(found), sample["place"]))
-            progress.update(sample["place"] + 1)
-    except RuntimeError as error:
-        if "exited unexpectedly" not in str(error) and "killed by signal" not in str(error):
-            raise
-        raise DatasetError(
-            "a process that reads clips has died, of too little memory perhaps; --workers 0 has none."
-        ) from error
-    finally:
-        progress.finish()
-    if not vectors:
-        raise ConfigurationError(
-            f"{source.path}: none of its {counted(len(keys), 'clip')} can be read; the last one: {reason}"
-        )
-    features = Features(np.concatenate(vectors), np.concatenate(clips), tuple(unread))
-    _write(path, features)
-    return features
-
-
-def _names(source: Source, places: Sequence[int], selection: Selection) -> list[str]:
-    """What the clips are called that cannot be read."""
-    keys, names = list(islice(source.keys(selection.seed), selection.max_clips)), []
-    for place in places:
-        try:
-            source.take(keys[place], lambda _: [0])
-            names.append(f"clip {place}")
-        except DatasetError as error:
-            names.append(str(error).partition(": ")[0])
-    return sorted(names)
-
-
-@torch.no_grad()
-def _vectors(network: Network, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-    found = network.features(frames).float().cpu().numpy()
-    if not np.isfinite(found).all():
-        raise ConfigurationError(f"{network.distance}: the network gives numbers that are not finite.")
-    return np.asarray(found, np.float32)
-
-
-def _only(batch: list[dict[str, Any]]) -> dict[str, Any]:
-    return batch[0]
-
-
-def _identity(source: Source, keys: Sequence[Any], network: Network, selection: Selection) -> str:
-    """By what the clips are made of, the network, and what it looks at."""
-    looks = f"{__version__} {source.kind} {network.digest} {network.num_frames} {network.stride} {selection}"
-    digest = hashlib.sha256(looks.encode())
-    for key in keys:
-        with contextlib.suppress(DatasetError):  # it will be named when it is read
-            digest.update(source.digest(key).encode())
-        digest.update(b";")
-    return digest.hexdigest()
-
-
-# ---- The cache ----------------------------------------------------------------------------------------------------
-def _read(path: Path) -> Features | None:
-    """What lies there, if it is whole."""
-    if not path.is_file():
-        return None
-    try:
-        tensors, metadata = read_tensors(path)
-        return Features(tensors["vectors"].numpy(), tensors["clips"].numpy(), tuple(json.loads(metadata["unread"])))
-    except (ConfigurationError, KeyError, ValueError, OSError):
-        return None
-
-
-def _write(path: Path, features: Features) -> None:
-    """Keep them; where that cannot be, say so and go on."""
-    tensors = {"vectors": torch.from_numpy(features.vectors), "clips": torch.from_numpy(features.clips)}
-    try:
-        write_safetensors(path, tensors, {"unread": json.dumps(features.unread)})
-    except DatasetError as error:
-        log.warning("The features are not kept for the next time: %s", error)
-
-
-# ---- Comparison ---------------------------------------------------------------------------------------------------
 def compare(
     sources: Sequence[Source],
     networks: Sequence[Network],
@@ -275,7 +86,7 @@ def compare(
             features = last if reference else extract(source, network, selection, workers, bar(label), cache)
             counts[k] = max(counts[k], features.num_clips)
             if features.unread:
-                notes[k].append(unreadable("clip", _names(source, features.unread, selection)))
+                notes[k].append(unreadable("clip", names_of_unread(source, features.unread, selection)))
             properties[k] |= judge.properties(source, features, reference=reference)
         notes[-1].append(judge.floor())
     settings = {

@@ -24,10 +24,11 @@ from synvid.measure.source import find_source
 from synvid.video.encode import encode
 from synvid_train.checkpoint import Checkpoint, save_weights
 from synvid_train.cli import main
-from synvid_train.compare import Selection, compare, extract
+from synvid_train.compare import compare
 from synvid_train.frechet import Gaussian, extrapolate, frechet_distance, log_pseudo_determinant
 from synvid_train.networks import Network, find_network
 from synvid_train.recipe import load_recipe
+from synvid_train.vectors import Selection, extract
 from synvid_train.videomae import Architecture, VideoClassifier, VideoMAE
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -58,7 +59,7 @@ def noise_clip(seed, frames=20, height=48, width=64):
 def _own_cache(tmp_path_factory):
     """Vectors of these tests are kept apart from the user's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("synvid_train.compare.cache_home", lambda: tmp_path_factory.getbasetemp() / "cache")
+        patch.setattr("synvid_train.vectors.cache_home", lambda: tmp_path_factory.getbasetemp() / "cache")
         yield
 
 
