@@ -89,8 +89,8 @@ def log_pseudo_determinant(vectors: NDArray[np.floating]) -> float | None:
     Returns:
         None where they differ in fewer directions: frames that are alike.
 
-    >>> round(log_pseudo_determinant(np.array([[0.0, 0], [2, 0]])), 9) == round(np.log(2), 9)
-    True
+    >>> round(log_pseudo_determinant(np.array([[0.0, 0.0], [2.0, 0.0]])), 4)
+    0.6931
     """
     exact = vectors.astype(np.float64)
     count = len(exact)
