@@ -135,7 +135,14 @@ def analysis() -> None:
     records = read_records(FOLDER.parent / "analysis.json")
     shown = [(k, record) for k, record in enumerate(records) if record.name in (*PROGRESSION, "jhmdb", "imagenet")]
     (FOLDER / "analysis_spectra.png").write_bytes(figure_file(spectra(shown), ".png"))
-    keys = ["spectrum_exponent", "color_distance", "frame_difference", "object_speed", "optical_flow", "occlusion_rate"]
+    keys = [
+        "spectrum_exponent",
+        "color_distance_to_jhmdb",
+        "frame_difference",
+        "object_speed",
+        "optical_flow",
+        "occlusion_rate",
+    ]
     against_accuracy(records, keys, "analysis_accuracy.png")
     network = "efficientnet_lite0"
     keys = [f"frechet_{network}_to_jhmdb", f"diversity_{network}", f"set_diversity_{network}"]

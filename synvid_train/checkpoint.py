@@ -95,6 +95,15 @@ def shapes_of(architecture: Architecture, kind: str, classes: int) -> dict[str, 
 
 
 def check(checkpoint: Checkpoint, owner: str) -> None:
+    """Refuse a checkpoint whose weights are not those of its architecture.
+
+    Args:
+        checkpoint: of any origin.
+        owner: what a sentence calls it.
+
+    Raises:
+        ConfigurationError: a tensor is missing, of another shape, or one too many.
+    """
     _fit(checkpoint.weights, shapes_of(checkpoint.architecture, checkpoint.kind, len(checkpoint.classes)), owner)
 
 
@@ -174,6 +183,11 @@ def _whole(path: Path) -> Iterator[Path]:
 
 
 def write_safetensors(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
+    """Write tensors and some words about them; whole or not at all.
+
+    Raises:
+        DatasetError: the file cannot be written; one that was there before is as it was.
+    """
     plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
     with _whole(path) as temporary:
         try:

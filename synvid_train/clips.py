@@ -28,7 +28,18 @@ from synvid_train.recipe import Recipe
 from synvid_train.videomae import Architecture, tube_mask
 from synvid_train.views import evaluation_views, finetune_view, pretrain_view, sample_window
 
-__all__ = ["LabelledVideos", "RenderedClips", "Schedule", "ShardClips", "Source", "TestVideos", "TrainingClips", "load"]
+__all__ = [
+    "LabelledVideos",
+    "RenderedClips",
+    "Schedule",
+    "ShardClips",
+    "Source",
+    "TestVideos",
+    "TrainingClips",
+    "living_loaders",
+    "load",
+    "load_singly",
+]
 
 Frames = NDArray[np.uint8]
 
@@ -290,8 +301,7 @@ def load(
 ) -> Iterator[dict[str, Any]]:
     """Load batches in worker processes; samples do not depend on how many.
 
-    Raises:
-        DatasetError: a worker died.
+    To be used inside `living_loaders`, since torch says wherever one is that a process has died.
     """
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)  # more workers than cores: as asked
@@ -305,10 +315,32 @@ def load(
         yield from loader
     except DatasetError as error:  # from a worker: with its traceback as text
         raise DatasetError(str(error).rsplit("DatasetError: ", 1)[-1].strip()) from None
+
+
+def load_singly(
+    dataset: Dataset[dict[str, Any]], places: Sequence[Any], workers: int, device: torch.device
+) -> Iterator[dict[str, Any]]:
+    """The same without batches: samples as they are."""
+    return load(dataset, ([place] for place in places), workers, device, _only)
+
+
+def _only(batch: list[dict[str, Any]]) -> dict[str, Any]:
+    return batch[0]
+
+
+@contextlib.contextmanager
+def living_loaders() -> Iterator[None]:
+    """Turn the death of a process that loads clips into a sentence.
+
+    Raises:
+        DatasetError: one died.
+    """
+    try:
+        yield
     except RuntimeError as error:
         if "exited unexpectedly" not in str(error) and "killed by signal" not in str(error):
             raise
         raise DatasetError(
-            "a process that loads clips has died, of too little memory perhaps; what is saved is whole, "
-            "and the same command goes on from it."
+            "a process that loads clips has died, of too little memory perhaps; fewer --workers take less, what is saved is "
+            "whole, and the same command goes on from it."
         ) from error

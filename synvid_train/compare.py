@@ -5,18 +5,16 @@ synvid-train compare moving_shapes jhmdb/videos --out compared.json
 
 from __future__ import annotations
 
-import re
 from collections.abc import Sequence
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
 import numpy as np
-from numpy.typing import NDArray
 
 from synvid import __version__
 from synvid.measure.bootstrap import bootstrap, mean_of
-from synvid.measure.record import Property, Record
+from synvid.measure.record import Property, Record, key_to
 from synvid.measure.source import Source
 from synvid.work.progress import Progress
 from synvid.work.words import counted, unreadable
@@ -86,7 +84,7 @@ def compare(
             features = last if reference else extract(source, network, selection, workers, bar(label), cache)
             counts[k] = max(counts[k], features.num_clips)
             if features.unread:
-                notes[k].append(unreadable("clip", names_of_unread(source, features.unread, selection)))
+                notes[k].append(unreadable(source.what, names_of_unread(source, features.unread, selection)))
             properties[k] |= judge.properties(source, features, reference=reference)
         notes[-1].append(judge.floor())
     settings = {
@@ -104,18 +102,17 @@ def _once(sentences: Sequence[str]) -> list[str]:
     return [sentence for sentence in dict.fromkeys(sentences) if sentence]
 
 
+def _gaussian(features: Features) -> Gaussian | None:
+    return Gaussian.of(features.vectors) if len(features.vectors) > 1 else None
+
+
 class _Judge:
     """One network's distances to the reference."""
 
     def __init__(self, network: Network, source: Source, features: Features, selection: Selection, infinity: bool) -> None:
         self.network, self.source, self.features, self.infinity = network, source, features, infinity
-        self.name = source.name
         self.selection = selection
-        self.gaussian = self._gaussian(features.vectors)
-
-    @staticmethod
-    def _gaussian(vectors: NDArray[np.float32]) -> Gaussian | None:
-        return Gaussian.of(vectors) if len(vectors) > 1 else None
+        self.gaussian = _gaussian(features)
 
     def _random(self) -> np.random.Generator:
         return np.random.default_rng(self.selection.seed)
@@ -123,21 +120,22 @@ class _Judge:
     def properties(self, source: Source, features: Features, reference: bool) -> dict[str, Property]:
         """Of a dataset, by key."""
         key, found = self.network.key, {}
+        gaussian = self.gaussian if reference else _gaussian(features)
         if not reference:
-            place = f"frechet_{key}_to_{re.sub('[^a-z0-9]+', '_', self.name.lower()).strip('_')}"
-            found[place] = self._distance(source, features)
+            place = key_to(f"frechet_{key}", self.source.name)
+            found[place] = self._distance(source, features, gaussian)
             if self.infinity:
                 found[f"{place}_infinity"] = self._at_infinity(source, features)
         if self.network.num_frames is None:
             found[f"diversity_{key}"] = self._diversity(source, features)
-            found[f"set_diversity_{key}"] = self._set_diversity(features)
+            found[f"set_diversity_{key}"] = self._set_diversity(features, gaussian)
         return found
 
     def _sees_no_clips(self, source: Source) -> bool:
         return self.network.num_frames is not None and "images" in (source.kind, self.source.kind)
 
-    def _distance(self, source: Source, features: Features) -> Property:
-        label, gaussian = f"{self.network.distance} to {self.name}", self._gaussian(features.vectors)
+    def _distance(self, source: Source, features: Features, gaussian: Gaussian | None) -> Property:
+        label = f"{self.network.distance} to {self.source.name}"
         if self._sees_no_clips(source):
             return Property(label, "", None, why="pictures are no clips")
         if gaussian is None or self.gaussian is None:
@@ -150,7 +148,7 @@ class _Judge:
         return Property(label, "", frechet_distance(gaussian, self.gaussian), details=details)
 
     def _at_infinity(self, source: Source, features: Features) -> Property:
-        label = f"{self.network.distance} to {self.name}, extrapolated to infinitely many clips"
+        label = f"{self.network.distance} to {self.source.name}, extrapolated to infinitely many clips"
         if self._sees_no_clips(source):
             return Property(label, "", None, why="pictures are no clips")
         length, clips = features.vectors.shape[1], min(features.num_clips, self.features.num_clips)
@@ -181,9 +179,8 @@ class _Judge:
         left = {"too_short": features.num_clips - len(clips), "still": len(clips) - len(values)}
         return Property.of(label, "nats", estimate, "", clips=len(values), definition=_DIVERSITY, **left)
 
-    def _set_diversity(self, features: Features) -> Property:
+    def _set_diversity(self, features: Features, gaussian: Gaussian | None) -> Property:
         label, length = f"Frame diversity of the set ({self.network.name})", features.vectors.shape[1]
-        gaussian = self._gaussian(features.vectors)
         value = None if gaussian is None else gaussian.log_determinant(max(length // 2, 1))
         why = f"its frames differ in less than half of the {length:,} directions" if value is None else ""
         return Property(label, "nats", value, why=why, details={"definition": _SET_DIVERSITY})

@@ -19,7 +19,7 @@ from torch import Tensor, nn
 from synvid.errors import DatasetError
 from synvid.work.disk import named_errors, write_whole
 from synvid.work.progress import Progress
-from synvid_train.clips import LabelledVideos, TestVideos, load
+from synvid_train.clips import LabelledVideos, TestVideos, living_loaders, load_singly
 from synvid_train.labels import VideoList
 from synvid_train.loop import World
 from synvid_train.pictures import draw_confusion
@@ -122,15 +122,16 @@ def evaluate(
     unread: list[str] = []
     progress = progress or Progress()
     progress.start(len(own), 0, "video")
-    for done, item in enumerate(load(dataset, [[i] for i in own], workers, world.device, collate=_only), 1):
-        if item["clips"] is None:
-            unread.append(item["unread"])
-        else:
-            scores = average_softmax(model, item["clips"].to(world.device), recipe.run.device_batch)
-            ranking = scores.argsort(descending=True)
-            counts[item["label"] * count + ranking[0]] += 1
-            counts[-1] += item["label"] in ranking[:5].tolist()
-        progress.update(done)
+    with living_loaders():
+        for done, item in enumerate(load_singly(dataset, own, workers, world.device), 1):
+            if item["clips"] is None:
+                unread.append(item["unread"])
+            else:
+                scores = average_softmax(model, item["clips"].to(world.device), recipe.run.device_batch)
+                ranking = scores.argsort(descending=True)
+                counts[item["label"] * count + ranking[0]] += 1
+                counts[-1] += item["label"] in ranking[:5].tolist()
+            progress.update(done)
     progress.finish()
     model.train(was_training)
     counts, unread = world.sum(counts).cpu(), world.gather(unread)
@@ -144,7 +145,3 @@ def average_softmax(model: nn.Module, clips: Tensor, batch: int) -> Tensor:
     """The mean over views (V, T, S, S, 3) of the softmax of their logits, (classes,)."""
     pieces = [model(clips[k : k + batch]).float().softmax(dim=1) for k in range(0, len(clips), batch)]
     return torch.cat(pieces).mean(dim=0)
-
-
-def _only(items: list[dict[str, Any]]) -> dict[str, Any]:
-    return items[0]

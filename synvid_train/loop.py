@@ -27,7 +27,7 @@ from synvid.work.disk import named_errors, write_whole
 from synvid.work.interrupt import interrupted, postponed
 from synvid.work.progress import Progress
 from synvid_train.checkpoint import Checkpoint, load_training, save_training, save_weights
-from synvid_train.clips import Schedule, TrainingClips, load
+from synvid_train.clips import Schedule, TrainingClips, living_loaders, load
 from synvid_train.optim import learning_rate, make_optimizer, set_learning_rate
 from synvid_train.recipe import Recipe
 from synvid_train.videomae import SIZES, state_of
@@ -173,7 +173,7 @@ def train(
     start = run.resume()
     progress.start(run.schedule.steps, start, "step")
     try:
-        with postponed():
+        with postponed(), living_loaders():
             run.steps(start, progress)
     finally:
         progress.finish()

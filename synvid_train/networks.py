@@ -100,18 +100,19 @@ def find_network(text: str, device: torch.device | None = None) -> Network:
         if path.is_file() and _is_script(path):
             return _script(path, device)
         if path.is_file() and path.suffix not in {".safetensors", ".json"}:
-            content = unpickle(path)
-            if isinstance(content, dict) and "Conv2d_1a_3x3.conv.weight" in content:
-                return _inception(path, content, device)
+            with path.open("rb") as file:
+                names = file.read(1 << 20)  # of tensors: they stand before the numbers
+            if b"Conv2d_1a_3x3.conv.weight" in names:
+                return _inception(path, device)
         return _videomae(path, device)
-
-
-def _digest(kind: str, file: Path) -> str:
-    return hashlib.sha256(f"{kind} {_VERSION} {_hash(file)}".encode()).hexdigest()
 
 
 def _hash(file: Path) -> str:
     return hashlib.sha256(file.read_bytes()).hexdigest()
+
+
+def _digest(kind: str, file_hash: str) -> str:
+    return hashlib.sha256(f"{kind} {_VERSION} {file_hash}".encode()).hexdigest()
 
 
 # ---- Frames -------------------------------------------------------------------------------------------------------
@@ -138,10 +139,12 @@ def _efficientnet(device: torch.device) -> Network:
         return model(((pixels - 127) / 128).contiguous(memory_format=torch.channels_last))  # type: ignore[no-any-return]
 
     name = "EfficientNet-Lite0"
-    return Network("efficientnet_lite0", name, f"Fréchet distance on {name}", _digest("efficientnet-lite0", path), features)
+    return Network(
+        "efficientnet_lite0", name, f"Fréchet distance on {name}", _digest("efficientnet-lite0", _hash(path)), features
+    )
 
 
-def _inception(path: Path, weights: dict[str, Tensor], device: torch.device) -> Network:
+def _inception(path: Path, device: torch.device) -> Network:
     """Inception-v3 as torch-fidelity builds it, whose preprocessing is part of the network: FID."""
     import synvid_train._timm  # noqa: F401  # or a torchvision of another torch may not load
 
@@ -153,19 +156,20 @@ def _inception(path: Path, weights: dict[str, Tensor], device: torch.device) -> 
         ) from None
 
     file = io.BytesIO()  # it would load the path in a way that runs code; these are tensors
-    torch.save(weights, file)
+    torch.save(unpickle(path), file)
     file.seek(0)
     try:
         model = _frozen(FeatureExtractorInceptionV3("inception-v3-compat", ["2048"], file), device)
-    except RuntimeError as error:
+    except (RuntimeError, TypeError) as error:
         raise ConfigurationError(
             f"{path}: are not the weights of torch-fidelity's Inception-v3: {_last_line(error)}"
         ) from None
-    official = _hash(path).startswith(_FID_WEIGHTS)
+    file_hash = _hash(path)
+    official = file_hash.startswith(_FID_WEIGHTS)
     name = "Inception-v3" if official else f"Inception-v3 of {path.name}"
-    key = "inception" if official else _key("inception", path)
+    key = "inception" if official else f"inception_{file_hash[:8]}"
     distance = "FID" if official else f"Fréchet distance on {name}"
-    return Network(key, name, distance, _digest("inception", path), lambda frames: model(_planes(frames, device))[0])
+    return Network(key, name, distance, _digest("inception", file_hash), lambda frames: model(_planes(frames, device))[0])
 
 
 def _planes(frames: Frames, device: torch.device) -> Tensor:
@@ -190,6 +194,7 @@ def _script(path: Path, device: torch.device) -> Network:
         names = {argument.name for argument in model.forward.schema.arguments}  # type: ignore[attr-defined]
     except (RuntimeError, AttributeError) as error:
         raise ConfigurationError(f"{path}: is no TorchScript that can be loaded: {_first_line(error)}") from None
+    file_hash = _hash(path)
     options = {"return_features": True} if "return_features" in names else {}
     if {"rescale", "resize", "return_features"} <= names:
 
@@ -198,13 +203,14 @@ def _script(path: Path, device: torch.device) -> Network:
             return model(clip, rescale=True, resize=True, return_features=True)  # type: ignore[no-any-return]
 
         distance, features = f"FVD on {path.name}", _checked(path, of_clip, 1)
-        return Network(_key("i3d", path), path.name, distance, _digest("i3d", path), features, _FVD_FRAMES)
+        return Network(f"i3d_{file_hash[:8]}", path.name, distance, _digest("i3d", file_hash), features, _FVD_FRAMES)
 
     def of_frames(frames: Frames) -> Tensor:
         return model(_planes(frames, device), **options)  # type: ignore[no-any-return]
 
-    distance = f"{'FID' if _hash(path).startswith(_FID_SCRIPT) else 'Fréchet distance'} on {path.name}"
-    return Network(_key("script", path), path.name, distance, _digest("script", path), _checked(path, of_frames, None))
+    distance = f"{'FID' if file_hash.startswith(_FID_SCRIPT) else 'Fréchet distance'} on {path.name}"
+    digest, features = _digest("script", file_hash), _checked(path, of_frames, None)
+    return Network(f"script_{file_hash[:8]}", path.name, distance, digest, features)
 
 
 def _checked(path: Path, features: Callable[[Frames], Tensor], count: int | None) -> Callable[[Frames], Tensor]:
@@ -256,10 +262,6 @@ def _videomae(path: Path, device: torch.device) -> Network:
     stride = int(checkpoint.recipe.get("data", {}).get("stride", 4))
     name = f"VideoMAE {where}"
     return Network(f"videomae_{digest[:8]}", name, f"Fréchet distance on {name}", digest, features, shape.num_frames, stride)
-
-
-def _key(kind: str, path: Path) -> str:
-    return f"{kind}_{_hash(path)[:8]}"
 
 
 def _frozen(model: nn.Module, device: torch.device) -> nn.Module:

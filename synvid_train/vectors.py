@@ -20,11 +20,11 @@ from torch.utils.data import Dataset
 from synvid import __version__
 from synvid._jit import cache_home
 from synvid.errors import ConfigurationError, DatasetError
-from synvid.measure.source import Source
+from synvid.measure.source import Choice, Source
 from synvid.work.progress import Progress
 from synvid.work.words import counted
 from synvid_train.checkpoint import read_tensors, write_safetensors
-from synvid_train.clips import load
+from synvid_train.clips import living_loaders, load_singly
 from synvid_train.networks import Network
 from synvid_train.views import sample_window
 
@@ -87,7 +87,7 @@ class _Chosen(Dataset[dict[str, Any]]):
         except DatasetError as error:
             return {"place": place, "unread": str(error)}
 
-    def _choice(self, place: int) -> Any:
+    def _choice(self, place: int) -> Choice:
         network, selection = self.network, self.selection
         if network.num_frames is None:
             return lambda length: sorted({int(t) for t in np.linspace(0, length - 1, selection.frames).round()})
@@ -122,30 +122,25 @@ def extract(
     if known is not None:
         return known
     progress = progress or Progress()
-    progress.start(len(keys), 0, "picture" if source.kind == "images" else "clip")
+    progress.start(len(keys), 0, source.what)
     vectors, clips, unread, reason = [], [], [], ""
-    batches = ([place] for place in range(len(keys)))
+    chosen = _Chosen(source, keys, network, selection)
     try:
-        for sample in load(_Chosen(source, keys, network, selection), batches, workers, torch.device("cpu"), _only):
-            if "unread" in sample:
-                unread.append(sample["place"])
-                reason = sample["unread"]
-                continue
-            found = _vectors(network, sample["frames"])
-            vectors.append(found)
-            clips.append(np.full(len(found), sample["place"]))
-            progress.update(sample["place"] + 1)
-    except RuntimeError as error:
-        if "exited unexpectedly" not in str(error) and "killed by signal" not in str(error):
-            raise
-        raise DatasetError(
-            "a process that reads clips has died, of too little memory perhaps; --workers 0 has none."
-        ) from error
+        with living_loaders():
+            for sample in load_singly(chosen, range(len(keys)), workers, torch.device("cpu")):
+                progress.update(sample["place"] + 1)
+                if "unread" in sample:
+                    unread.append(sample["place"])
+                    reason = sample["unread"]
+                    continue
+                found = _vectors(network, sample["frames"])
+                vectors.append(found)
+                clips.append(np.full(len(found), sample["place"]))
     finally:
         progress.finish()
     if not vectors:
         raise ConfigurationError(
-            f"{source.path}: none of its {counted(len(keys), 'clip')} can be read; the last one: {reason}"
+            f"{source.path}: none of its {counted(len(keys), source.what)} can be read; the last one: {reason}"
         )
     features = Features(np.concatenate(vectors), np.concatenate(clips), tuple(unread))
     _write(path, features)
@@ -170,10 +165,6 @@ def _vectors(network: Network, frames: NDArray[np.uint8]) -> NDArray[np.float32]
     if not np.isfinite(found).all():
         raise ConfigurationError(f"{network.distance}: the network gives numbers that are not finite.")
     return np.asarray(found, np.float32)
-
-
-def _only(batch: list[dict[str, Any]]) -> dict[str, Any]:
-    return batch[0]
 
 
 def _identity(source: Source, keys: Sequence[Any], network: Network, selection: Selection) -> str:

@@ -2,7 +2,6 @@
 
 import contextlib
 import functools
-import io
 import json
 import multiprocessing
 import os
@@ -19,6 +18,7 @@ from pathlib import Path
 
 import psutil
 import pytest
+from running import ended
 
 from synvid.cli import main
 from synvid.dataset import shard as rendering
@@ -54,17 +54,7 @@ Ended = namedtuple("Ended", "code talk data")  # noqa: PYI024  # exit code, stde
 
 def synvid(*args):
     """Run a command in this process."""
-    talk, data = io.StringIO(), io.StringIO()
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        with contextlib.redirect_stderr(talk), contextlib.redirect_stdout(data):
-            main([str(arg) for arg in args])
-        code = 0
-    except SystemExit as ending:
-        code = ending.code or 0
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    return Ended(code, talk.getvalue(), data.getvalue())
+    return Ended(*ended(main, *args))
 
 
 class Run:

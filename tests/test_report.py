@@ -156,7 +156,7 @@ def test_what_the_documentation_says_is_in_its_measures():
     assert len(rows) == 10
     for name, exponent, distance in rows:
         assert f"{known[name]['spectrum_exponent'].value:.3f}" == exponent
-        assert not distance or f"{known[name]['color_distance'].value:.2f}" == distance
+        assert not distance or f"{known[name]['color_distance_to_jhmdb'].value:.2f}" == distance
     code, said = re.search(r"```python\n(.*?)print\(correlate\(\*zip\(\*pairs\)\)\)  # ([^\n]*)", text, re.DOTALL).groups()
     values = {}
     exec(code.replace('"docs/', f'"{docs}/'), values)  # noqa: S102  # our own documentation

@@ -1,6 +1,5 @@
 """Datasets on disk are what they are said to be, to us and to other people's loaders."""
 
-import contextlib
 import csv
 import gc
 import hashlib
@@ -8,13 +7,13 @@ import io
 import json
 import pickle
 import re
-import signal
 import tarfile
 
 import av
 import numpy as np
 import pytest
 import yaml
+from running import ended
 
 import synvid
 from synvid.cli import main
@@ -38,18 +37,9 @@ both_layouts = pytest.mark.parametrize("layout", LAYOUTS)
 
 def run(*args, code=0):
     """Run a command that must end with an exit code; its stdout and stderr."""
-    data, talk = io.StringIO(), io.StringIO()
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        with contextlib.redirect_stdout(data), contextlib.redirect_stderr(talk):
-            main([str(arg) for arg in args])
-        ended = 0
-    except SystemExit as ending:
-        ended = ending.code or 0
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    assert ended == code, talk.getvalue()
-    return data.getvalue(), talk.getvalue()
+    found, talk, data = ended(main, *args)
+    assert found == code, talk
+    return data, talk
 
 
 def tree(folder):

@@ -1,16 +1,16 @@
 """`synvid stats`: any source streams through, and what cannot be measured is said in a sentence."""
 
-import contextlib
-import io
 import json
 import re
 import subprocess
 import sys
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 from PIL import Image
+from running import ended, noise_clip, write_video
 
 from synvid.cli import main
 from synvid.errors import ConfigurationError, DatasetError
@@ -18,7 +18,6 @@ from synvid.measure import stats as measuring
 from synvid.measure.record import Property, Record, merge, read_records, to_json
 from synvid.measure.source import find_source, moments_of
 from synvid.measure.words import number
-from synvid.video.encode import encode
 from synvid.work.progress import Progress
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
@@ -34,15 +33,7 @@ TINY = (
 )
 
 
-def command(*args):
-    """Exit code, what it said and what it gave."""
-    talk, data = io.StringIO(), io.StringIO()
-    try:
-        with contextlib.redirect_stderr(talk), contextlib.redirect_stdout(data):
-            main([str(arg) for arg in args])
-    except SystemExit as ending:
-        return ending.code or 0, talk.getvalue(), data.getvalue()
-    return 0, talk.getvalue(), data.getvalue()
+command = partial(ended, main)
 
 
 def measured(*args):
@@ -51,15 +42,6 @@ def measured(*args):
     assert code == 0, talk
     assert "NaN" not in data
     return json.loads(data)["datasets"]
-
-
-def write_video(path, frames):
-    path.parent.mkdir(parents=True, exist_ok=True)
-    path.write_bytes(encode(np.asarray(frames, np.uint8), 25, "lossless"))
-
-
-def noise_clip(seed, frames=6, height=48, width=64):
-    return np.random.default_rng(seed).integers(0, 256, (frames, height, width, 3))
 
 
 @pytest.fixture(scope="module")
@@ -183,12 +165,14 @@ def test_names_can_be_given(folders):
 def test_a_reference_of_colours(folders, tmp_path):
     """--against takes a source or a file of measures: the same distance; of the reference itself there is none."""
     here, there = measured(folders / "videos", folders / "pictures", "--against", folders / "videos")
-    assert here["properties"]["color_distance"]["why"] == "it is the reference itself"
-    assert there["properties"]["color_distance"]["value"] > 0
+    assert here["properties"]["color_distance_to_videos"]["why"] == "it is the reference itself"
+    assert there["properties"]["color_distance_to_videos"]["value"] > 0
     assert command("stats", folders / "videos", "--out", tmp_path / "one.json", "-q")[0] == 0
     (again,) = measured(folders / "pictures", "--against", tmp_path / "one.json")
-    assert again["properties"]["color_distance"]["value"] == pytest.approx(there["properties"]["color_distance"]["value"])
-    assert again["properties"]["color_distance"]["details"]["against"] == "videos"
+    assert again["properties"]["color_distance_to_videos"]["value"] == pytest.approx(
+        there["properties"]["color_distance_to_videos"]["value"]
+    )
+    assert again["properties"]["color_distance_to_videos"]["details"]["against"] == "videos"
 
 
 # ---- What is odd, and what is wrong ----------------------------------------------------------------------------------
@@ -221,7 +205,7 @@ def test_odd_datasets_have_no_nan(folders, folder, missing):
 def test_distance_to_flat_colours_is_not_a_number_that_is_printed(folders, reference):
     """Of a reference without width the divergence is infinite: a sentence."""
     (found,) = measured(folders / "videos", "--against", folders / reference)
-    assert "infinite" in found["properties"]["color_distance"]["why"]
+    assert "infinite" in found["properties"][f"color_distance_to_{reference}"]["why"]
 
 
 def test_what_cannot_be_read_is_left_out_and_named(folders):

@@ -1,18 +1,19 @@
 """Banks of textures, folders of pictures, mixtures and real clips: what they hold, and what is wrong with them."""
 
-import contextlib
 import io
 import json
 import multiprocessing
 import os
 import signal
 import time
+from functools import partial
 from pathlib import Path
 
 import numpy as np
 import pytest
 import yaml
 from PIL import Image
+from running import ended
 
 import synvid
 from synvid.cli import main
@@ -31,18 +32,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 TINY = ("--set", "video.width=32", "--set", "video.height=32", "--set", "video.num_frames_range=[3, 5]")
 
 
-def command(*args):
-    """Exit code, what it said and what it gave."""
-    talk, data = io.StringIO(), io.StringIO()
-    handler = signal.getsignal(signal.SIGTERM)
-    try:
-        with contextlib.redirect_stderr(talk), contextlib.redirect_stdout(data):
-            main([str(arg) for arg in args])
-    except SystemExit as ending:
-        return ending.code or 0, talk.getvalue(), data.getvalue()
-    finally:
-        signal.signal(signal.SIGTERM, handler)
-    return 0, talk.getvalue(), data.getvalue()
+command = partial(ended, main)
 
 
 def assert_one_sentence(args, code, *words):

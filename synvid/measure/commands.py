@@ -178,7 +178,7 @@ def _reference(
         return None, None
     import dataclasses
 
-    from synvid.measure.record import Property, read_records
+    from synvid.measure.record import Property, key_to, read_records
     from synvid.measure.stats import gaussian_of
 
     if against.endswith(".json"):
@@ -192,7 +192,9 @@ def _reference(
     if against not in paths:
         return reference, None
     itself = Property(f"Colour distance to {record.name}", "nats", None, why="it is the reference itself")
-    return reference, dataclasses.replace(record, properties={**record.properties, "color_distance": itself})
+    return reference, dataclasses.replace(
+        record, properties={**record.properties, key_to("color_distance", record.name): itself}
+    )
 
 
 def give(records: list[Record], out: Path | None, as_json: bool, talk: Callable[[str], None]) -> None:

@@ -10,7 +10,7 @@ from numpy.typing import NDArray
 
 from synvid.measure import color, motion, spectrum
 from synvid.measure.bootstrap import Estimate, bootstrap, ratio_of
-from synvid.measure.record import Property
+from synvid.measure.record import Property, key_to
 from synvid.measure.source import Moments
 from synvid.work.words import counted
 
@@ -145,7 +145,9 @@ class ColorMeter(Meter):
             distance = self._estimate(lambda rows: color.symmetric_kl(color.gaussians(rows), reference), seed)
             whose = "the reference's" if color.is_flat(reference.covariance)[0] else "its"
             why = f"{whose} colours have no width in some direction of L*a*b*, so that the divergence is infinite"
-            found["color_distance"] = Property.of(f"Colour distance to {name}", "nats", distance, why, against=name)
+            found[key_to("color_distance", name)] = Property.of(
+                f"Colour distance to {name}", "nats", distance, why, against=name
+            )
         return found
 
 

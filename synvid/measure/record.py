@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import math
+import re
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
@@ -15,7 +16,7 @@ from typing import Any
 from synvid.errors import ConfigurationError
 from synvid.measure.bootstrap import Estimate
 
-__all__ = ["FORMAT", "KINDS", "VERSION", "Property", "Record", "Sample", "merge", "read_records", "to_json"]
+__all__ = ["FORMAT", "KINDS", "VERSION", "Property", "Record", "Sample", "key_to", "merge", "read_records", "to_json"]
 
 FORMAT, VERSION = "synvid-measures", 1
 
@@ -90,6 +91,15 @@ class Record:
     properties: Mapping[str, Property] = field(default_factory=dict)
     notes: Sequence[str] = ()
     samples: Sequence[Sample] = ()
+
+
+def key_to(key: str, reference: str) -> str:
+    """The key of a property that is a distance: those to another reference are another property.
+
+    >>> key_to("color_distance", "UCF-101 (train)")
+    'color_distance_to_ucf_101_train'
+    """
+    return f"{key}_to_{re.sub('[^a-z0-9]+', '_', reference.lower()).strip('_')}"
 
 
 def to_json(records: Iterable[Record], *, samples: bool = True) -> str:
@@ -215,7 +225,7 @@ def merge(files: Mapping[str, Sequence[Record]]) -> list[Record]:
             joined[record.name] = replace(
                 known,
                 preset=known.preset or record.preset,
-                properties={**known.properties, **record.properties, **known.properties},  # in the order of the files
+                properties={**known.properties, **record.properties},
                 notes=list(dict.fromkeys([*known.notes, *record.notes])),
                 samples=known.samples or record.samples,
             )

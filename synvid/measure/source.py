@@ -104,11 +104,13 @@ class Source:
         kind: `dataset`, `preset`, `videos` or `images`.
         path: as it was asked for.
         preset: name of the preset behind it, if any.
+        what: it is made of, `clip` or `picture`.
         total: how many clips there are; None for as many as one likes.
         notes: sentences on what is left out.
     """
 
     kind: str
+    what = "clip"
     total: int | None
 
     def __init__(self, name: str, path: str, preset: str | None = None) -> None:
@@ -238,6 +240,7 @@ class ImagesSource(Source):
     """A folder of pictures, or one of them: clips of one frame."""
 
     kind = "images"
+    what = "picture"
 
     def __init__(self, name: str, folder: Path, files: list[str]) -> None:
         super().__init__(name, str(folder))

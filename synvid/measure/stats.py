@@ -56,9 +56,8 @@ def measure(
     shown: list[Sample] = []
     failed: list[str] = []
     reason: DatasetError | None = None
-    what = "picture" if source.kind == "images" else "clip"
     count, wanted = 0, max_clips if source.total is None else min(max_clips, source.total)
-    progress.start(wanted, 0, what)
+    progress.start(wanted, 0, source.what)
     try:
         for key in source.keys(seed):
             if count == max_clips:
@@ -81,7 +80,7 @@ def measure(
         raise ConfigurationError(str(reason))
     if not count:
         rest = f"; the last one: {str(reason).rstrip('.')}" if reason else ""
-        raise ConfigurationError(f"{source.path}: none of its {counted(source.total or 0, what)} can be read{rest}.")
+        raise ConfigurationError(f"{source.path}: none of its {counted(source.total or 0, source.what)} can be read{rest}.")
     properties: dict[str, Property] = {}
     for meter in meters:
         properties |= meter.properties(seed)
@@ -93,7 +92,7 @@ def measure(
         preset=source.preset,
         settings=_settings(max_clips, moments, seed),
         properties=properties,
-        notes=[*source.notes, *([unreadable(what, sorted(failed))] if failed else [])],
+        notes=[*source.notes, *([unreadable(source.what, sorted(failed))] if failed else [])],
         samples=shown,
     )
 
