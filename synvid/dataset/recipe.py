@@ -2,8 +2,11 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 from collections.abc import Mapping
 from dataclasses import asdict, dataclass, field, replace
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
@@ -26,6 +29,8 @@ RECIPE_FILE = "synvid.yaml"
 FORMATS = ("tar", "files")
 
 _MAX_CLIPS = 999_999_999
+#: Keys of `synvid.yaml` that change no byte of a clip.
+_NOT_CONTENT = {"synvid", "preset.description"}
 
 
 @dataclass(frozen=True)
@@ -178,10 +183,19 @@ class Recipe:
         banks = {str(paths.get(name, name)): facts for name, facts in self.banks.items()}
         return replace(self, preset=self.preset.with_banks(paths), banks=banks)
 
+    @cached_property
+    def digest(self) -> str:
+        """SHA-256 of all that decides the bytes of the dataset: what a shard's record is bound to.
+
+        The version of synvid, a preset's description and the places of banks and real videos do not count.
+        """
+        contents = {key: value for key, value in _flat(self._contents()).items() if key not in _NOT_CONTENT}
+        return hashlib.sha256(json.dumps(contents, sort_keys=True, allow_nan=False).encode()).hexdigest()
+
     def differences(self, other: Recipe) -> list[str]:
         """What differs from another recipe, as `key: ours, theirs`; the version of synvid does not count."""
         mine, theirs = _flat(self._contents()), _flat(other._contents())
-        keys = [key for key in {**mine, **theirs} if key != "synvid"]
+        keys = [key for key in {**mine, **theirs} if key not in _NOT_CONTENT]
         return [f"{key}: {mine.get(key)}, {theirs.get(key)}" for key in keys if mine.get(key) != theirs.get(key)]
 
     def _contents(self) -> dict[str, Any]:
