@@ -61,7 +61,7 @@ def _set_option(command: Command) -> Command:
 @workers_option
 @click.option("--part", metavar="I/N", help="Only the I-th of N parts, counted from 0.  [default: from SLURM_ARRAY_TASK_*]")
 @click.option("--dry-run", is_flag=True, help="Say what would be done, how large and how long.")
-@click.option("--overwrite", is_flag=True, help="Remove a dataset that is in the folder.")
+@click.option("--overwrite", is_flag=True, help="Remove another dataset that is in the folder.")
 @json_option
 @quiet_option
 def render(
@@ -97,6 +97,11 @@ def render(
     talk = Talk(quiet)
     made = _recipe(preset, n, recipe, seed, settings, shard_size, layout, encoding, encoder, codec, real)
     share = _parse_part(part, talk)
+    if overwrite and share[1] > 1:
+        raise ConfigurationError(
+            f"--overwrite with part {share[0]}/{share[1]}: parts would remove each other's work; "
+            "--overwrite by a command that renders all, or choose another folder."
+        )
 
     from synvid._jit import is_cold
     from synvid.dataset.engine import check_folder, render_dataset
@@ -112,14 +117,14 @@ def render(
         made = _with_banks(made, textures, pictures, workers, quiet)
         check_folder(made, out, overwrite)
     if dry_run:
-        _plan(made, missing, out, workers, share, overwrite, as_json)
+        _plan(made, missing, out, workers, share, as_json)
         return
     signal.signal(signal.SIGTERM, terminate)
     if is_cold():
         talk("Compiling the kernels, once on this machine: about ten seconds.")
     bar = Bar(made.preset.name, quiet)
     result = render_dataset(made, out, workers=workers, part=share, overwrite=overwrite, progress=bar)
-    _report(made, out, share, result, as_json, talk)
+    _report(made, out, result, as_json, talk)
 
 
 def _recipe(
@@ -200,16 +205,12 @@ def _number(text: str) -> int:
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1
 
 
-def _plan(
-    recipe: Recipe, banks: list[Header], out: Path, workers: int, part: tuple[int, int], overwrite: bool, as_json: bool
-) -> None:
+def _plan(recipe: Recipe, banks: list[Header], out: Path, workers: int, part: tuple[int, int], as_json: bool) -> None:
     """Say what a run would do; how large and how long, from two clips rendered to see, unless banks are to be built first."""
     from synvid.dataset.engine import todo
     from synvid.work.words import duration, size
 
     missing, done = todo(recipe, out, part)
-    if overwrite:
-        missing, done = list(range(part[0], recipe.num_shards, part[1])), 0
     clips = sum(len(recipe.indices(shard)) for shard in missing)
     plan: dict[str, Any] = {"clips": clips, "shards": len(missing), "done": done, "bytes": None, "seconds": None}
     if not banks:
@@ -246,15 +247,13 @@ def _try_clips(recipe: Recipe) -> tuple[float, float]:
     return sum(sizes[1:]) / 2, sum(seconds[1:]) / 2
 
 
-def _report(recipe: Recipe, out: Path, part: tuple[int, int], result: Any, as_json: bool, talk: Callable[[str], None]) -> None:
-    from synvid.dataset.shard import Marker, shard_path
+def _report(recipe: Recipe, out: Path, result: Any, as_json: bool, talk: Callable[[str], None]) -> None:
+    from synvid.dataset.record import shard_path
     from synvid.work.words import duration, size, unreadable
 
-    markers = [Marker.read(out, shard) for shard in range(part[0], recipe.num_shards, part[1])]
-    total = sum(file["bytes"] for marker in markers if marker for file in marker.files)
     rate = result.clips / max(result.seconds, 1e-9)
     if as_json:
-        facts = {"out": str(out), "clips": result.clips, "skipped": result.skipped, "bytes": total}
+        facts = {"out": str(out), "clips": result.clips, "skipped": result.skipped, "bytes": result.bytes}
         failed = [{"shard": shard_path(recipe, shard).as_posix(), "error": why} for shard, why in result.failed.items()]
         times = {"seconds": round(result.seconds, 3), "clips_per_second": round(rate, 3)}
         click.echo(json.dumps({**facts, **times, "finished": result.finished, "failed": failed}))
@@ -267,7 +266,7 @@ def _report(recipe: Recipe, out: Path, part: tuple[int, int], result: Any, as_js
         talk(unreadable("video", result.unreadable))
     before = f", {result.skipped} were there" if result.skipped else ""
     pace = f", in {duration(result.seconds)} ({rate:.1f} clips/s)" if result.clips else ""
-    talk(f"{out}: {result.clips} clips rendered{before}, {size(total)}{pace}.")
+    talk(f"{out}: {result.clips} clips rendered{before}, {size(result.bytes)}{pace}.")
     if result.finished:
         talk(f"Next: synvid.open_dataset({str(out)!r}) in Python, or see {out / 'README.md'} for other loaders.")
     else:
@@ -284,9 +283,8 @@ def status(folder: Path, as_json: bool) -> None:
     From the records of the shards and the sizes of their files.
     """
     from synvid.dataset.check import State, shard_state
-    from synvid.dataset.manifest import MANIFESTS
     from synvid.dataset.recipe import Recipe
-    from synvid.dataset.shard import shard_path
+    from synvid.dataset.record import MANIFESTS, shard_path
 
     recipe = Recipe.load(folder)
     states = [shard_state(recipe, folder, shard) for shard in range(recipe.num_shards)]
@@ -314,7 +312,7 @@ def verify(folder: Path, deep: bool, workers: int | None, as_json: bool, quiet: 
     """Check every hash of a dataset. What is damaged is rendered anew by the next `render`."""
     from synvid.dataset.check import CheckShard, check_descriptions
     from synvid.dataset.recipe import Recipe, check_sources
-    from synvid.dataset.shard import shard_path
+    from synvid.dataset.record import shard_path
     from synvid.terminal import Bar, Talk
     from synvid.work.pool import default_workers, run_tasks
 

@@ -24,7 +24,8 @@ from synvid.cli import main
 from synvid.dataset import shard as rendering
 from synvid.dataset.check import State, shard_state
 from synvid.dataset.recipe import Recipe
-from synvid.dataset.shard import Marker, file_sha256, render_clip
+from synvid.dataset.record import Record, record_path
+from synvid.dataset.shard import file_sha256, render_clip
 from synvid.preset import load_preset
 from synvid.work import pool
 
@@ -137,8 +138,8 @@ def assert_tidy(folder, expected):
         return 0
     recipe, recorded = Recipe.load(folder), set()
     for shard in range(recipe.num_shards):
-        marker = Marker.read(folder, shard)
-        for file in marker.files if marker else []:
+        record = Record.read(recipe, folder, shard)
+        for file in record.files if record else []:
             assert file_sha256(folder / file["path"]) == file["sha256"]
             recorded.add(file["path"])
     shards = {name for name, data in found.items() if data is not None and name.endswith((".tar", ".mp4"))}
@@ -605,7 +606,7 @@ def test_a_shard_of_another_size_is_mended_without_verify(layout, damage, small,
 def test_a_damaged_record_is_mended(layout, record, small, undisturbed, finished):
     """A shard's record that is gone, empty or nonsense: `verify` says so, and the shard is rendered anew."""
     folder = finished(layout)
-    path = Marker.path(folder, 4)
+    path = record_path(folder, 4)
     path.unlink() if record is None else path.write_bytes(record)
     found = synvid("verify", folder, "--workers", 1)
     assert (found.code, "Traceback" in found.talk) == (1, False), found.talk

@@ -107,6 +107,7 @@ SCHEMA = {
     "height": int,
     "objects": int,
     "sha256": str,
+    "recipe": str,
 }
 PLACE = {"tar": ({}, {"shard": str, "offset": int, "size": int}), "files": ({"file_name": str}, {"size": int})}
 

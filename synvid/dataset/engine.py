@@ -3,22 +3,26 @@
 from __future__ import annotations
 
 import contextlib
+import enum
+import os
+import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
 from pathlib import Path
 
 from synvid.dataset.check import State, shard_state
-from synvid.dataset.manifest import MANIFESTS, finish
+from synvid.dataset.manifest import CARD, finish, is_edited
 from synvid.dataset.recipe import RECIPE_FILE, Recipe, check_sources
-from synvid.dataset.shard import SKIPPED, copy_shard, key_of, render_shard, shard_path, warm_up
+from synvid.dataset.record import LIST, MANIFESTS, Record, damaged_path, file_names, record_path, shard_path
+from synvid.dataset.shard import SKIPPED, copy_shard, render_shard, warm_up
 from synvid.errors import ConfigurationError
 from synvid.work.disk import STATE, clean_leftovers, named_errors, take_names, workspace, write_first, write_whole
 from synvid.work.interrupt import postponed
 from synvid.work.pool import run_tasks
 from synvid.work.progress import Progress
 
-__all__ = ["Result", "check_folder", "merge_parts", "open_folder", "render_dataset", "todo"]
+__all__ = ["Home", "Result", "check_folder", "merge_parts", "render_dataset", "todo"]
 
 
 @dataclass
@@ -31,6 +35,7 @@ class Result:
         failed: shard → what went wrong.
         finished: whether the whole dataset is there.
         seconds: it took.
+        bytes: of the files of the part that is there.
         unreadable: real videos that could not be decoded, and gave way to others.
     """
 
@@ -39,18 +44,32 @@ class Result:
     failed: dict[int, str] = field(default_factory=dict)
     finished: bool = False
     seconds: float = 0.0
+    bytes: int = 0
     unreadable: list[str] = field(default_factory=list)
 
 
-def check_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> bool:
-    """Whether a folder holds this dataset already, or another that may be overwritten; changes nothing.
+class Home(enum.Enum):
+    """What a folder is to a dataset."""
+
+    EMPTY = "empty"
+    OURS = "holds this dataset, or a part of it"
+    OTHER = "holds another dataset, which is to be overwritten"
+
+
+def check_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> Home:
+    """What a folder is to a dataset; changes nothing.
+
+    Args:
+        recipe: of the dataset.
+        folder: in which it shall be.
+        overwrite: whether another dataset may be removed.
 
     Raises:
         ConfigurationError: it holds another dataset, or other things.
         DatasetError: the file system refuses.
     """
     with named_errors(folder):
-        others = folder.exists() and any(path.name != STATE for path in _entries(folder))
+        others = os.path.lexists(folder) and any(path.name not in _IGNORED for path in _entries(folder))
         present = (folder / RECIPE_FILE).is_file()  # asked after `others`: a run beside this one may just be putting it there
         if others and not present:
             raise ConfigurationError(
@@ -63,51 +82,91 @@ def check_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> bool:
             f"{folder}: holds a dataset of another configuration (asked, there: {'; '.join(differences[:3])}{more}); "
             "choose another folder, or --overwrite it."
         )
-    return present
+    if not present:
+        return Home.EMPTY
+    return Home.OTHER if differences else Home.OURS
 
 
-def open_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> None:
-    """Make a folder the home of a dataset, unless it is.
+def _open_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> None:
+    """Make a folder the home of a dataset, unless it is; removes another dataset only when told to.
 
     Raises:
         ConfigurationError: it holds another dataset, or other things.
         DatasetError: the file system refuses.
     """
-    present = check_folder(recipe, folder, overwrite)
+    home = check_folder(recipe, folder, overwrite)
     with named_errors(folder):
-        if present and overwrite:
-            _remove(Recipe.load(folder), folder)
-            with workspace(folder) as room:
-                write_whole(folder / RECIPE_FILE, recipe.to_yaml(), room)
-        elif not present:
+        if home is Home.OTHER:
+            _replace(Recipe.load(folder), recipe, folder)
+        elif home is Home.EMPTY:
             with workspace(folder) as room:
                 first = write_first(folder / RECIPE_FILE, recipe.to_yaml(), room)
             if not first:  # another run has just begun here: of the same recipe?
                 check_folder(recipe, folder)
+        _remove_replaced(recipe, folder)
+
+
+#: Where the recipe of a dataset is kept while its files are removed.
+_REPLACED = Path(STATE, "replaced")
+#: Left by operating systems in any folder, or kept by us.
+_IGNORED = {STATE, ".DS_Store", "Thumbs.db", "desktop.ini", "lost+found"}
 
 
 def _entries(folder: Path) -> list[Path]:
     if not folder.is_dir():
-        raise ConfigurationError(f"{folder}: is a file; --out must be a folder.")
+        what = "a link to nothing" if folder.is_symlink() and not folder.exists() else "a file"
+        raise ConfigurationError(f"{folder}: is {what}; --out must be a folder.")
     return list(folder.iterdir())
 
 
-def _remove(recipe: Recipe, folder: Path) -> None:
-    """Remove a dataset but for its recipe, and nothing that synvid has not written."""
-    import shutil
+def _replace(old: Recipe, new: Recipe, folder: Path) -> None:
+    """Make the home of one dataset that of another, whose recipe is put in place before the old shards are removed.
 
-    names = [MANIFESTS[recipe.format], "README.md", "lists/videomae.csv"]
-    for shard in range(recipe.num_shards):
-        place = shard_path(recipe, shard)
-        videos = [(place / f"{key_of(index)}.mp4").as_posix() for index in recipe.indices(shard)]
-        names += [place.as_posix()] if recipe.format == "tar" else videos
-    for name in names:
-        (folder / name).unlink(missing_ok=True)
-    for parent in sorted({parent for name in names for parent in Path(name).parents if parent != Path()}, reverse=True):
-        with contextlib.suppress(OSError):  # not empty: somebody else's files
-            (folder / parent).rmdir()
-    if (folder / STATE).exists():
-        shutil.rmtree(folder / STATE)
+    From then on no shard of the old one is installed, and none counts. What is to be removed is noted first, so that the
+    next run goes on with it if this one is killed.
+    """
+    clean_leftovers(folder)
+    if any((folder / STATE).glob("tmp-*")):
+        raise ConfigurationError(f"{folder}: another run is working here; --overwrite it when it has ended.")
+    with workspace(folder) as room:
+        write_whole(folder / _REPLACED / RECIPE_FILE, old.to_yaml(), room)
+        write_whole(folder / RECIPE_FILE, new.to_yaml(), room)
+
+
+def _remove_replaced(recipe: Recipe, folder: Path) -> None:
+    """Remove a dataset that has been replaced, and nothing that synvid has not written."""
+    noted = folder / _REPLACED
+    if not (noted / RECIPE_FILE).is_file():
+        return
+    old = Recipe.load(noted)
+    if old.digest != recipe.digest:  # else the run that noted it was killed before it put its own recipe in place
+        if is_edited(folder / CARD):  # what it says is of the old dataset
+            (folder / CARD).replace(_free_name(folder / "README.old.md"))
+        done = [shard for shard in range(recipe.num_shards) if Record.read(recipe, folder, shard)]  # by a run beside this one
+        kept = {name for shard in done for name in file_names(recipe, shard)}
+        names = [MANIFESTS[old.format], CARD, LIST]
+        for shard in range(old.num_shards):
+            names += file_names(old, shard)
+            if shard not in done:
+                record_path(folder, shard).unlink(missing_ok=True)
+                damaged_path(folder, shard).unlink(missing_ok=True)
+        for name in names:
+            if name not in kept:
+                (folder / name).unlink(missing_ok=True)
+        (folder / STATE / SKIPPED).unlink(missing_ok=True)
+        for parent in sorted({parent for name in names for parent in Path(name).parents if parent != Path()}, reverse=True):
+            with contextlib.suppress(OSError):  # not empty: somebody else's files
+                (folder / parent).rmdir()
+    shutil.rmtree(noted, ignore_errors=True)
+
+
+def _free_name(path: Path) -> Path:
+    """The path, or with a number in it one where nothing is."""
+    number, free = 1, path
+    while os.path.lexists(free):
+        number += 1
+        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
+    return free
 
 
 def todo(recipe: Recipe, folder: Path, part: tuple[int, int] = (0, 1)) -> tuple[list[int], int]:
@@ -134,7 +193,7 @@ def render_dataset(
         folder: where; created if need be. What is there of the same recipe is kept.
         workers: processes.
         part: (i, n): only shards i, i + n, i + 2 n, ...
-        overwrite: remove a dataset that is there.
+        overwrite: remove another dataset that is there; the same one is gone on with.
         progress: told of every clip.
 
     Returns:
@@ -146,19 +205,21 @@ def render_dataset(
     """
     begin = time.monotonic()
     check_folder(recipe, folder, overwrite)
-    if overwrite or todo(recipe, folder, part)[0]:
+    mine = range(part[0], recipe.num_shards, part[1])
+    missing, done = todo(recipe, folder, part)
+    if missing:
         check_sources(recipe)
         warm_up(recipe)
     with postponed():
-        open_folder(recipe, folder, overwrite)
+        _open_folder(recipe, folder, overwrite)
         clean_leftovers(folder)
-        missing, done = todo(recipe, folder, part)
         tasks = [(shard, len(recipe.indices(shard))) for shard in missing]
         failed = run_tasks(_Render(recipe, folder), tasks, workers, progress or Progress(), done)
         clips = sum(count for shard, count in tasks if shard not in failed)
-        finished = finish(recipe, folder) and not todo(recipe, folder)[0]  # of any part
+        finished = not failed and finish(recipe, folder) and not todo(recipe, folder)[0]  # of any part
         unreadable = take_names(folder / STATE / SKIPPED)
-    return Result(clips, done, failed, finished, time.monotonic() - begin, unreadable)
+    size = sum(record.size for shard in mine if (record := Record.read(recipe, folder, shard)) is not None)
+    return Result(clips, done, failed, finished, time.monotonic() - begin, size, unreadable)
 
 
 def merge_parts(folder: Path, sources: list[Path]) -> tuple[int, list[int]]:
@@ -172,7 +233,7 @@ def merge_parts(folder: Path, sources: list[Path]) -> tuple[int, list[int]]:
         DatasetError: a folder holds no dataset, or the file system refuses.
     """
     recipe = Recipe.load(folder if (folder / RECIPE_FILE).is_file() or not sources else sources[0])
-    open_folder(recipe, folder)
+    _open_folder(recipe, folder)
     copied = 0
     for source in sources:
         differences = recipe.differences(Recipe.load(source))

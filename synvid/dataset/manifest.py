@@ -2,19 +2,34 @@
 
 from __future__ import annotations
 
+import hashlib
 import json
+import os
+from collections.abc import Iterable, Iterator, Sequence
 from pathlib import Path
-from typing import Any
+from typing import Any, overload
+
+import numpy as np
+from numpy.typing import NDArray
 
 from synvid.dataset.recipe import RECIPE_FILE, Recipe
-from synvid.dataset.shard import Marker
+from synvid.dataset.record import LIST, MANIFESTS, Record, record_path, row_problem
 from synvid.errors import DatasetError
 from synvid.work.disk import STATE, clean_leftovers, named_errors, workspace, write_whole
 
-__all__ = ["MANIFESTS", "describe", "finish", "outdated", "read_rows"]
+__all__ = ["CARD", "Manifest", "finish", "is_edited", "outdated", "read_records"]
 
-#: Name of the manifest in each layout; in the files layout Hugging Face `datasets` wants it called metadata.
-MANIFESTS = {"tar": "manifest.jsonl", "files": "metadata.jsonl"}
+#: The dataset card, for people and for Hugging Face.
+CARD = "README.md"
+
+#: What stands before the nine digits of a key in a row of each layout.
+_HEADS = {"tar": '{"key": "', "files": '{"file_name": "videos/000000/'}
+_DIGITS = 9
+_NEWLINE = ord("\n")
+_SCAN_BYTES = 1 << 23
+
+#: Last line of a card: a card that it does not fit has been edited, and is never written over.
+_SEAL = "\n<!-- Written by synvid, SHA-256 %s: a card that is edited stays as it is. -->\n"
 
 _SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
@@ -88,93 +103,200 @@ dataset.render(0, frames=range(0, 64, 4))     # the same frames, rendered: exact
 }
 
 
-def describe(recipe: Recipe, markers: list[Marker]) -> dict[str, str]:
-    """The describing files of a finished dataset, path → text.
-
-    Args:
-        recipe: of the dataset.
-        markers: of all shards, in order.
-    """
-    rows = [row for marker in markers for row in marker.rows]
-    return {
-        MANIFESTS[recipe.format]: "".join(json.dumps(row) + "\n" for row in rows),
-        "README.md": _card(recipe, markers),
-        "lists/videomae.csv": "".join(f"{_video_path(row)} 0 -1\n" for row in rows),
-    }
-
-
 def finish(recipe: Recipe, folder: Path) -> bool:
     """Write the describing files if all shards are done, and remove what killed runs left.
+
+    A card that somebody has edited stays as it is.
 
     Returns:
         Whether the dataset is finished.
 
     Raises:
-        DatasetError: the file system refuses.
+        DatasetError: the file system refuses, or a record is damaged.
     """
     clean_leftovers(folder)
-    markers = [Marker.read(folder, shard) for shard in range(recipe.num_shards)]
-    done = [marker for marker in markers if marker is not None]
-    if len(done) < recipe.num_shards:
+    records = read_records(recipe, folder)
+    if records is None:
         return False
     with named_errors(folder):
         for damaged in (folder / STATE).glob("*.damaged"):  # left where a run was killed after it had mended a shard
             damaged.unlink()
-        stale = outdated(recipe, folder, done)
+        stale = outdated(recipe, folder, records)
         if stale:
             with workspace(folder) as room:
-                for name, text in stale.items():
-                    write_whole(folder / name, text, room)
+                for name in stale:
+                    write_whole(folder / name, _description(recipe, folder, records, name), room)
     return True
 
 
-def outdated(recipe: Recipe, folder: Path, markers: list[Marker]) -> dict[str, str]:
-    """Those of the describing files that are missing or not as they should be, path → text that they should have."""
-    return {name: text for name, text in describe(recipe, markers).items() if not _equals(folder / name, text)}
+def read_records(recipe: Recipe, folder: Path) -> list[Record] | None:
+    """The heads of all records; None if one is missing, which is seen before any is read."""
+    state = folder / STATE
+    with named_errors(state):
+        names = {entry.name for entry in os.scandir(state)} if state.is_dir() else set()
+    if any(record_path(folder, shard).name not in names for shard in range(recipe.num_shards)):
+        return None
+    records = []
+    for shard in range(recipe.num_shards):
+        record = Record.read(recipe, folder, shard)
+        if record is None:
+            return None
+        records.append(record)
+    return records
 
 
-def _equals(path: Path, text: str) -> bool:
+def outdated(recipe: Recipe, folder: Path, records: list[Record]) -> list[str]:
+    """Those of the describing files that are missing or not as they should be; an edited card is as it should be.
+
+    Args:
+        recipe: of the dataset.
+        folder: of the dataset.
+        records: of all shards, in order.
+    """
+    stale = [
+        name
+        for name in (MANIFESTS[recipe.format], LIST)
+        if not _equals(folder / name, _description(recipe, folder, records, name))
+    ]
+    card = folder / CARD
+    return stale if is_edited(card) or _equals(card, [_card(recipe, records).encode()]) else [*stale, CARD]
+
+
+def _description(recipe: Recipe, folder: Path, records: list[Record], name: str) -> Iterator[bytes]:
+    """A describing file, a shard at a time."""
+    if name == CARD:
+        yield _card(recipe, records).encode()
+        return
+    for shard, record in enumerate(records):
+        lines = record.read_lines(folder, shard)
+        if lines is None:
+            raise DatasetError(f"{record_path(folder, shard)}: is damaged; `synvid verify` and `synvid render` mend it.")
+        yield lines[name == LIST]
+
+
+def _equals(path: Path, pieces: Iterable[bytes]) -> bool:
     try:
-        return path.read_bytes() == text.encode()
+        with path.open("rb") as file:
+            return all(file.read(len(piece)) == piece for piece in pieces) and not file.read(1)
     except OSError:
         return False
 
 
-def read_rows(recipe: Recipe, folder: Path) -> list[dict[str, Any]]:
-    """The manifest of a finished dataset.
+# ---- The manifest, read back ---------------------------------------------------------------------------------------
+class Manifest(Sequence[dict[str, Any]]):
+    """The rows of a finished dataset, read from the file when they are asked for: a million take 8 MB.
+
+    When it is opened, every line is seen to be there and to be of the clip whose place it has; all else is checked when a row
+    is read.
 
     Raises:
         DatasetError: it is missing or damaged.
     """
-    path = folder / MANIFESTS[recipe.format]
-    if not path.is_file():
-        raise DatasetError(f"{folder}: not finished ({path.name} is missing); `synvid status {folder}` says what is done.")
-    rows = []
-    for number, line in enumerate(path.read_text(encoding="utf-8", errors="replace").splitlines(), 1):
+
+    def __init__(self, recipe: Recipe, folder: Path) -> None:
+        self.recipe, self.folder = recipe, folder
+        self.path = folder / MANIFESTS[recipe.format]
+        if not self.path.is_file():
+            raise DatasetError(
+                f"{folder}: not finished ({self.path.name} is missing); `synvid status {folder}` says what is done."
+            )
+        with named_errors(self.path):
+            self._starts = self._find_lines()
+
+    def _find_lines(self) -> NDArray[np.int64]:
+        """Where each line begins, and where the last one ends."""
+        at = len(_HEADS[self.recipe.format])  # where the key's nine digits stand
+        starts, found, rest = [np.zeros(1, np.int64)], 0, b""
+        with self.path.open("rb") as file:
+            position = 0
+            while piece := file.read(_SCAN_BYTES):
+                text = np.frombuffer(rest + piece, np.uint8)
+                ends = np.flatnonzero(text == _NEWLINE) + 1
+                begins = np.concatenate([np.zeros(1, np.int64), ends])[:-1]
+                self._check_order(text, begins + at, ends, found)
+                starts.append(position + ends)
+                found += len(ends)
+                kept = int(ends[-1]) if len(ends) else 0
+                rest = text[kept:].tobytes()
+                position += kept
+        if rest:
+            raise self._damaged(found)
+        if found != self.recipe.n:
+            raise DatasetError(
+                f"{self.path}: has {found} rows, not {self.recipe.n}; `synvid merge {self.folder}` writes it anew."
+            )
+        return np.concatenate(starts)
+
+    def _check_order(self, text: NDArray[np.uint8], keys: NDArray[np.int64], ends: NDArray[np.int64], first: int) -> None:
+        """See that the line at each place has the key of that place."""
+        places = np.minimum(keys[:, None] + np.arange(_DIGITS), len(text) - 1)
+        numbers = (text[places].astype(np.int64) - ord("0")) @ 10 ** np.arange(_DIGITS - 1, -1, -1)
+        wrong = (numbers != first + np.arange(len(keys))) | (keys + _DIGITS >= ends)
+        if wrong.any():
+            raise self._damaged(first + int(wrong.argmax()))
+
+    def _damaged(self, index: int, problem: str = "") -> DatasetError:
+        why = f" ({problem})" if problem else ""
+        return DatasetError(f"{self.path}, line {index + 1}: is damaged{why}; `synvid merge {self.folder}` writes it anew.")
+
+    def __len__(self) -> int:
+        return self.recipe.n
+
+    def __eq__(self, other: object) -> bool:
+        return isinstance(other, Manifest) and list(self) == list(other)
+
+    __hash__ = None  # type: ignore[assignment]
+
+    @overload
+    def __getitem__(self, i: int) -> dict[str, Any]: ...
+
+    @overload
+    def __getitem__(self, i: slice) -> list[dict[str, Any]]: ...
+
+    def __getitem__(self, i: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
+        """The row of clip i.
+
+        Raises:
+            DatasetError: it is damaged.
+            IndexError: there is no such clip.
+        """
+        if isinstance(i, slice):
+            return [self[k] for k in range(*i.indices(len(self)))]
+        index = range(len(self))[i]
+        start, end = self._starts[index : index + 2]
+        with named_errors(self.path), self.path.open("rb") as file:
+            file.seek(start)
+            line = file.read(end - start)
         try:
             row = json.loads(line)
-            if not isinstance(row["index"], int) or not isinstance(row["size"], int) or not isinstance(row["sha256"], str):
-                raise TypeError
-        except (ValueError, KeyError, TypeError):
-            raise DatasetError(f"{path}, line {number}: is damaged; `synvid merge {folder}` writes it anew.") from None
-        rows.append(row)
-    if len(rows) != recipe.n:
-        raise DatasetError(f"{path}: has {len(rows)} rows, not {recipe.n}; `synvid merge {folder}` writes it anew.")
-    return rows
+            problem = row_problem(self.recipe, index, row)
+        except ValueError:
+            problem = "is no JSON"
+        if problem:
+            raise self._damaged(index, problem)
+        return row  # type: ignore[no-any-return]
 
 
-def _video_path(row: dict[str, Any]) -> str:
-    """A path that FFmpeg opens, relative to the dataset."""
-    if "file_name" in row:
-        return str(row["file_name"])
-    return f"subfile,,start,{row['offset']},end,{row['offset'] + row['size']},,:{row['shard']}"
+# ---- The card ------------------------------------------------------------------------------------------------------
+def is_edited(card: Path) -> bool:
+    """Whether a card is there and is not as synvid wrote it, told from the hash in its last line."""
+    try:
+        text = card.read_bytes()
+    except OSError:
+        return False
+    start = text.rfind(_SEAL.encode().partition(b"%")[0])
+    return start < 0 or text[start:] != _seal(text[:start])
 
 
-def _card(recipe: Recipe, markers: list[Marker]) -> str:
+def _seal(text: bytes) -> bytes:
+    return (_SEAL % hashlib.sha256(text).hexdigest()).encode()
+
+
+def _card(recipe: Recipe, records: list[Record]) -> str:
     video, shards = recipe.preset.video, recipe.num_shards
     tar = recipe.format == "tar"
     loading = _LOADING[recipe.format]
-    return _CARD.format(
+    text = _CARD.format(
         name=recipe.preset.name,
         title=json.dumps(f"synvid {recipe.preset.name}, {recipe.n} clips, seed {recipe.seed}", ensure_ascii=False),
         description=recipe.preset.description or "Clips of a custom preset",
@@ -183,8 +305,8 @@ def _card(recipe: Recipe, markers: list[Marker]) -> str:
         layout="webdataset" if tar else "videofolder",
         path="train/*.tar" if tar else '["metadata.jsonl", "videos/**/*.mp4"]',
         size=next((name for limit, name in _SIZES if recipe.n < limit), "n>1M"),
-        frames=sum(row["frames"] for marker in markers for row in marker.rows),
-        bytes=sum(file["bytes"] for marker in markers for file in marker.files),
+        frames=sum(record.frames for record in records),
+        bytes=sum(record.size for record in records),
         shards=f"{shards} {'shard' if tar else 'folder'}{'s' if shards > 1 else ''}",
         width=video.width,
         height=video.height,
@@ -197,3 +319,4 @@ def _card(recipe: Recipe, markers: list[Marker]) -> str:
         recipe=RECIPE_FILE,
         loading=(loading % (shards - 1) if tar else loading).replace("{{", "{").replace("}}", "}"),
     )
+    return text + _seal(text.encode()).decode()

@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from synvid.clip import Clip
-from synvid.dataset.manifest import read_rows
+from synvid.dataset.manifest import Manifest
 from synvid.dataset.recipe import Recipe, check_sources
 from synvid.errors import DatasetError
 from synvid.renderer import render
@@ -26,12 +26,12 @@ class Dataset:
     Attributes:
         path: its folder.
         recipe: what it was made from.
-        rows: the manifest, one mapping a clip.
+        rows: the manifest, one mapping a clip; read from its file, and checked, as they are asked for.
     """
 
     path: Path
     recipe: Recipe
-    rows: list[dict[str, Any]]
+    rows: Manifest
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -107,4 +107,4 @@ def open_dataset(path: str | Path, textures: Mapping[str, str] | None = None) ->
     """
     folder = Path(path).expanduser()
     recipe = Recipe.load(folder).with_banks(textures or {})
-    return Dataset(path=folder, recipe=recipe, rows=read_rows(recipe, folder))
+    return Dataset(path=folder, recipe=recipe, rows=Manifest(recipe, folder))

@@ -185,12 +185,14 @@ class Recipe:
 
     @cached_property
     def digest(self) -> str:
-        """SHA-256 of all that decides the bytes of the dataset: what a shard's record is bound to.
+        """The first 128 bits of the SHA-256 of all that decides the dataset's bytes, 32 hexadecimal digits.
+
+        Records, rows and the JSON members of shards are bound to their dataset by it.
 
         The version of synvid, a preset's description and the places of banks and real videos do not count.
         """
         contents = {key: value for key, value in _flat(self._contents()).items() if key not in _NOT_CONTENT}
-        return hashlib.sha256(json.dumps(contents, sort_keys=True, allow_nan=False).encode()).hexdigest()
+        return hashlib.sha256(json.dumps(contents, sort_keys=True, allow_nan=False).encode()).hexdigest()[:32]
 
     def differences(self, other: Recipe) -> list[str]:
         """What differs from another recipe, as `key: ours, theirs`; the version of synvid does not count."""

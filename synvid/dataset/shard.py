@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import contextlib
 import hashlib
 import io
 import json
@@ -18,30 +17,27 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synvid.dataset.real import UndecodableError
-from synvid.dataset.recipe import Recipe
+from synvid.dataset.recipe import RECIPE_FILE, Recipe
+from synvid.dataset.record import Record, Row, key_of, read_rows, record_path, shard_path, write_record
 from synvid.errors import DatasetError
 from synvid.preset import REAL
 from synvid.renderer import render_frames
 from synvid.scene import Scene, sample_scene
 from synvid.video.encode import Encoder
-from synvid.work.disk import STATE, named_errors, workspace, write_whole
+from synvid.work.disk import STATE, named_errors, workspace
 
 __all__ = [
     "SKIPPED",
-    "Marker",
     "copy_shard",
     "file_sha256",
     "frames_sha256",
     "install",
-    "key_of",
     "pieces",
     "render_clip",
     "render_shard",
-    "shard_path",
     "warm_up",
 ]
 
-Row = dict[str, Any]
 Result = TypeVar("Result")
 
 #: Names of real videos that could not be decoded, until the run that tried has ended.
@@ -49,16 +45,6 @@ SKIPPED = "unreadable.txt"
 
 #: Frames are rendered, hashed and encoded in pieces of about this many bytes: memory stays flat, and in the cache.
 _PIECE_BYTES = 4_000_000
-
-
-def key_of(index: int) -> str:
-    """The name of a clip, nine digits."""
-    return f"{index:09d}"
-
-
-def shard_path(recipe: Recipe, shard: int) -> Path:
-    """Where a shard lies in the dataset: a tar file, or a folder of videos."""
-    return Path("train", f"shard-{shard:06d}.tar") if recipe.format == "tar" else Path("videos", f"{shard:06d}")
 
 
 # ---- One clip -----------------------------------------------------------------------------------------------------
@@ -170,52 +156,12 @@ def _row(recipe: Recipe, index: int, source: _Source) -> Row:
         "height": video.height,
         "objects": source.objects,
         "sha256": source.digest.hexdigest(),
+        "recipe": recipe.digest,
     }
     return {**row, "file": source.file} if recipe.real is not None else row
 
 
-# ---- One shard ----------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class Marker:
-    """The record of a finished shard; its presence means done.
-
-    Attributes:
-        files: path in the dataset, bytes and SHA-256 of every file.
-        rows: of the manifest.
-    """
-
-    files: list[Row]
-    rows: list[Row]
-
-    @staticmethod
-    def path(folder: Path, shard: int) -> Path:
-        """Where it lies."""
-        return folder / STATE / f"shard-{shard:06d}.json"
-
-    @staticmethod
-    def damaged_path(folder: Path, shard: int) -> Path:
-        """Where `verify` puts it when the shard is not what it says."""
-        return folder / STATE / f"shard-{shard:06d}.damaged"
-
-    def write(self, folder: Path, shard: int, room: Path) -> None:
-        """Declare the shard done, by way of a workspace."""
-        frames = sum(row["frames"] for row in self.rows)
-        stats = {"clips": len(self.rows), "frames": frames, "bytes": sum(file["bytes"] for file in self.files)}
-        write_whole(self.path(folder, shard), json.dumps({**stats, "files": self.files, "rows": self.rows}), room)
-        self.damaged_path(folder, shard).unlink(missing_ok=True)
-
-    @classmethod
-    def read(cls, folder: Path, shard: int) -> Marker | None:
-        """The record of a shard; None if there is none, or it cannot be read."""
-        try:
-            record = json.loads(cls.path(folder, shard).read_bytes())
-            marker = cls(files=record["files"], rows=record["rows"])
-            whole = all(isinstance(file["path"], str) and {"bytes", "sha256"} <= file.keys() for file in marker.files)
-            return marker if whole and all({"index", "sha256"} <= row.keys() for row in marker.rows) else None
-        except (OSError, ValueError, KeyError, TypeError, AttributeError):
-            return None
-
-
+# ---- One shard -----------------------------------------------------------------------------------------------------
 def render_shard(recipe: Recipe, folder: Path, shard: int, tick: Callable[[], None] = lambda: None) -> None:
     """Render a shard into a dataset: all of it, or nothing.
 
@@ -241,9 +187,9 @@ def copy_shard(recipe: Recipe, source: Path, folder: Path, shard: int) -> None:
     Raises:
         DatasetError: the source's record is gone, or the file system refuses.
     """
-    marker = Marker.read(source, shard)
-    if marker is None:
-        raise DatasetError(f"{Marker.path(source, shard)}: cannot be read.")
+    record, rows = Record.read(recipe, source, shard), read_rows(recipe, source, shard)
+    if record is None or rows is None:
+        raise DatasetError(f"{record_path(source, shard)}: is damaged; `synvid verify` and `synvid render` mend it.")
     with named_errors(folder), workspace(folder) as room:
         made, place = room / "shard", source / shard_path(recipe, shard)
         if place.is_dir():
@@ -251,27 +197,27 @@ def copy_shard(recipe: Recipe, source: Path, folder: Path, shard: int) -> None:
         else:
             shutil.copyfile(place, made)
         found = list_files(made, shard_path(recipe, shard))
-        altered = [file["path"] for file in marker.files if file not in found] or [place.name] * (found != marker.files)
+        altered = [file["path"] for file in record.files if file not in found] or [place.name] * (found != record.files)
         if altered:
             raise DatasetError(f"{source / altered[0]}: has been altered; `synvid verify` and `synvid render` mend it.")
-        install(made, folder, recipe, shard, marker.rows)
+        install(made, folder, recipe, shard, rows)
 
 
 def install(made: Path, folder: Path, recipe: Recipe, shard: int, rows: list[Row]) -> None:
-    """Move a finished shard from a workspace to its place and declare it done."""
+    """Move a finished shard from a workspace to its place and declare it done.
+
+    Raises:
+        DatasetError: the folder has become the home of another dataset in the meantime, or the file system refuses.
+    """
+    if Recipe.load(folder).digest != recipe.digest:
+        raise DatasetError(f"{folder / RECIPE_FILE}: is another one than when this run began; the shard is thrown away.")
     place = shard_path(recipe, shard)
     files = list_files(made, place)
     target = folder / place
-    target.parent.mkdir(parents=True, exist_ok=True)
-    if made.is_dir():
-        with contextlib.suppress(FileNotFoundError):  # a folder cannot be replaced in one step
-            target.replace(made.with_name("old"))
-    try:
-        made.replace(target)
-    except OSError:
-        if not (made.is_dir() and target.is_dir()):  # else another run has just put the same folder in place
-            raise
-    Marker(files, rows).write(folder, shard, made.parent)
+    (target if made.is_dir() else target.parent).mkdir(parents=True, exist_ok=True)
+    for file in files:  # one by one: a folder may hold somebody else's files, too
+        (made / Path(file["path"]).name if made.is_dir() else made).replace(folder / file["path"])
+    write_record(recipe, folder, shard, files, rows, made.parent)
 
 
 def list_files(made: Path, place: Path) -> list[Row]:

@@ -8,7 +8,7 @@ import secrets
 import shutil
 import socket
 import time
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from synvid.errors import DatasetError
@@ -114,26 +114,32 @@ def write_first(path: Path, data: str, room: Path) -> bool:
         os.link(temporary, path)
     except FileExistsError:
         return False
-    except OSError:  # no hard links here
-        if path.exists():
+    except OSError:  # no hard links here: create it, which only one of us can, and write it in one call
+        try:
+            descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
+        except FileExistsError:
             return False
-        temporary.replace(path)
+        with os.fdopen(descriptor, "wb", buffering=0) as file:
+            file.write(data.encode())
+            os.fsync(file.fileno())
     return True
 
 
-def write_whole(path: Path, data: bytes | str, room: Path | None = None) -> None:
+def write_whole(path: Path, data: bytes | str | Iterable[bytes], room: Path | None = None) -> None:
     """Write a file under another name, then rename it: readers see the old one or the new one.
 
     Args:
         path: of the file.
-        data: its content.
+        data: its content, whole or piece by piece.
         room: a workspace in which the other name lies, so that it is swept if we are killed; else it lies beside `path`.
     """
     path.parent.mkdir(parents=True, exist_ok=True)
     temporary = (room or path.parent) / f".{path.name}.{secrets.token_hex(6)}"
     try:
         with temporary.open("wb") as file:
-            file.write(data.encode() if isinstance(data, str) else data)
+            if isinstance(data, (bytes, str)):
+                data = [data.encode() if isinstance(data, str) else data]
+            file.writelines(data)
             file.flush()
             os.fsync(file.fileno())
         temporary.replace(path)

@@ -1,0 +1,227 @@
+"""The record of a finished shard: written last, it means done. It is bound to the recipe of its dataset.
+
+A record is a file of lines. The first is its head, JSON; then come the shard's lines of the manifest and of the list of
+videos, so that both files are the records' lines one after the other. Most work needs the heads only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import os
+from collections.abc import Iterable
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from synvid.dataset.recipe import Recipe
+from synvid.preset import REAL
+from synvid.work.disk import STATE, write_whole
+
+__all__ = [
+    "LIST",
+    "MANIFESTS",
+    "Record",
+    "damaged_path",
+    "file_names",
+    "key_of",
+    "read_rows",
+    "record_path",
+    "row_problem",
+    "shard_path",
+    "video_path",
+    "write_record",
+]
+
+Row = dict[str, Any]
+
+#: Name of the manifest in each layout; in the files layout Hugging Face `datasets` wants it called metadata.
+MANIFESTS = {"tar": "manifest.jsonl", "files": "metadata.jsonl"}
+#: The list of videos as VideoMAE's loaders read it.
+LIST = "lists/videomae.csv"
+
+
+def key_of(index: int) -> str:
+    """The name of a clip, nine digits."""
+    return f"{index:09d}"
+
+
+def shard_path(recipe: Recipe, shard: int) -> Path:
+    """Where a shard lies in the dataset: a tar file, or a folder of videos."""
+    return Path("train", f"shard-{shard:06d}.tar") if recipe.format == "tar" else Path("videos", f"{shard:06d}")
+
+
+def file_names(recipe: Recipe, shard: int) -> list[str]:
+    """The files of a shard, relative to the dataset."""
+    place = shard_path(recipe, shard).as_posix()
+    return [place] if recipe.format == "tar" else [f"{place}/{key_of(index)}.mp4" for index in recipe.indices(shard)]
+
+
+def record_path(folder: Path, shard: int) -> Path:
+    """Where the record of a shard lies."""
+    return folder / STATE / f"shard-{shard:06d}.json"
+
+
+def damaged_path(folder: Path, shard: int) -> Path:
+    """Where `verify` puts the record of a shard that is not what it says."""
+    return folder / STATE / f"shard-{shard:06d}.damaged"
+
+
+def video_path(row: Row) -> str:
+    """A path that FFmpeg opens, relative to the dataset."""
+    if "file_name" in row:
+        return str(row["file_name"])
+    return f"subfile,,start,{row['offset']},end,{row['offset'] + row['size']},,:{row['shard']}"
+
+
+# ---- Records -------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class Record:
+    """The head of a record.
+
+    Attributes:
+        frames: of all clips.
+        files: path in the dataset, bytes and SHA-256 of every file.
+        lines: bytes of the shard's lines of the manifest, and of the list of videos.
+        sha256: of these lines.
+        start: where they begin in the record, bytes.
+    """
+
+    frames: int
+    files: list[Row]
+    lines: tuple[int, int]
+    sha256: str
+    start: int
+
+    @property
+    def size(self) -> int:
+        """Bytes of all files."""
+        return sum(file["bytes"] for file in self.files)
+
+    @classmethod
+    def read(cls, recipe: Recipe, folder: Path, shard: int) -> Record | None:
+        """The head of a shard's record; None unless it is whole and of this recipe."""
+        try:
+            with open(f"{folder}/{STATE}/shard-{shard:06d}.json", "rb") as file:  # noqa: PTH123  # a million times
+                first = file.readline()
+                size = os.fstat(file.fileno()).st_size
+            head = json.loads(first)
+            record = cls(head["frames"], head["files"], (head["manifest"], head["list"]), head["sha256"], len(first))
+            names = [item["path"] for item in record.files]
+            numbers = (record.frames, *record.lines, *(item["bytes"] for item in record.files))
+            hashes = (record.sha256, *(item["sha256"] for item in record.files))
+            whole = (
+                head["recipe"] == recipe.digest
+                and head["clips"] == len(recipe.indices(shard))
+                and names == file_names(recipe, shard)
+                and all(type(number) is int and number > 0 for number in numbers)
+                and all(isinstance(text, str) and len(text) == 64 for text in hashes)
+                and size == len(first) + sum(record.lines)
+            )
+        except (OSError, ValueError, KeyError, TypeError, AttributeError):
+            return None
+        return record if whole else None
+
+    def read_lines(self, folder: Path, shard: int) -> tuple[bytes, bytes] | None:
+        """The shard's lines of the manifest and of the list of videos; None if they are not as they were written."""
+        try:
+            with record_path(folder, shard).open("rb") as file:
+                file.seek(self.start)
+                data = file.read()
+        except OSError:
+            return None
+        if len(data) != sum(self.lines) or hashlib.sha256(data).hexdigest() != self.sha256:
+            return None
+        return data[: self.lines[0]], data[self.lines[0] :]
+
+
+def write_record(recipe: Recipe, folder: Path, shard: int, files: list[Row], rows: list[Row], room: Path) -> None:
+    """Declare a shard done, by way of a workspace."""
+    manifest = "".join(json.dumps(row) + "\n" for row in rows).encode()
+    listed = _list_lines(rows)
+    head = {
+        "recipe": recipe.digest,
+        "clips": len(rows),
+        "frames": sum(row["frames"] for row in rows),
+        "files": files,
+        "manifest": len(manifest),
+        "list": len(listed),
+        "sha256": hashlib.sha256(manifest + listed).hexdigest(),
+    }
+    write_whole(record_path(folder, shard), json.dumps(head).encode() + b"\n" + manifest + listed, room)
+    damaged_path(folder, shard).unlink(missing_ok=True)
+
+
+def read_rows(recipe: Recipe, folder: Path, shard: int) -> list[Row] | None:
+    """The rows of a finished shard; None unless record and rows are whole, and of this recipe."""
+    record = Record.read(recipe, folder, shard)
+    lines = record.read_lines(folder, shard) if record else None
+    if record is None or lines is None:
+        return None
+    try:
+        rows = [json.loads(line) for line in lines[0].splitlines()]
+    except ValueError:
+        return None
+    indices = recipe.indices(shard)
+    sound = len(rows) == len(indices) and not any(map(row_problem, [recipe] * len(rows), indices, rows))
+    sound = sound and _list_lines(rows) == lines[1] and sum(row["frames"] for row in rows) == record.frames
+    return rows if sound and _fits_files(rows, record.files) else None
+
+
+def _list_lines(rows: Iterable[Row]) -> bytes:
+    return "".join(f"{video_path(row)} 0 -1\n" for row in rows).encode()
+
+
+def _fits_files(rows: list[Row], files: list[Row]) -> bool:
+    """Whether every clip lies inside its file."""
+    if "file_name" in rows[0]:
+        return [row["size"] for row in rows] == [file["bytes"] for file in files]
+    return all(row["offset"] + row["size"] <= files[0]["bytes"] for row in rows)
+
+
+# ---- Rows ----------------------------------------------------------------------------------------------------------
+def row_problem(recipe: Recipe, index: int, row: Any) -> str:
+    """What is wrong with a row of the manifest; empty if nothing is.
+
+    Args:
+        recipe: of the dataset.
+        index: of the clip that it should describe.
+        row: as it was read.
+    """
+    if not isinstance(row, dict):
+        return "is no JSON object"
+    expected = _known(recipe, index)
+    for key, value in expected.items():
+        if type(row.get(key)) is not type(value) or row[key] != value:
+            return f"{key} is {row.get(key)!r}, not {value!r}"
+    free = {"frames": 1, "objects": 0, "size": 1, **({"offset": 512} if recipe.format == "tar" else {})}
+    for key, low in free.items():
+        if type(row.get(key)) is not int or row[key] < low:
+            return f"{key} is {row.get(key)!r}, not a whole number from {low}"
+    texts = {"sha256", *(("file",) if recipe.real is not None else ())}
+    for key in texts:
+        if not isinstance(row.get(key), str):
+            return f"{key} is {row.get(key)!r}, not text"
+    if len(row["sha256"]) != 64 or not set(row["sha256"]) <= set("0123456789abcdef"):
+        return f"sha256 is {row['sha256']!r}, not 64 hexadecimal digits"
+    foreign = row.keys() - expected.keys() - free.keys() - texts
+    return f"has the key {min(foreign)!r}, which no row has" if foreign else ""
+
+
+def _known(recipe: Recipe, index: int) -> Row:
+    """What the recipe alone says of a clip."""
+    video, chosen = recipe.preset.video, recipe.preset.of_clip(index)
+    shard = index // recipe.shard_size
+    place = shard_path(recipe, shard).as_posix()
+    where = {"shard": place} if recipe.format == "tar" else {"file_name": f"{place}/{key_of(index)}.mp4"}
+    return {
+        "key": key_of(index),
+        "index": index,
+        "preset": REAL if chosen is None else chosen.name,
+        "seed": recipe.seed,
+        "fps": float(video.fps),
+        "width": video.width,
+        "height": video.height,
+        "recipe": recipe.digest,
+        **where,
+    }
