@@ -18,6 +18,7 @@ from running import ended
 import synvid
 from synvid.cli import main
 from synvid.dataset.recipe import Recipe
+from synvid.dataset.record import Record, read_rows, video_path, write_record
 from synvid.dataset.shard import frames_sha256
 from synvid.preset import load_preset
 
@@ -204,14 +205,15 @@ def test_the_list_for_videomae_opens(layout, sets, rows, monkeypatch):
 def test_records_hold_hashes_and_counts(layout, sets, rows):
     """The record of a shard has the size and the hash of each of its files, the rows, and what they add up to."""
     for shard in range(3):
-        record = json.loads((sets[layout] / f".synvid/shard-{shard:06d}.json").read_text())
-        mine = rows[layout][shard * SHARD_SIZE : (shard + 1) * SHARD_SIZE]
-        assert record["rows"] == mine
+        head, *lines = (sets[layout] / f".synvid/shard-{shard:06d}.json").read_text().splitlines()
+        record, mine = json.loads(head), rows[layout][shard * SHARD_SIZE : (shard + 1) * SHARD_SIZE]
+        assert [json.loads(line) for line in lines[: len(mine)]] == mine
+        assert lines[len(mine) :] == [f"{video_path(row)} 0 -1" for row in mine]
+        assert record["recipe"] == Recipe.load(sets[layout]).digest
         assert (record["clips"], record["frames"]) == (len(mine), sum(row["frames"] for row in mine))
         for file in record["files"]:
             data = (sets[layout] / file["path"]).read_bytes()
             assert (file["bytes"], file["sha256"]) == (len(data), hashlib.sha256(data).hexdigest())
-        assert record["bytes"] == sum(file["bytes"] for file in record["files"])
 
 
 # ---- Other people's loaders -----------------------------------------------------------------------------------------
@@ -509,10 +511,10 @@ def test_only_a_deep_verify_sees_other_frames(preset, tmp_path):
     """Records that agree with each other, but not with what the recipe renders, are found by `verify --deep`."""
     folder = tmp_path / "set"
     run(*command(preset, "tar", folder))
-    record = folder / ".synvid/shard-000001.json"
-    values = json.loads(record.read_text())
-    values["rows"][1]["sha256"] = "0" * 64
-    record.write_text(json.dumps(values))
+    recipe = Recipe.load(folder)
+    record, rows = Record.read(recipe, folder, 1), read_rows(recipe, folder, 1)
+    rows[1]["sha256"] = "0" * 64
+    write_record(recipe, folder, 1, record.files, rows, folder)
     run("merge", folder)
     run("verify", folder, "--workers", 1)
     data, talk = run("verify", folder, "--deep", "--json", "--workers", 2, code=1)

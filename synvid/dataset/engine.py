@@ -139,10 +139,10 @@ def _remove_replaced(recipe: Recipe, folder: Path) -> None:
     if not (noted / RECIPE_FILE).is_file():
         return
     old = Recipe.load(noted)
-    if old.digest != recipe.digest:  # else the run that noted it was killed before it put its own recipe in place
+    if old.differences(recipe):  # else the run that noted it was killed before it put its own recipe in place
         if is_edited(folder / CARD):  # what it says is of the old dataset
             (folder / CARD).replace(_free_name(folder / "README.old.md"))
-        done = [shard for shard in range(recipe.num_shards) if Record.read(recipe, folder, shard)]  # by a run beside this one
+        done = [shard for shard in range(recipe.num_shards) if Record.read(recipe, folder, shard)]  # they fit it, too
         kept = {name for shard in done for name in file_names(recipe, shard)}
         names = [MANIFESTS[old.format], CARD, LIST]
         for shard in range(old.num_shards):

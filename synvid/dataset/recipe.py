@@ -185,13 +185,13 @@ class Recipe:
 
     @cached_property
     def digest(self) -> str:
-        """The first 128 bits of the SHA-256 of all that decides the dataset's bytes, 32 hexadecimal digits.
+        """The first 128 bits of a SHA-256 of all that decides the bytes of the clips, 32 hexadecimal digits.
 
-        Records, rows and the JSON members of shards are bound to their dataset by it.
-
-        The version of synvid, a preset's description and the places of banks and real videos do not count.
+        Records, rows and the JSON members of shards are bound to their dataset by it. The number of clips does not count,
+        since a smaller set is the beginning of a larger one; nor do the version of synvid, a preset's description and the
+        places of banks and real videos.
         """
-        contents = {key: value for key, value in _flat(self._contents()).items() if key not in _NOT_CONTENT}
+        contents = {key: value for key, value in _flat(self._contents()).items() if key not in {*_NOT_CONTENT, "n"}}
         return hashlib.sha256(json.dumps(contents, sort_keys=True, allow_nan=False).encode()).hexdigest()[:32]
 
     def differences(self, other: Recipe) -> list[str]:
