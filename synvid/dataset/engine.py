@@ -5,7 +5,6 @@ from __future__ import annotations
 import contextlib
 import enum
 import os
-import shutil
 import time
 from collections.abc import Callable
 from dataclasses import dataclass, field
@@ -107,7 +106,7 @@ def _open_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> None:
 
 
 #: Where the recipe of a dataset is kept while its files are removed.
-_REPLACED = Path(STATE, "replaced")
+_REPLACED = Path(STATE, "replaced.yaml")
 #: Left by operating systems in any folder, or kept by us.
 _IGNORED = {STATE, ".DS_Store", "Thumbs.db", "desktop.ini", "lost+found"}
 
@@ -129,16 +128,16 @@ def _replace(old: Recipe, new: Recipe, folder: Path) -> None:
     if any((folder / STATE).glob("tmp-*")):
         raise ConfigurationError(f"{folder}: another run is working here; --overwrite it when it has ended.")
     with workspace(folder) as room:
-        write_whole(folder / _REPLACED / RECIPE_FILE, old.to_yaml(), room)
+        write_whole(folder / _REPLACED, old.to_yaml(), room)
         write_whole(folder / RECIPE_FILE, new.to_yaml(), room)
 
 
 def _remove_replaced(recipe: Recipe, folder: Path) -> None:
     """Remove a dataset that has been replaced, and nothing that synvid has not written."""
     noted = folder / _REPLACED
-    if not (noted / RECIPE_FILE).is_file():
+    if not noted.is_file():
         return
-    old = Recipe.load(noted)
+    old = Recipe.read(noted)
     if old.differences(recipe):  # else the run that noted it was killed before it put its own recipe in place
         if is_edited(folder / CARD):  # what it says is of the old dataset
             (folder / CARD).replace(_free_name(folder / "README.old.md"))
@@ -157,7 +156,7 @@ def _remove_replaced(recipe: Recipe, folder: Path) -> None:
         for parent in sorted({parent for name in names for parent in Path(name).parents if parent != Path()}, reverse=True):
             with contextlib.suppress(OSError):  # not empty: somebody else's files
                 (folder / parent).rmdir()
-    shutil.rmtree(noted, ignore_errors=True)
+    noted.unlink(missing_ok=True)
 
 
 def _free_name(path: Path) -> Path:

@@ -152,9 +152,17 @@ class Recipe:
             DatasetError: the folder holds no dataset.
             ConfigurationError: its recipe is damaged, or of another output version.
         """
-        path = folder / RECIPE_FILE
-        if not path.is_file():
+        if not (folder / RECIPE_FILE).is_file():
             raise DatasetError(f"{folder}: no dataset here ({RECIPE_FILE} is missing).")
+        return cls.read(folder / RECIPE_FILE)
+
+    @classmethod
+    def read(cls, path: Path) -> Recipe:
+        """Read a recipe from its file.
+
+        Raises:
+            ConfigurationError: it is damaged, or of another output version.
+        """
         settings = read_yaml(path)
         version = settings.pop("output_version", None)
         if version != OUTPUT_VERSION:

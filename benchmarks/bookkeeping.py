@@ -1,0 +1,107 @@
+"""What the bookkeeping of a million clips costs: seconds and peak memory of commands that have nothing to render.
+
+python benchmarks/bookkeeping.py [CLIPS]
+
+The dataset is invented: records are as `synvid render` writes them, shards are sparse files without content.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import multiprocessing
+import resource
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+from synvid.dataset.check import shard_state
+from synvid.dataset.engine import render_dataset
+from synvid.dataset.manifest import finish
+from synvid.dataset.reader import open_dataset
+from synvid.dataset.recipe import RECIPE_FILE, Recipe
+from synvid.dataset.record import key_of, record_path, shard_path, write_record
+from synvid.preset import load_preset
+from synvid.work.disk import STATE
+
+SHARD_SIZE, CLIP_BYTES = 64, 1_200_000
+SHA = hashlib.sha256(b"").hexdigest()
+
+
+def invent(folder: Path, clips: int) -> None:
+    """Write recipe, records and empty shards of a dataset."""
+    recipe = Recipe(load_preset("moving_shapes"), clips, shard_size=SHARD_SIZE)
+    (folder / "train").mkdir(parents=True)
+    (folder / STATE).mkdir()
+    (folder / RECIPE_FILE).write_text(recipe.to_yaml())
+    video = recipe.preset.video
+    for shard in range(recipe.num_shards):
+        name, rows = shard_path(recipe, shard).as_posix(), []
+        for place, index in enumerate(recipe.indices(shard)):
+            about = {"key": key_of(index), "index": index, "preset": recipe.preset.name, "seed": 0, "frames": 150}
+            size = {"fps": float(video.fps), "width": video.width, "height": video.height, "objects": 500}
+            where = {"shard": name, "offset": 512 + place * (CLIP_BYTES + 1536), "size": CLIP_BYTES}
+            rows.append({**about, **size, "sha256": SHA, "recipe": recipe.digest, **where})
+        with (folder / name).open("wb") as file:
+            file.truncate(total := len(rows) * (CLIP_BYTES + 1536))
+        write_record(recipe, folder, shard, [{"path": name, "bytes": total, "sha256": SHA}], rows, folder)
+
+
+def status(recipe: Recipe, folder: Path) -> None:
+    for shard in range(recipe.num_shards):
+        shard_state(recipe, folder, shard)
+
+
+def part(recipe: Recipe, folder: Path) -> None:
+    """A job of an array whose own shards are done, while another's is missing."""
+    other = record_path(folder, 1)
+    other.rename(other.with_suffix(".aside"))
+    render_dataset(recipe, folder, part=(0, 1000))
+    other.with_suffix(".aside").rename(other)
+
+
+def pickled(recipe: Recipe, folder: Path) -> None:
+    import pickle
+
+    pickle.loads(pickle.dumps(open_dataset(folder)))  # noqa: S301
+
+
+WORK = {
+    "finish": finish,
+    "status": status,
+    "render, nothing to do": lambda recipe, folder: render_dataset(recipe, folder),
+    "a part, nothing to do": part,
+    "open_dataset": lambda _, folder: open_dataset(folder),
+    "open_dataset, pickled": pickled,
+    "all rows read": lambda _, folder: sum(row["frames"] for row in open_dataset(folder)),
+}
+
+
+def measure(name: str, folder: Path, answer: multiprocessing.SimpleQueue) -> None:
+    recipe = Recipe.load(folder)
+    before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
+    WORK[name](recipe, folder)
+    seconds = time.perf_counter() - begin
+    answer.put((seconds, (resource.getrusage(resource.RUSAGE_SELF).ru_maxrss - before) / 1024))
+
+
+def main() -> None:
+    clips = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    with tempfile.TemporaryDirectory() as room:
+        folder = Path(room, "set")
+        invent(folder, clips)
+        context = multiprocessing.get_context("spawn")
+        found = {}
+        for name in WORK:
+            answer = context.SimpleQueue()
+            process = context.Process(target=measure, args=(name, folder, answer))
+            process.start()
+            process.join()
+            found[name] = answer.get()
+            print(f"{name:24} {found[name][0]:6.2f} s  {found[name][1]:6.0f} MB more", flush=True)
+    print(json.dumps({"clips": clips, "work": found}))
+
+
+if __name__ == "__main__":
+    main()
