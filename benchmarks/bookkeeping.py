@@ -61,7 +61,7 @@ def part(recipe: Recipe, folder: Path) -> None:
     other.with_suffix(".aside").rename(other)
 
 
-def pickled(recipe: Recipe, folder: Path) -> None:
+def pickled(_: Recipe, folder: Path) -> None:
     import pickle
 
     pickle.loads(pickle.dumps(open_dataset(folder)))  # noqa: S301
@@ -70,7 +70,7 @@ def pickled(recipe: Recipe, folder: Path) -> None:
 WORK = {
     "finish": finish,
     "status": status,
-    "render, nothing to do": lambda recipe, folder: render_dataset(recipe, folder),
+    "render, nothing to do": render_dataset,
     "a part, nothing to do": part,
     "open_dataset": lambda _, folder: open_dataset(folder),
     "open_dataset, pickled": pickled,

@@ -210,7 +210,7 @@ def _plan(recipe: Recipe, banks: list[Header], out: Path, workers: int, part: tu
     from synvid.dataset.engine import todo
     from synvid.work.words import duration, size
 
-    missing, done = todo(recipe, out, part)
+    missing, done, _ = todo(recipe, out, part)
     clips = sum(len(recipe.indices(shard)) for shard in missing)
     plan: dict[str, Any] = {"clips": clips, "shards": len(missing), "done": done, "bytes": None, "seconds": None}
     if not banks:

@@ -231,8 +231,7 @@ class Mixture:
 
     def rank(self, index: int) -> int:
         """How many clips before this one are replaced."""
-        share = Fraction(str(self.share)) if self.source else Fraction(0)
-        return math.floor(index * share)
+        return math.floor(index * Fraction(str(self.share))) if self.source else 0
 
     def replaces(self, index: int) -> bool:
         """Whether a clip is replaced."""

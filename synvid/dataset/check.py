@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import contextlib
 import enum
-import os
 from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
@@ -31,13 +30,7 @@ def shard_state(recipe: Recipe, folder: Path, shard: int) -> State:
     if record is None:
         broken = record_path(folder, shard).exists() or damaged_path(folder, shard).exists()
         return State.DAMAGED if broken else State.MISSING
-    for file in record.files:
-        try:
-            if os.stat(f"{folder}/{file['path']}").st_size != file["bytes"]:  # noqa: PTH116  # a million times
-                return State.DAMAGED
-        except OSError:
-            return State.DAMAGED
-    return State.DONE
+    return State.DONE if record.fits_files(folder) else State.DAMAGED
 
 
 @dataclass(frozen=True)

@@ -168,12 +168,17 @@ def _free_name(path: Path) -> Path:
     return free
 
 
-def todo(recipe: Recipe, folder: Path, part: tuple[int, int] = (0, 1)) -> tuple[list[int], int]:
-    """Shards of a part that are still to be rendered, and how many clips of it are done."""
-    mine = range(part[0], recipe.num_shards, part[1])
-    missing = [shard for shard in mine if shard_state(recipe, folder, shard) is not State.DONE]
-    done = sum(len(recipe.indices(shard)) for shard in mine) - sum(len(recipe.indices(shard)) for shard in missing)
-    return missing, done
+def todo(recipe: Recipe, folder: Path, part: tuple[int, int] = (0, 1)) -> tuple[list[int], int, int]:
+    """Shards of a part that are still to be rendered; how many clips of it are done, and the bytes of their files."""
+    missing, done, size = [], 0, 0
+    for shard in range(part[0], recipe.num_shards, part[1]):
+        record = Record.read(recipe, folder, shard)
+        if record is None or not record.fits_files(folder):
+            missing.append(shard)
+        else:
+            done += len(recipe.indices(shard))
+            size += record.size
+    return missing, done, size
 
 
 def render_dataset(
@@ -204,8 +209,7 @@ def render_dataset(
     """
     begin = time.monotonic()
     check_folder(recipe, folder, overwrite)
-    mine = range(part[0], recipe.num_shards, part[1])
-    missing, done = todo(recipe, folder, part)
+    missing, done, size = todo(recipe, folder, part)
     if missing:
         check_sources(recipe)
         warm_up(recipe)
@@ -215,9 +219,9 @@ def render_dataset(
         tasks = [(shard, len(recipe.indices(shard))) for shard in missing]
         failed = run_tasks(_Render(recipe, folder), tasks, workers, progress or Progress(), done)
         clips = sum(count for shard, count in tasks if shard not in failed)
-        finished = not failed and finish(recipe, folder) and not todo(recipe, folder)[0]  # of any part
+        finished = not failed and finish(recipe, folder)
         unreadable = take_names(folder / STATE / SKIPPED)
-    size = sum(record.size for shard in mine if (record := Record.read(recipe, folder, shard)) is not None)
+    size += sum(record.size for shard in missing if (record := Record.read(recipe, folder, shard)) is not None)
     return Result(clips, done, failed, finished, time.monotonic() - begin, size, unreadable)
 
 
@@ -242,8 +246,7 @@ def merge_parts(folder: Path, sources: list[Path]) -> tuple[int, list[int]]:
             if shard_state(recipe, source, shard) is State.DONE:
                 copy_shard(recipe, source, folder, shard)
                 copied += 1
-    finish(recipe, folder)
-    return copied, todo(recipe, folder)[0]
+    return copied, [] if finish(recipe, folder) else todo(recipe, folder)[0]
 
 
 @dataclass(frozen=True)

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import Any, overload
 
@@ -130,7 +131,7 @@ def finish(recipe: Recipe, folder: Path) -> bool:
 
 
 def read_records(recipe: Recipe, folder: Path) -> list[Record] | None:
-    """The heads of all records; None if one is missing, which is seen before any is read."""
+    """The heads of all records; None unless every shard is done. One that is missing is seen before any is read."""
     state = folder / STATE
     with named_errors(state):
         names = {entry.name for entry in os.scandir(state)} if state.is_dir() else set()
@@ -139,7 +140,7 @@ def read_records(recipe: Recipe, folder: Path) -> list[Record] | None:
     records = []
     for shard in range(recipe.num_shards):
         record = Record.read(recipe, folder, shard)
-        if record is None:
+        if record is None or not record.fits_files(folder):
             return None
         records.append(record)
     return records
@@ -153,13 +154,28 @@ def outdated(recipe: Recipe, folder: Path, records: list[Record]) -> list[str]:
         folder: of the dataset.
         records: of all shards, in order.
     """
-    stale = [
-        name
-        for name in (MANIFESTS[recipe.format], LIST)
-        if not _equals(folder / name, _description(recipe, folder, records, name))
-    ]
+    stale = [name for name, same in _compare_lines(recipe, folder, records).items() if not same]
     card = folder / CARD
-    return stale if is_edited(card) or _equals(card, [_card(recipe, records).encode()]) else [*stale, CARD]
+    return stale if is_edited(card) or _equals(card, _card(recipe, records).encode()) else [*stale, CARD]
+
+
+def _compare_lines(recipe: Recipe, folder: Path, records: list[Record]) -> dict[str, bool]:
+    """Whether manifest and list are the lines of the records, one record after the other."""
+    same = {}
+    with contextlib.ExitStack() as stack:
+        files = {}
+        for name in (MANIFESTS[recipe.format], LIST):
+            same[name] = (folder / name).is_file()
+            if same[name]:
+                files[name] = stack.enter_context((folder / name).open("rb"))
+        for shard, record in enumerate(records):
+            lines = record.read_lines(folder, shard, check=False) or (b"", b"")
+            for name, file in files.items():
+                some = lines[name == LIST]
+                same[name] = same[name] and file.read(len(some)) == some
+        for name, file in files.items():
+            same[name] = same[name] and not file.read(1)
+    return same
 
 
 def _description(recipe: Recipe, folder: Path, records: list[Record], name: str) -> Iterator[bytes]:
@@ -174,10 +190,9 @@ def _description(recipe: Recipe, folder: Path, records: list[Record], name: str)
         yield lines[name == LIST]
 
 
-def _equals(path: Path, pieces: Iterable[bytes]) -> bool:
+def _equals(path: Path, text: bytes) -> bool:
     try:
-        with path.open("rb") as file:
-            return all(file.read(len(piece)) == piece for piece in pieces) and not file.read(1)
+        return path.read_bytes() == text
     except OSError:
         return False
 
@@ -242,6 +257,11 @@ class Manifest(Sequence[dict[str, Any]]):
     def __len__(self) -> int:
         return self.recipe.n
 
+    def __iter__(self) -> Iterator[dict[str, Any]]:
+        with named_errors(self.path), self.path.open("rb") as file:
+            for index, line in enumerate(file):
+                yield self._parse(index, line)
+
     def __eq__(self, other: object) -> bool:
         return isinstance(other, Manifest) and list(self) == list(other)
 
@@ -267,6 +287,9 @@ class Manifest(Sequence[dict[str, Any]]):
         with named_errors(self.path), self.path.open("rb") as file:
             file.seek(start)
             line = file.read(end - start)
+        return self._parse(index, line)
+
+    def _parse(self, index: int, line: bytes) -> dict[str, Any]:
         try:
             row = json.loads(line)
             problem = row_problem(self.recipe, index, row)
