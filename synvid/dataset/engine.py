@@ -125,7 +125,7 @@ def _replace(old: Recipe, new: Recipe, folder: Path) -> None:
     next run goes on with it if this one is killed.
     """
     clean_leftovers(folder)
-    if any((folder / STATE).glob("tmp-*")):
+    if any((folder / STATE).glob("tmp-*.lock")):
         raise ConfigurationError(f"{folder}: another run is working here; --overwrite it when it has ended.")
     with workspace(folder) as room:
         write_whole(folder / _REPLACED, old.to_yaml(), room)

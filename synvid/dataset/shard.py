@@ -25,6 +25,7 @@ from synvid.renderer import render_frames
 from synvid.scene import Scene, sample_scene
 from synvid.video.encode import Encoder
 from synvid.work.disk import STATE, named_errors, workspace
+from synvid.work.interrupt import stop_if_interrupted
 
 __all__ = [
     "SKIPPED",
@@ -76,6 +77,7 @@ class _Source:
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
         for piece in self.pieces:
+            stop_if_interrupted()
             self.frames += len(piece)
             self.digest.update(piece.data)
             yield piece

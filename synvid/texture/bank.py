@@ -27,15 +27,11 @@ from synvid.errors import ConfigurationError, DatasetError
 from synvid.preset import expanded
 from synvid.texture.folder import Folder, Pictures
 from synvid.texture.generators import GENERATORS
-from synvid.work.disk import named_errors, take_names
+from synvid.work.disk import named_errors, read_at, take_names, write_at
 from synvid.work.interrupt import interrupted, postponed
+from synvid.work.locks import hold
 from synvid.work.pool import run_tasks
 from synvid.work.progress import Progress
-
-try:
-    import fcntl
-except ImportError:  # no such locks here: two builders of one bank at once are not kept apart
-    fcntl = None  # type: ignore[assignment]
 
 __all__ = ["Bank", "Header", "build_bank", "open_bank"]
 
@@ -208,14 +204,14 @@ def _open(path: Path, _status: object) -> Bank:
 
 
 def _read_hashes(descriptor: int, header: Header) -> bytes:
-    return os.pread(descriptor, header.num_chunks * _HASH_BYTES, header.hashes_at)
+    return read_at(descriptor, header.num_chunks * _HASH_BYTES, header.hashes_at)
 
 
 def _hash_chunk(descriptor: int, header: Header, number: int) -> bytes:
     some = header.chunk(number)
     digest = hashlib.sha256()
     for index in some:
-        digest.update(os.pread(descriptor, header.texture_bytes, header.texture_at(index)))
+        digest.update(read_at(descriptor, header.texture_bytes, header.texture_at(index)))
     return digest.digest()
 
 
@@ -243,23 +239,16 @@ def build_bank(path: Path, header: Header, pictures: Pictures | None, workers: i
         path.parent.mkdir(parents=True, exist_ok=True)
         if _is_built(path, header):
             return []
-        with _locked(part) as descriptor:
+        with _alone(part):
             if _is_built(path, header):
-                part.unlink()
+                part.unlink(missing_ok=True)
                 return []
-            missing = _missing_chunks(descriptor, header)
-            tasks = [(number, len(header.chunk(number))) for number in missing]
-            done = header.n - sum(count for _, count in tasks)
             try:
-                failed = run_tasks(_Chunk(part, header, pictures, skipped), tasks, workers, progress, done, "texture")
+                _build(part, header, pictures, skipped, workers, progress)
             except ConfigurationError:  # nothing to build it from
                 part.unlink()
                 skipped.unlink(missing_ok=True)
                 raise
-            if failed:
-                raise DatasetError(f"{part}: {next(iter(failed.values()))}; the same command goes on.")
-            os.pwrite(descriptor, header.with_digest(_read_hashes(descriptor, header)).to_bytes(), 0)
-            os.fsync(descriptor)
             part.replace(path)
     return take_names(skipped)
 
@@ -271,50 +260,47 @@ def _is_built(path: Path, header: Header) -> bool:
     return path.exists()
 
 
-@contextmanager
-def _locked(part: Path) -> Iterator[int]:
-    """Open a file that is being built, alone; waits for another builder to end."""
-    while True:
-        descriptor = os.open(part, os.O_RDWR | os.O_CREAT, 0o644)
-        _lock(descriptor, part)
-        if (
-            part.exists() and part.stat().st_ino == os.fstat(descriptor).st_ino
-        ):  # else the other has just finished and renamed it
-            break
-        os.close(descriptor)
+def _build(part: Path, header: Header, pictures: Pictures | None, skipped: Path, workers: int, progress: Progress) -> None:
+    """Make what is missing of a file that becomes a bank, its digest last."""
+    descriptor = os.open(part, os.O_RDWR | os.O_CREAT | getattr(os, "O_BINARY", 0), 0o644)
     try:
-        yield descriptor
+        missing = _missing_chunks(descriptor, header)
+        tasks = [(number, len(header.chunk(number))) for number in missing]
+        done = header.n - sum(count for _, count in tasks)
+        failed = run_tasks(_Chunk(part, header, pictures, skipped), tasks, workers, progress, done, "texture")
+        if failed:
+            raise DatasetError(f"{part}: {next(iter(failed.values()))}; the same command goes on.")
+        finished = header.with_digest(_read_hashes(descriptor, header))
+        write_at(descriptor, memoryview(finished.to_bytes()), 0)
+        os.fsync(descriptor)
     finally:
         os.close(descriptor)
 
 
-def _lock(descriptor: int, part: Path) -> None:
-    """Wait until nobody else builds here; an interruption ends the wait."""
+@contextmanager
+def _alone(part: Path) -> Iterator[None]:
+    """Keep other builders of a bank away; waits for another one to end, unless it is interrupted."""
     said = False
-    while fcntl is not None:
-        try:
-            fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-        except BlockingIOError:
-            if not said:
-                log.warning("Waiting for another process that builds %s.", part)
-            said = True
-            if interrupted():
-                os.close(descriptor)
-                raise DatasetError(f"{part}: another process builds it.") from None
-            time.sleep(0.2)
-        except OSError:  # a file system without locks
-            return
-        else:
-            return
+    while True:
+        with hold(part.with_name(part.name + ".lock")) as held:
+            if held:
+                yield
+                return
+        if not said:
+            log.warning("Waiting for another process that builds %s.", part)
+        said = True
+        if interrupted():
+            raise DatasetError(f"{part}: another process builds it.")
+        time.sleep(0.2)
 
 
 def _missing_chunks(descriptor: int, header: Header) -> list[int]:
     """Pieces that are still to be made; what another bank has left behind is thrown away."""
     finished = header.with_digest(_read_hashes(descriptor, header))  # a run may have been killed just before the renaming
-    known = os.pread(descriptor, _HEADER_BYTES, 0) in (header.to_bytes(), finished.to_bytes())
+    known = read_at(descriptor, _HEADER_BYTES, 0) in (header.to_bytes(), finished.to_bytes())
     if not known or os.fstat(descriptor).st_size != header.file_bytes:
         os.ftruncate(descriptor, 0)
-        os.pwrite(descriptor, header.to_bytes(), 0)
+        write_at(descriptor, memoryview(header.to_bytes()), 0)
         os.ftruncate(descriptor, header.file_bytes)
         return list(range(header.num_chunks))
     hashes = _read_hashes(descriptor, header)
@@ -335,22 +321,14 @@ class _Chunk:
         header, digest = self.header, hashlib.sha256()
         make: Any = GENERATORS[header.kind].make if self.pictures is None else Folder(self.pictures, self.skipped)
         with named_errors(self.part):
-            descriptor = os.open(self.part, os.O_WRONLY)
+            descriptor = os.open(self.part, os.O_WRONLY | getattr(os, "O_BINARY", 0))
             try:
                 for index in header.chunk(number):
                     texture = np.ascontiguousarray(make(header.seed, index, header.size))
                     digest.update(texture.data)
-                    _write(descriptor, texture.data, header.texture_at(index))
+                    write_at(descriptor, texture.data, header.texture_at(index))
                     tick()
                 os.fsync(descriptor)
-                _write(descriptor, memoryview(digest.digest()), header.hashes_at + number * _HASH_BYTES)
+                write_at(descriptor, memoryview(digest.digest()), header.hashes_at + number * _HASH_BYTES)
             finally:
                 os.close(descriptor)
-
-
-def _write(descriptor: int, data: memoryview, at: int) -> None:
-    """All of the data: a single call may write less."""
-    data = data.cast("B") if data.ndim != 1 or data.format != "B" else data
-    while data:
-        written = os.pwrite(descriptor, data, at)
-        data, at = data[written:], at + written

@@ -6,26 +6,28 @@ import contextlib
 import os
 import secrets
 import shutil
-import socket
-import time
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
 from synvid.errors import DatasetError
 from synvid.work.interrupt import postponed
+from synvid.work.locks import hold, is_dead
 
-try:
-    import fcntl
-except ImportError:  # no such locks here: leftovers are told by their age
-    fcntl = None  # type: ignore[assignment]
-
-__all__ = ["STATE", "clean_leftovers", "find_files", "named_errors", "take_names", "workspace", "write_first", "write_whole"]
+__all__ = [
+    "STATE",
+    "clean_leftovers",
+    "find_files",
+    "named_errors",
+    "read_at",
+    "take_names",
+    "workspace",
+    "write_at",
+    "write_first",
+    "write_whole",
+]
 
 #: Folder of a dataset in which synvid keeps its own records; hidden, so that loaders pass it over.
 STATE = ".synvid"
-
-_OLD = 86_400.0  # seconds
-_HOST = socket.gethostname().encode()
 
 
 @contextlib.contextmanager
@@ -46,64 +48,29 @@ def named_errors(path: Path) -> Iterator[None]:
 def workspace(folder: Path) -> Iterator[Path]:
     """A folder of our own inside a dataset, on its file system, removed at the end whatever happens.
 
-    A lock that dies with us tells others that it is in use; `clean_leftovers` removes those whose owner is gone.
+    A lock beside it tells others that it is in use; `clean_leftovers` removes those whose owner is gone.
     """
     state = folder / STATE
     state.mkdir(parents=True, exist_ok=True)
-    with postponed():
-        room, descriptor = _open_room(state)
-        try:
-            yield room
-        finally:
-            shutil.rmtree(room, ignore_errors=True)
-            room.with_suffix(".lock").unlink(missing_ok=True)
-            os.close(descriptor)
-
-
-def _open_room(state: Path) -> tuple[Path, int]:
-    """Make an empty folder and lock the file beside it, or leave nothing."""
-    while True:
-        lock = state / f"tmp-{secrets.token_hex(6)}.lock"
-        descriptor = os.open(lock, os.O_CREAT | os.O_EXCL | os.O_RDWR, 0o644)
-        with contextlib.suppress(OSError):  # a full disk will say so when it matters
-            os.write(descriptor, _HOST)
-        if _lock(descriptor) and lock.exists():  # else a cleaner took it between the two calls
-            break
-        os.close(descriptor)
-    try:
-        lock.with_suffix("").mkdir()
-    except OSError:
-        lock.unlink(missing_ok=True)
-        os.close(descriptor)
-        raise
-    return lock.with_suffix(""), descriptor
+    with postponed(), contextlib.ExitStack() as stack:
+        room, held = state, False
+        while not held:  # a cleaner may take a lock file between its making and its locking
+            room = state / f"tmp-{secrets.token_hex(6)}"
+            held = stack.enter_context(hold(room.with_suffix(".lock")))
+        stack.callback(shutil.rmtree, room, ignore_errors=True)
+        room.mkdir()
+        yield room
 
 
 def clean_leftovers(folder: Path) -> None:
-    """Remove workspaces of runs that were killed."""
+    """Remove workspaces of runs that were killed: those whose owner is known to be gone."""
     for lock in (folder / STATE).glob("tmp-*.lock"):
-        with contextlib.suppress(OSError):
-            descriptor = os.open(lock, os.O_RDWR)
-            try:
-                old = time.time() - lock.stat().st_mtime > _OLD
-                ours = fcntl is not None and os.read(descriptor, 1000) in (_HOST, b"")
-                if old or (ours and _lock(descriptor)):  # a lock may not be seen from another machine
-                    shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
-                    lock.unlink(missing_ok=True)
-            finally:
-                os.close(descriptor)
-
-
-def _lock(descriptor: int) -> bool:
-    if fcntl is None:
-        return True  # type: ignore[unreachable]
-    try:
-        fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
-    except BlockingIOError:
-        return False
-    except OSError:  # a file system without locks
-        return True
-    return True
+        if is_dead(lock):
+            shutil.rmtree(lock.with_suffix(""), ignore_errors=True)
+            with contextlib.suppress(OSError):
+                lock.unlink(missing_ok=True)
+    for probe in (folder / STATE).glob("tmp-*.clock"):
+        probe.unlink(missing_ok=True)
 
 
 def write_first(path: Path, data: str, room: Path) -> bool:
@@ -145,6 +112,26 @@ def write_whole(path: Path, data: bytes | str | Iterable[bytes], room: Path | No
         temporary.replace(path)
     finally:
         temporary.unlink(missing_ok=True)
+
+
+def read_at(descriptor: int, count: int, at: int) -> bytes:
+    """Bytes of an open file from a place on; fewer where it ends."""
+    if hasattr(os, "pread"):
+        return os.pread(descriptor, count, at)
+    os.lseek(descriptor, at, os.SEEK_SET)  # Windows; nobody else uses the descriptor
+    return os.read(descriptor, count)
+
+
+def write_at(descriptor: int, data: memoryview, at: int) -> None:
+    """Write all of the data from a place on: a single call may write less."""
+    data = data.cast("B") if data.ndim != 1 or data.format != "B" else data
+    while data:
+        if hasattr(os, "pwrite"):
+            written = os.pwrite(descriptor, data, at)
+        else:
+            os.lseek(descriptor, at, os.SEEK_SET)
+            written = os.write(descriptor, data)
+        data, at = data[written:], at + written
 
 
 def find_files(root: Path, suffixes: tuple[str, ...]) -> list[str]:

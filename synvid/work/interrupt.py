@@ -1,4 +1,4 @@
-"""Ctrl-C and termination as a question, asked between two clips: nothing is ever broken off in the middle."""
+"""Ctrl-C and termination as a question, asked between two pieces of work: nothing is broken off in the middle."""
 
 from __future__ import annotations
 
@@ -6,28 +6,39 @@ import contextlib
 import os
 import signal
 import threading
-from collections.abc import Iterator
+import time
+from collections.abc import Callable, Iterator
 
-__all__ = ["interrupted", "postponed"]
+__all__ = ["Cancelled", "also_ask", "interrupted", "postponed", "stop_if_interrupted"]
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
+#: A second Ctrl-C ends the process at once; one signal that arrives twice, from a terminal and a launcher, is no second one.
+_SECOND = 0.3  # seconds
 
 _active = False
 _arrived: list[int] = []
+_since = 0.0
+_also: Callable[[], bool] | None = None
+
+
+class Cancelled(BaseException):
+    """Raised by `stop_if_interrupted`; whoever runs the work takes it for an interruption."""
 
 
 @contextlib.contextmanager
 def postponed() -> Iterator[None]:
     """Put off Ctrl-C and termination till the end; long work inside asks `interrupted` whether to come to it.
 
-    Inside another it does nothing, and outside the main thread, where no signal is ever handled, too.
+    Inside another it does nothing, and outside the main thread, where no signal is ever handled, too. A signal that the
+    process ignores, as one in the background does, is ignored still.
     """
     global _active  # noqa: PLW0603  # signals are the whole process's
     if _active or threading.current_thread() is not threading.main_thread():
         yield
         return
     # A Python function, never SIG_IGN: a signal that falls between Python's two tables of handlers would be complained of.
-    before = {number: signal.signal(number, lambda number, _: _arrived.append(number)) for number in _SIGNALS}
+    numbers = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
+    before = {number: signal.signal(number, _note) for number in numbers}
     _active = True
     try:
         yield
@@ -41,9 +52,34 @@ def postponed() -> Iterator[None]:
             signal.raise_signal(late[0])
 
 
+def _note(number: int, _: object) -> None:
+    global _since  # noqa: PLW0603
+    if number == signal.SIGINT and _arrived and time.monotonic() - _since > _SECOND:
+        os._exit(128 + number)
+    if not _arrived:
+        _since = time.monotonic()
+    _arrived.append(number)
+
+
 def interrupted() -> bool:
     """Whether a signal has come since `postponed` began."""
-    return bool(_arrived)
+    return bool(_arrived) or (_also is not None and _also())
+
+
+def also_ask(question: Callable[[], bool]) -> None:
+    """Take the answer of a function for an interruption as well: of a process that its parent stops."""
+    global _also  # noqa: PLW0603
+    _also = question
+
+
+def stop_if_interrupted() -> None:
+    """Come to an end here if a signal has come.
+
+    Raises:
+        Cancelled: one has.
+    """
+    if interrupted():
+        raise Cancelled
 
 
 def _forget() -> None:

@@ -9,9 +9,11 @@ import sys
 import tempfile
 import threading
 import time
+from collections import Counter, deque
 from collections.abc import Callable, Iterable
 from concurrent.futures import FIRST_COMPLETED, Future, ProcessPoolExecutor, wait
 from concurrent.futures.process import BrokenProcessPool
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,13 +21,18 @@ import numpy as np
 
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.work.disk import named_errors
-from synvid.work.interrupt import interrupted, postponed
+from synvid.work.interrupt import Cancelled, also_ask, interrupted, postponed, stop_if_interrupted
 from synvid.work.progress import Progress
 
 __all__ = ["default_workers", "run_tasks"]
 
 _ATTEMPTS = 3
+_DEATHS = f"its worker died {_ATTEMPTS} times, of too little memory perhaps"
+#: What went wrong with a task that was not begun, or not ended, since the run was interrupted.
+INTERRUPTED = "interrupted"
 _POLL = 0.1  # seconds
+#: Tasks a worker that are handed over before they are needed: waiting costs in proportion to them.
+_AHEAD = 4
 
 
 def default_workers() -> int:
@@ -33,20 +40,18 @@ def default_workers() -> int:
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-class _Cancelled(BaseException):
-    """Raised between two clips when the run has been interrupted."""
-
-
 class _Shared:
     """What the processes of a run have in common, without a lock that could die with its holder.
 
     Attributes:
         counts: units done of each task; only who does the task writes its count.
+        busy: whether a task has been begun and not ended.
         stop: whether to come to an end.
     """
 
     def __init__(self, context: Any, tasks: int) -> None:
         self.counts = context.RawArray("q", tasks)
+        self.busy = context.RawArray("b", tasks)
         self.stop = context.RawValue("b", 0)
 
     def done(self) -> int:
@@ -55,12 +60,14 @@ class _Shared:
 
 
 _shared: _Shared | None = None
+_call: Any = None
 
 
-def _begin_worker(shared: _Shared, parent: int) -> None:
+def _begin_worker(shared: _Shared, call: Any, parent: int) -> None:
     """Between tasks: leave Ctrl-C to the parent, end when terminated, and die with the parent."""
-    global _shared  # noqa: PLW0603  # a worker's one link to its parent
-    _shared = shared
+    global _shared, _call  # a worker's one link to its parent; the work is sent once, not with each task
+    _shared, _call = shared, call
+    also_ask(lambda: bool(shared.stop.value))
     signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, see `postponed`
     signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
@@ -72,31 +79,32 @@ def _begin_worker(shared: _Shared, parent: int) -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _work(call: Any, place: int, task: int) -> str | None:
+def _work(place: int, task: int) -> str | None:
     """Do one task in a worker; None, or what went wrong."""
     shared = _shared
     assert shared is not None  # set by _begin_worker
-    shared.counts[place] = 0
+    shared.counts[place], shared.busy[place] = 0, 1
 
     def tick() -> None:
-        if shared.stop.value or interrupted():
-            raise _Cancelled
+        stop_if_interrupted()
         shared.counts[place] += 1
 
     with postponed():
-        return _attempt(call, task, tick)
+        problem = _attempt(_call, task, tick)
+    shared.busy[place] = 0
+    return problem
 
 
 def _attempt(call: Any, task: int, tick: Callable[[], None]) -> str | None:
     """Do one task; None, or what went wrong, unless it is something that must end the run."""
     try:
         call(task, tick)
-    except _Cancelled:
-        return "interrupted"
+    except Cancelled:
+        return INTERRUPTED
     except (ConfigurationError, DatasetError):
         raise
     except Exception as error:  # noqa: BLE001  # one bad shard must not cost the others
-        return f"{type(error).__name__}: {error}"
+        return str(error) if type(error) is RuntimeError else f"{type(error).__name__}: {error}"
     return None
 
 
@@ -132,53 +140,100 @@ def _run_here(call: Any, tasks: list[int], progress: Progress, done: int) -> dic
 
     def tick() -> None:
         nonlocal count
-        if interrupted():
-            raise _Cancelled
+        stop_if_interrupted()
         count += 1
         progress.update(count)
 
     for task in tasks:
         try:
-            problem = "interrupted" if interrupted() else _attempt(call, task, tick)
+            problem = INTERRUPTED if interrupted() else _attempt(call, task, tick)
         except (ConfigurationError, DatasetError):
             if not interrupted():  # an encoder's process may have been hit by the same signal
                 raise
-            problem = "interrupted"
+            problem = INTERRUPTED
         if problem is not None:
             failed[task] = problem
     return failed
 
 
 def _run_pool(call: Any, tasks: list[int], workers: int, progress: Progress, done: int) -> dict[int, str]:
-    """Run in a pool; when a worker dies, start a new pool for what is left."""
+    """Run in a pool; when a worker dies, start a new pool for what is left.
+
+    The task that a worker was doing when it died comes last then, and fails when it has cost three.
+    """
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    left, failed = dict(enumerate(tasks)), dict[int, str]()
     with named_errors(Path(tempfile.gettempdir())):
-        shared = _Shared(context, len(tasks))
-    for _ in range(_ATTEMPTS):
+        run = _Run(call, context, _Shared(context, len(tasks)), progress, done, {})
+    left, deaths = deque(enumerate(tasks)), Counter[int]()
+    barren = 0  # pools in a row that died before a task was begun
+    while left and not interrupted() and barren < _ATTEMPTS:
+        before = len(left)
+        died = run.drain(left, workers)
+        barren = barren + 1 if len(left) == before else 0
+        for place, task in died:
+            deaths[task] += 1
+            if deaths[task] < _ATTEMPTS:
+                left.append((place, task))
+            else:
+                run.failed[task] = _DEATHS
+    return run.failed | dict.fromkeys((task for _, task in left), INTERRUPTED if interrupted() else _DEATHS)
+
+
+@dataclass
+class _Run:
+    """What does not change from pool to pool, and the tasks that failed."""
+
+    call: Any
+    context: Any
+    shared: _Shared
+    progress: Progress
+    done: int
+    failed: dict[int, str]
+
+    def drain(self, left: deque[tuple[int, int]], workers: int) -> list[tuple[int, int]]:
+        """Do tasks, (place, number), until none is left, a worker dies or the run is interrupted.
+
+        Args:
+            left: what is to be done; what has not been is in it at the end, but for what is returned.
+            workers: processes.
+
+        Returns:
+            Tasks whose worker died.
+        """
+        count = min(workers, len(left))
+        start = (self.shared, self.call, os.getpid())
+        waiting: dict[Future[str | None], tuple[int, int]] = {}
         with (
             named_errors(Path(tempfile.gettempdir())),
-            ProcessPoolExecutor(min(workers, len(left)), context, _begin_worker, (shared, os.getpid())) as pool,
+            ProcessPoolExecutor(count, self.context, _begin_worker, start) as pool,
         ):
-            waiting: dict[Future[str | None], int] = {}
             try:
-                for place, task in left.items():
-                    waiting[pool.submit(_work, call, place, task)] = place
-                while waiting and not interrupted():
+                while (left or waiting) and not interrupted():
+                    while left and len(waiting) < _AHEAD * count:
+                        future = pool.submit(_work, *left[0])
+                        waiting[future] = left.popleft()
                     over, _ = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
-                    progress.update(done + shared.done())
+                    self.progress.update(self.done + self.shared.done())
                     for future in over:
-                        problem, place = future.result(), waiting.pop(future)
-                        task = left.pop(place)
-                        if problem is not None:
-                            failed[task] = problem
+                        self._settle(waiting[future], future.result())
+                        del waiting[future]
             except BrokenProcessPool:
                 pass
             finally:
-                shared.stop.value = bool(waiting)
+                self.shared.stop.value = bool(waiting)
                 pool.shutdown(wait=True, cancel_futures=True)
-        if not left or interrupted():
-            break
-        shared.stop.value = 0
-    why = "interrupted" if interrupted() else f"its worker died {_ATTEMPTS} times, of too little memory perhaps"
-    return failed | dict.fromkeys(left.values(), why)
+        self.shared.stop.value = 0
+        died = []
+        for future, (place, task) in reversed(waiting.items()):
+            ended = future.done() and not future.cancelled() and future.exception() is None
+            if ended and future.result() != INTERRUPTED:
+                self._settle((place, task), future.result())
+            elif self.shared.busy[place]:
+                died.append((place, task))
+            else:
+                left.appendleft((place, task))
+        return died
+
+    def _settle(self, entry: tuple[int, int], problem: str | None) -> None:
+        if problem is not None:
+            self.failed[entry[1]] = problem
