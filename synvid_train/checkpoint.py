@@ -12,6 +12,7 @@ import os
 import pickle
 import re
 import secrets
+import stat
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -174,7 +175,10 @@ def _whole(path: Path) -> Iterator[Path]:
         path.parent.mkdir(parents=True, exist_ok=True)
         temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
         try:
+            temporary.touch()  # with the permissions that new files have; safetensors would give them to nobody else
+            mode = temporary.stat().st_mode
             yield temporary
+            temporary.chmod(stat.S_IMODE(mode))
             with temporary.open("r+b") as file:
                 os.fsync(file.fileno())
             temporary.replace(path)

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
 import signal
 from collections.abc import Callable, Sequence
 from pathlib import Path
@@ -61,7 +60,7 @@ _run_options = _options(
     click.option("--out", type=_PATH, help="Folder of the run.  [default: runs/RECIPE]"),
     click.option("--recipe", help="Name of a recipe, or a YAML file; `synvid-train recipes` lists them."),
     _set_option,
-    click.option("--overwrite", is_flag=True, help="Remove a run that is in the folder."),
+    click.option("--overwrite", is_flag=True, help="Remove another run that is in the folder."),
     _seed_option,
     _workers_option(),
     _device_option,
@@ -89,13 +88,8 @@ def _begin(device: str | None, quiet: bool) -> tuple[World, Any]:
     return world, Talk(quiet or not world.first)
 
 
-def _folder(out: Path | None, recipe: Recipe, overwrite: bool, world: World) -> Path:
-    folder = out or Path("runs") / recipe.name
-    if overwrite:
-        if world.first and (folder / "recipe.yaml").is_file():
-            shutil.rmtree(folder)
-        world.wait()  # or another process would find the run
-    return folder
+def _folder(out: Path | None, recipe: Recipe) -> Path:
+    return out or Path("runs") / recipe.name
 
 
 def _workers(workers: int | None, world: World) -> int:
@@ -106,14 +100,16 @@ def _workers(workers: int | None, world: World) -> int:
 
     cores = default_workers()
     if world.device.type != "cpu":
-        return max(cores // world.size, 1) if workers is None else workers
-    chosen = max(cores // 2 // world.size, 1) if workers is None else workers
+        return max(cores // world.on_this_machine, 1) if workers is None else workers
+    chosen = max(cores // 2 // world.on_this_machine, 1) if workers is None else workers
     if "OMP_NUM_THREADS" not in os.environ:  # more threads than cores wait for one another: ten times slower, measured
-        torch.set_num_threads(max(cores // world.size - chosen, 1))
+        torch.set_num_threads(max(cores // world.on_this_machine - chosen, 1))
     return chosen
 
 
-def _train(job: Job, out: Path, world: World, workers: int | None, quiet: bool, talk: Callable[[str], None]) -> None:
+def _train(
+    job: Job, out: Path, world: World, workers: int | None, overwrite: bool, quiet: bool, talk: Callable[[str], None]
+) -> None:
     """Do the job, and draw its curves at the end."""
     from synvid.terminal import Bar
     from synvid_train.loop import InterruptedRunError, read_log, train
@@ -122,7 +118,7 @@ def _train(job: Job, out: Path, world: World, workers: int | None, quiet: bool, 
     signal.signal(signal.SIGTERM, terminate)
     progress = Bar(job.recipe.name, quiet) if world.first else None
     try:
-        train(job, out, world, _workers(workers, world), progress, talk)
+        train(job, out, world, _workers(workers, world), progress, talk, overwrite)
     except InterruptedRunError:
         raise KeyboardInterrupt from None
     finally:
@@ -164,7 +160,7 @@ def pretrain(
         raise ConfigurationError("--rerender: only with --shards; a preset's clips are rendered anyway.")
     world, talk = _begin(device, quiet)
     made = _recipe(recipe, settings, "pretrain", talk, world)
-    folder = _folder(out, made, overwrite, world)
+    folder = _folder(out, made)
 
     from synvid_train.pretrain import pretraining
 
@@ -176,7 +172,7 @@ def pretrain(
         source, held_out = _shards(shards, rerender, textures)
     fresh = preset is not None and n is None
     job = pretraining(made, source, seed=seed, fresh=fresh, held_out=held_out)
-    _train(job, folder, world, workers, quiet, talk)
+    _train(job, folder, world, workers, overwrite, quiet, talk)
 
 
 def _rendered(
@@ -247,19 +243,21 @@ def _classify(
 ) -> None:  # fmt: skip
     world, talk = _begin(device, quiet)
     made = _recipe(recipe, settings, kind, talk, world)
-    folder = _folder(out, made, overwrite, world)
+    folder = _folder(out, made)
 
     from synvid_train.finetune import finetuning
-    from synvid_train.foreign import load_checkpoint
+    from synvid_train.foreign import load_checkpoint, weights_file
     from synvid_train.labels import read_list
 
     videos = read_list(training, root, split="train", column=column)
     others = validation or (training if column else None)
     val = None if others is None else read_list(others, root, videos.classes, split="test", column=column)
     start = None if checkpoint is None else load_checkpoint(checkpoint)
-    origin = "scratch" if checkpoint is None else str(checkpoint)
+    if overwrite and checkpoint is not None and folder.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
+        raise ConfigurationError(f"--overwrite: --checkpoint {checkpoint} lies in {folder}, which it would remove.")
+    origin = "scratch" if checkpoint is None else str(weights_file(checkpoint).resolve())
     job = finetuning(made, videos, val, checkpoint=start, probe=kind == "probe", seed=seed, origin=origin)
-    _train(job, folder, world, workers, quiet, talk)
+    _train(job, folder, world, workers, overwrite, quiet, talk)
 
 
 # ---- Looking at what came out -------------------------------------------------------------------------------------

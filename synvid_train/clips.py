@@ -5,8 +5,14 @@ from __future__ import annotations
 import contextlib
 import hashlib
 import io
+import itertools
+import os
+import shutil
+import signal
+import threading
+import time
 import warnings
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -143,7 +149,7 @@ class LabelledVideos:
     @property
     def identity(self) -> str:
         """A hash of paths, labels and classes."""
-        listed = [str(path) for path in self.videos.paths], self.videos.labels, self.videos.classes
+        listed = [str(path.absolute()) for path in self.videos.paths], self.videos.labels, self.videos.classes
         return hashlib.sha256(repr(listed).encode(errors="surrogateescape")).hexdigest()
 
     def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
@@ -163,24 +169,32 @@ class LabelledVideos:
 class TrainingClips(Dataset[dict[str, Any]]):
     """Samples for training: (epoch, index, repeat) to a clip and its mask or label, the same in whatever process.
 
-    A clip that cannot be read is replaced by the next one that can, and named in the sample.
+    A clip that cannot be read is replaced by another one, drawn at random, and named in the sample: the next one of a list
+    would be of the same class more often than not.
     """
 
     def __init__(self, source: Source, recipe: Recipe, seed: int, pretraining: bool) -> None:
         self.source, self.recipe, self.seed, self.pretraining = source, recipe, seed, pretraining
         self.architecture = architecture_of(recipe)
 
+    @property
+    def sample_bytes(self) -> int:
+        """Of a clip as the model takes it."""
+        return self.recipe.model.num_frames * self.recipe.model.image_size**2 * 3
+
     def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Any]:
         epoch, index, repeat = key
         unread = ""
         for attempt in range(100):
-            i = (index + attempt) % len(self.source) if attempt else index
+            i = index
+            if attempt:
+                i = int(np.random.default_rng((self.seed, epoch, index, repeat, attempt)).integers(len(self.source)))
             rng = np.random.default_rng((self.seed, epoch, i, repeat))
             try:
                 return {**self._sample(i, rng), "unread": unread}
             except DatasetError as error:
                 unread = unread or str(error)
-        raise DatasetError(f"a hundred clips one after the other cannot be read; the first: {unread}")
+        raise DatasetError(f"a hundred clips cannot be read; the first: {unread}")
 
     def _sample(self, i: int, rng: np.random.Generator) -> dict[str, Any]:
         model, views = self.recipe.model, self.recipe.views
@@ -297,24 +311,91 @@ class Schedule:
 
 
 def load(
-    dataset: Dataset[dict[str, Any]], batches: Iterable[list[Any]], workers: int, device: torch.device, collate: Any = None
+    dataset: Dataset[dict[str, Any]],
+    batches: Iterable[list[Any]],
+    workers: int,
+    device: torch.device,
+    collate: Any = None,
+    talk: Callable[[str], None] = lambda _: None,
 ) -> Iterator[dict[str, Any]]:
     """Load batches in worker processes; samples do not depend on how many.
 
+    Batches travel through shared memory, of which those that wait take at most `PREFETCH_BYTES`, and half of what is free;
+    with fewer bytes there are fewer workers, which `talk` is told. Workers leave signals to this process, which ends them.
+
     To be used inside `living_loaders`, since torch says wherever one is that a process has died.
-    """
+    """  # fmt: skip
+    batches = iter(batches)
+    first = next(batches, None)
+    if first is None:
+        return
+    workers, ahead = _prefetch(dataset, first, workers, talk)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)  # more workers than cores: as asked
-        loader = iter(
+        loader: Any = iter(
             DataLoader(
-                dataset, batch_sampler=batches, num_workers=workers, pin_memory=device.type == "cuda", collate_fn=collate,
-                prefetch_factor=4 if workers else None,
+                dataset, batch_sampler=itertools.chain([first], batches), num_workers=workers,
+                pin_memory=device.type == "cuda", collate_fn=collate, prefetch_factor=ahead if workers else None,
+                worker_init_fn=_Obedient(os.getpid()) if workers else None,
             )
         )  # fmt: skip
     try:
         yield from loader
     except DatasetError as error:  # from a worker: with its traceback as text
         raise DatasetError(str(error).rsplit("DatasetError: ", 1)[-1].strip()) from None
+    finally:
+        if workers:
+            loader._shutdown_workers()  # noqa: SLF001  # torch offers nothing else
+            for process in loader._workers:  # noqa: SLF001  # they ignore SIGTERM, by which torch would end them
+                process.kill()
+
+
+#: Bytes of batches that wait in shared memory, over all workers.
+PREFETCH_BYTES = 1 << 30
+_AHEAD = 4
+
+
+def _prefetch(
+    dataset: Dataset[dict[str, Any]], batch: list[Any], workers: int, talk: Callable[[str], None]
+) -> tuple[int, int]:
+    """How many workers there may be, and how many batches each prepares, so that shared memory does not overflow."""
+    if workers == 0 or not hasattr(dataset, "sample_bytes"):
+        return workers, _AHEAD
+    size = len(batch) * int(dataset.sample_bytes)
+    room = min(PREFETCH_BYTES, _free_shared_memory() // 2)
+    fit = min(workers, room // size)
+    if fit < workers:
+        talk(
+            f"--workers {workers}: the batches of {size / 1e6:.0f} MB that they prepare do not fit into {room / 1e6:.0f} MB "
+            f"of shared memory; {fit} are used. A smaller run.device_batch, or a larger /dev/shm, lets more."
+        )
+    return fit, max(1, min(_AHEAD, room // (size * max(fit, 1))))
+
+
+def _free_shared_memory() -> int:
+    """Bytes; where there is no /dev/shm, shared memory is not limited so."""
+    try:
+        return shutil.disk_usage("/dev/shm").free  # noqa: S108  # where torch keeps tensors that are shared
+    except OSError:
+        return PREFETCH_BYTES * 2
+
+
+@dataclass(frozen=True)
+class _Obedient:
+    """Makes a process that loads clips leave signals to its parent, and end when that is gone."""
+
+    parent: int
+
+    def __call__(self, _: int) -> None:
+        for number in (signal.SIGINT, signal.SIGTERM):
+            signal.signal(number, signal.SIG_IGN)
+
+        def watch() -> None:
+            while os.getppid() == self.parent:
+                time.sleep(0.5)
+            os._exit(1)
+
+        threading.Thread(target=watch, daemon=True).start()
 
 
 def load_singly(

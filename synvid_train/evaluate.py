@@ -18,10 +18,11 @@ from torch import Tensor, nn
 
 from synvid.errors import DatasetError
 from synvid.work.disk import named_errors, write_whole
+from synvid.work.interrupt import stop_if_interrupted
 from synvid.work.progress import Progress
 from synvid_train.clips import LabelledVideos, TestVideos, living_loaders, load_singly
 from synvid_train.labels import VideoList
-from synvid_train.loop import World
+from synvid_train.loop import World, autocast
 from synvid_train.pictures import draw_confusion
 from synvid_train.recipe import Recipe
 
@@ -122,8 +123,9 @@ def evaluate(
     unread: list[str] = []
     progress = progress or Progress()
     progress.start(len(own), 0, "video")
-    with living_loaders():
+    with living_loaders(), autocast(recipe, world.device):
         for done, item in enumerate(load_singly(dataset, own, workers, world.device), 1):
+            stop_if_interrupted()
             if item["clips"] is None:
                 unread.append(item["unread"])
             else:

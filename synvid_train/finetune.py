@@ -12,7 +12,8 @@ from collections.abc import Callable
 from torch import Tensor, nn
 from torch.nn import functional
 
-from synvid.errors import ConfigurationError
+from synvid.errors import ConfigurationError, DatasetError
+from synvid.video.decode import decode
 from synvid_train.checkpoint import Checkpoint, load_encoder
 from synvid_train.clips import LabelledVideos, TrainingClips, architecture_of
 from synvid_train.evaluate import evaluate
@@ -58,6 +59,8 @@ def finetuning(
     if probe:
         model.encoder.requires_grad_(requires_grad=False)
     mix = _mixing(recipe, len(training.classes))
+    if validation is not None:
+        _try(validation)
 
     def loss(parallel: nn.Module, batch: Batch) -> Tensor:
         if probe:
@@ -79,6 +82,23 @@ def finetuning(
 
     clips = TrainingClips(LabelledVideos(training), recipe, seed, pretraining=False)
     return Job("classifier", recipe, model, clips, loss, figures, seed, classes=training.classes, origin=origin)
+
+
+#: Videos of a list for validation that are tried before the training.
+_TRIED = 8
+
+
+def _try(videos: VideoList) -> None:
+    """See that a list for validation has a video that can be read, before hours are spent."""
+    problem = ""
+    for path in videos.paths[:_TRIED]:
+        try:
+            decode(str(path), [0], str(path))
+        except DatasetError as error:
+            problem = problem or str(error)
+        else:
+            return
+    raise ConfigurationError(f"{videos.source}: none of its first {len(videos.paths[:_TRIED])} videos can be read: {problem}")
 
 
 def _check_shapes(shape: Architecture, other: Architecture) -> None:

@@ -29,7 +29,7 @@ from synvid_train.checkpoint import (
 )
 from synvid_train.videomae import MEAN, SIZES, STD, Architecture
 
-__all__ = ["export_huggingface", "load_checkpoint"]
+__all__ = ["export_huggingface", "load_checkpoint", "weights_file"]
 
 #: What a folder is searched for, the quickest first.
 _IN_A_FOLDER = ("last.safetensors", "last.pt", "config.json")
@@ -71,10 +71,7 @@ def load_checkpoint(path: str | os.PathLike[str], num_frames: int | None = None,
     """
     path = Path(path)
     with named_errors(path):
-        if path.is_dir():
-            path = _in_folder(path)
-        elif not path.exists():
-            raise ConfigurationError(f"{path}: there is no such checkpoint.")
+        path = weights_file(path)
         checkpoint = _READERS.get(path.suffix, _read_torch)(path)
         architecture = replace(
             checkpoint.architecture,
@@ -87,11 +84,20 @@ def load_checkpoint(path: str | os.PathLike[str], num_frames: int | None = None,
     return checkpoint
 
 
-def _in_folder(folder: Path) -> Path:
+def weights_file(path: Path) -> Path:
+    """The file that `load_checkpoint` reads: the path itself, or one in a folder.
+
+    Raises:
+        ConfigurationError: there is none.
+    """
+    if not path.exists():
+        raise ConfigurationError(f"{path}: there is no such checkpoint.")
+    if not path.is_dir():
+        return path
     for name in _IN_A_FOLDER:
-        if (folder / name).is_file():
-            return folder / name
-    raise ConfigurationError(f"{folder}: there is no checkpoint in it, that is, none of {', '.join(_IN_A_FOLDER)}.")
+        if (path / name).is_file():
+            return path / name
+    raise ConfigurationError(f"{path}: there is no checkpoint in it, that is, none of {', '.join(_IN_A_FOLDER)}.")
 
 
 def _read_safetensors(path: Path) -> Checkpoint:

@@ -51,20 +51,20 @@ def read_list(
         column: of a CSV with a header, that says which rows are which; None takes all. Of HMDB51's files, the split: 1, 2, 3.
 
     Raises:
-        ConfigurationError: the list is missing or empty, holds a line that is none or a label that is not known, or none of
-            its videos is there.
+        ConfigurationError: the list is missing or empty, holds a line that is none or a label that is not known, or more
+            than a tenth of its videos are not there.
     """
     folder = root or (path if path.is_dir() else path.parent)
     rows = _read_rows(path, split, column)
     if not rows:
         raise ConfigurationError(f"{path}: lists no videos.")
     labels = [label for _, label in rows]
-    names = tuple(classes) or _class_names(path, labels)
-    if set(classes) <= {str(i) for i in range(len(classes))} and len(set(labels)) == len(classes):
-        names = _class_names(path, labels)  # the model has only numbers: in the order of the names
+    names = tuple(classes) or _class_names(labels)
     unknown = sorted(set(labels) - set(names))
     if unknown:
-        raise ConfigurationError(f"{path}: the label {unknown[0]!r} is not one of the {len(names)} that the model knows.")
+        raise ConfigurationError(
+            f"{path}: the label {unknown[0]!r} is not one of the {len(names)} that the model knows{_hint(labels, names)}."
+        )
     number = {name: i for i, name in enumerate(names)}
     paths = [folder / name for name, _ in rows]
     missing = [video for video in paths if not video.is_file()]
@@ -72,22 +72,36 @@ def read_list(
         raise ConfigurationError(
             f"{path}: none of its {len(paths)} videos is there, {missing[0]} for one; --root names their folder."
         )
+    if len(missing) > _ABSENT * len(paths):
+        raise ConfigurationError(
+            f"{path}: {len(missing)} of its {len(paths)} videos are not there, {missing[0]} for one; take them out of "
+            "the list, or name the right folder by --root."
+        )
     return VideoList(path, tuple(paths), tuple(number[label] for label in labels), names)
 
 
-def _class_names(path: Path, labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels in order; numbers must count from 0 without a gap."""
+def _class_names(labels: Sequence[str]) -> tuple[str, ...]:
+    """The labels in order, numbers by value; a subset of some dataset's numbers leaves gaps."""
     names = sorted(set(labels))
-    if not all(name.isascii() and name.isdigit() for name in names):
-        return tuple(names)
-    numbers = sorted({int(name) for name in names})
-    first = numbers[0]
-    gaps = [k for k in range(first, numbers[-1]) if k not in numbers]
-    if first > 1 or gaps:
-        raise ConfigurationError(
-            f"{path}: its labels go from {first} to {numbers[-1]} and leave out {gaps[0] if gaps else 0}; count from 0."
-        )
-    return tuple(sorted(names, key=int))
+    return tuple(sorted(names, key=int)) if _are_numbers(names) else tuple(names)
+
+
+def _are_numbers(labels: Sequence[str]) -> bool:
+    return all(label.isascii() and label.isdigit() for label in labels)
+
+
+def _hint(labels: Sequence[str], names: Sequence[str]) -> str:
+    """What is likely meant where a list has names and a model numbers, or the other way round: never guessed."""
+    if _are_numbers(labels) == _are_numbers(names):
+        return ""
+    have, want = ("names", "numbers") if _are_numbers(names) else ("numbers", "names")
+    return f", which has {want} where the list has {have}; write its labels as the model has them, {', '.join(names[:3])}, ..."
+
+
+#: Share of the videos of a list that may be absent; others take their place.
+_ABSENT = 0.1
+#: Words that only the header of a list has; any other first line is a video.
+_HEADINGS = {"path", "label", "file", "filename", "file_name", "video", "video_path", "name", "class", "target"}
 
 
 def _read_rows(path: Path, split: str, column: str | None) -> list[tuple[str, str]]:
@@ -117,9 +131,9 @@ def _read_rows(path: Path, split: str, column: str | None) -> list[tuple[str, st
     if column is not None:
         raise ConfigurationError(f"--split {column}: {path} has no header with path and label.")
     words = [field.strip() for field in header]
-    if len(words) > 1 and not any("." in word for word in words):  # a header: no field of it is a file
+    if len(words) > 1 and _HEADINGS & {word.lower() for word in words}:
         if len(words) > 2:
-            raise ConfigurationError(f"{path}: its columns are {', '.join(words)}; two of them must be path and label.")
+            raise ConfigurationError(f"{path}: its columns are {', '.join(words)[:80]}; two of them must be path and label.")
         lines = lines[1:]
     return [_read_line(path, number, line.strip(), delimiter) for number, line in lines]
 

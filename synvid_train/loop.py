@@ -24,7 +24,8 @@ from torch.nn.parallel import DistributedDataParallel
 
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.work.disk import named_errors, write_whole
-from synvid.work.interrupt import interrupted, postponed
+from synvid.work.interrupt import Cancelled, interrupted, postponed
+from synvid.work.locks import hold
 from synvid.work.progress import Progress
 from synvid_train.checkpoint import Checkpoint, load_training, save_training, save_weights
 from synvid_train.clips import Schedule, TrainingClips, living_loaders, load
@@ -33,7 +34,7 @@ from synvid_train.recipe import Recipe
 from synvid_train.videomae import SIZES, state_of
 from synvid_train.views import seeded
 
-__all__ = ["InterruptedRunError", "Job", "World", "train"]
+__all__ = ["FILES", "InterruptedRunError", "Job", "World", "autocast", "train"]
 
 Batch = dict[str, Any]
 
@@ -92,10 +93,18 @@ class World:
         dist.all_gather_object(found, items)
         return [item for part in found for item in part]
 
-    def wait(self) -> None:
-        """Until all processes have come here."""
-        if self.size > 1:
-            dist.barrier()
+    @property
+    def on_this_machine(self) -> int:
+        """How many processes share this machine's cores, as torchrun says."""
+        return int(os.environ.get("LOCAL_WORLD_SIZE", self.size))
+
+    def from_first(self, value: Any) -> Any:
+        """What the first process has, on all of them."""
+        if self.size == 1:
+            return value
+        held = [value]
+        dist.broadcast_object_list(held, device=self.device if self.device.type == "cuda" else None)
+        return held[0]
 
     def leave(self) -> None:
         """Part from the other processes."""
@@ -149,6 +158,7 @@ def train(
     workers: int = 0,
     progress: Progress | None = None,
     talk: Callable[[str], None] = lambda _: None,
+    overwrite: bool = False,
 ) -> None:
     """Train, or go on where the run in `out` stopped.
 
@@ -162,6 +172,8 @@ def train(
         workers: that load clips.
         progress: told of steps.
         talk: says a sentence.
+        overwrite: remove another run that is in the folder, once everything has been found to be right; the same run is
+            gone on with.
 
     Raises:
         InterruptedRunError: Ctrl-C or termination; the run is saved.
@@ -170,13 +182,74 @@ def train(
     """
     progress = progress or Progress()
     run = _Run(job, out, world, workers, talk)
-    start = run.resume()
-    progress.start(run.schedule.steps, start, "step")
-    try:
-        with postponed(), living_loaders():
-            run.steps(start, progress)
-    finally:
-        progress.finish()
+    run.try_first_clip()
+    with occupied(out, world):
+        if overwrite:
+            run.remove_other()
+        start, evaluated = run.resume()
+        progress.start(run.schedule.steps, start, "step")
+        try:
+            with postponed(), living_loaders():
+                run.steps(start, evaluated, progress)
+        except Cancelled:
+            raise InterruptedRunError from None
+        finally:
+            progress.finish()
+
+
+def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
+    """The precision that a recipe asks for, in training and in every evaluation."""
+    return torch.autocast(device.type, torch.bfloat16, enabled=recipe.run.precision == "bf16")
+
+
+#: All that a run writes into its folder.
+FILES = ("recipe.yaml", "last.pt", "last.safetensors", "log.jsonl", "curves.png", "tensorboard/events.out.tfevents.*")
+_LOCK = "run.lock"
+#: Where a network file system shows new files late, other machines are given so many seconds.
+_VISIBLE = 20.0
+
+
+@contextlib.contextmanager
+def occupied(out: Path, world: World) -> Iterator[None]:
+    """Keep other trainings out of a folder, and see that all processes mean the same folder.
+
+    Raises:
+        ConfigurationError: another run works in it, or not all processes see it.
+        DatasetError: the file system refuses.
+    """
+    with contextlib.ExitStack() as stack:
+        answer: tuple[str, str] = ("", "")
+        if world.first:
+            try:
+                out.mkdir(parents=True, exist_ok=True)
+                held = stack.enter_context(hold(out / _LOCK))
+                answer = ("held", (out / _LOCK).read_text()) if held else ("busy", "")
+            except OSError as error:
+                answer = ("refused", f"{error.filename or out}: {error.strerror or error}.")
+        state, word = world.from_first(answer)
+        if state == "refused":
+            raise DatasetError(word)
+        if state == "busy":
+            raise ConfigurationError(f"{out}: another run is working here; end it first, or give another --out.")
+        blind = world.gather([] if _sees(out / _LOCK, word, world) else [str(world.rank)])
+        if blind:
+            raise ConfigurationError(
+                f"{out}: is not the same folder for all processes (rank {', '.join(blind)} sees another); "
+                "give a folder that all machines share as --out."
+            )
+        yield
+
+
+def _sees(path: Path, word: str, world: World) -> bool:
+    """Whether a lock file of the first process is there for this one, too."""
+    end = time.monotonic() + (0 if world.on_this_machine == world.size else _VISIBLE)
+    while True:
+        with contextlib.suppress(OSError):
+            if path.read_text() == word:
+                return True
+        if time.monotonic() >= end:
+            return False
+        time.sleep(0.5)
 
 
 class _Run:
@@ -199,27 +272,55 @@ class _Run:
         self.metrics: dict[str, float] = {}
 
     # ---- State ----
-    def resume(self) -> int:
-        """Take up the run in the folder; the step to go on from, 0 of a new run."""
+    def try_first_clip(self) -> None:
+        """Load one clip as the first step does, so that what is wrong with the data is known before anything is written."""
+        if self.world.first:
+            self.job.clips[next(iter(self.schedule.pieces()))[0]]
+
+    def remove_other(self) -> None:
+        """Remove the files of another run; those of this one, and of anybody else, stay."""
+        path = self.out / "last.pt"
+        if self.world.first and path.is_file():
+            with contextlib.suppress(ConfigurationError):  # damaged: not one to go on with
+                if load_training(path)[3].get("identity") == self.identity():
+                    return
+        if self.world.first:
+            with named_errors(self.out):
+                for found in [found for pattern in FILES for found in self.out.glob(pattern)]:
+                    found.unlink()
+                with contextlib.suppress(OSError):  # not there, or not empty
+                    (self.out / "tensorboard").rmdir()
+
+    def resume(self) -> tuple[int, bool]:
+        """Take up the run in the folder, as the first process finds it.
+
+        Returns:
+            The step to go on from, 0 of a new run; whether the model has been evaluated after the last one.
+        """
         path, settings = self.out / "last.pt", self.identity()
-        start = 0
-        if path.is_file():
+        start, evaluated = 0, True
+        if self.world.first:
+            for left in self.out.glob(".last.*"):  # of a save that was killed
+                left.unlink(missing_ok=True)
+        if self.world.from_first(path.is_file()):
             checkpoint, optimizer, start, extra = load_training(path)
+            steps = self.world.gather([str(start)])
+            if len(set(steps)) > 1:
+                raise ConfigurationError(f"{path}: the processes read it at different steps, {', '.join(steps)}; start again.")
             if extra.get("identity") != settings:
                 keys = ", ".join(_differences(extra.get("identity", {}), settings)) or "its data"
                 raise ConfigurationError(
                     f"{self.out} holds a run with other settings ({keys}); give another --out, or --overwrite."
                 )
-            self.metrics = checkpoint.metrics
+            self.metrics, evaluated = checkpoint.metrics, bool(extra.get("evaluated", True))
             self.model.load_state_dict(checkpoint.weights)
             self.optimizer.load_state_dict(optimizer)
             self.talk(f"{self.out}: going on after step {start:,} of {self.schedule.steps:,}.")
         if self.log:
             with named_errors(self.out):
-                self.out.mkdir(parents=True, exist_ok=True)
                 write_whole(self.out / "recipe.yaml", self.job.recipe.to_yaml())
             self.log.cut(start)
-        return start
+        return start, evaluated
 
     def identity(self) -> dict[str, Any]:
         """What may not change between two parts of one run; how the work is done may."""
@@ -237,23 +338,31 @@ class _Run:
             "origin": self.job.origin,
         }
 
-    def save(self, step: int) -> None:
-        """Write both files of a checkpoint; whoever is killed, the one before is whole."""
+    def save(self, step: int, evaluated: bool = True) -> None:
+        """Write both files of a checkpoint; whoever is killed, the one before is whole.
+
+        Args:
+            step: how many have been done.
+            evaluated: False if figures of this step are still to be measured.
+        """
         if not self.world.first:
             return
         weights = {name: value.detach().cpu() for name, value in state_of(self.model).items()}
         checkpoint = Checkpoint(
             self.job.clips.architecture, self.job.kind, weights, self.job.classes, self.metrics, self.job.recipe.to_dict()
         )
-        save_training(self.out / "last.pt", checkpoint, self.optimizer.state_dict(), step, {"identity": self.identity()})
+        extra = {"identity": self.identity(), "evaluated": evaluated}
+        save_training(self.out / "last.pt", checkpoint, self.optimizer.state_dict(), step, extra)
         save_weights(self.out / "last.safetensors", checkpoint)
 
     # ---- Steps ----
-    def steps(self, start: int, progress: Progress) -> None:
+    def steps(self, start: int, evaluated: bool, progress: Progress) -> None:
         recipe, schedule, world = self.job.recipe, self.schedule, self.world
+        if not evaluated:
+            self.evaluate(start)
         self.model.train()
-        pieces = load(self.job.clips, schedule.pieces(start), self.workers, world.device)
         meter = _Meter(world.device)
+        pieces = load(self.job.clips, schedule.pieces(start), self.workers, world.device, talk=self.talk)
         for step in range(start, schedule.steps):
             rate = learning_rate(recipe.optim, step, schedule.steps, schedule.steps_per_epoch)
             set_learning_rate(self.optimizer.param_groups, rate)
@@ -278,15 +387,28 @@ class _Run:
             progress.update(done)
             epoch_ends = done % schedule.steps_per_epoch == 0
             if last or (epoch_ends and done // schedule.steps_per_epoch % recipe.run.save_every == 0):
-                self.metrics = self.evaluate(done)
-                self.save(done)
+                self.save(done, evaluated=False)
+                if stop and not last:
+                    raise InterruptedRunError
+                self.evaluate(done)
             elif stop:
                 self.save(done)
             if stop and not last:
                 raise InterruptedRunError
 
     def step(self, pieces: Iterator[Batch], step: int, meter: _Meter) -> None:
-        """One update of the weights; none where the gradient is not finite."""
+        """One update of the weights. If there can be none, since a loader or another process died, what is done is saved."""
+        try:
+            loss, norm = self.gradient(pieces, step, meter)
+        except (DatasetError, RuntimeError):
+            if step > 0:
+                with contextlib.suppress(RuntimeError):
+                    self.save(step)
+            raise
+        self.update(loss, norm, meter)
+
+    def gradient(self, pieces: Iterator[Batch], step: int, meter: _Meter) -> tuple[Tensor, Tensor]:
+        """The gradient of a step; returns its loss and norm."""
         recipe, world, count = self.job.recipe, self.world, self.schedule.accumulate
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=world.device)
@@ -301,7 +423,7 @@ class _Run:
             with self.parallel.no_sync() if quiet else nullcontext():  # type: ignore[operator]
                 with (
                     seeded(self.job.seed, step, world.rank, k),
-                    torch.autocast(world.device.type, torch.bfloat16, enabled=recipe.run.precision == "bf16"),
+                    autocast(recipe, world.device),
                 ):
                     loss = self.job.loss(self.parallel, batch)
                 (loss / count).backward()  # type: ignore[no-untyped-call]
@@ -310,10 +432,14 @@ class _Run:
         norm = torch.nn.utils.get_total_norm(gradients)
         if recipe.optim.clip_norm:
             torch._foreach_mul_(gradients, (recipe.optim.clip_norm / norm).clamp(max=1.0))
+        return total, norm
+
+    def update(self, loss: Tensor, norm: Tensor, meter: _Meter) -> None:
+        """One update of the weights; none where the gradient is not finite."""
         bad = (~norm.isfinite()).float()
         self.optimizer.found_inf = bad  # type: ignore[attr-defined]  # the fused kernels then leave weights and moments alone
         self.optimizer.step()
-        meter.add(total, norm, bad)
+        meter.add(loss, norm, bad)
 
     def name_unread(self) -> None:
         """Say once of each clip that it could not be read, whichever process met it."""
@@ -322,18 +448,21 @@ class _Run:
                 self.unread[sentence] = True
                 self.talk(f"{sentence} Another clip takes its place ({sum(self.unread.values())} so far).")
 
-    def evaluate(self, step: int) -> dict[str, float]:
-        """Figures of the model as it is."""
+    def evaluate(self, step: int) -> None:
+        """Measure figures of the model as it is, which has been saved, and save them with it."""
         self.model.eval()
-        with (
-            torch.no_grad(),
-            torch.autocast(self.world.device.type, torch.bfloat16, enabled=self.job.recipe.run.precision == "bf16"),
-        ):
-            figures = self.job.evaluate(self.model, self.world, self.workers)
+        try:
+            with torch.no_grad(), autocast(self.job.recipe, self.world.device):
+                figures = self.job.evaluate(self.model, self.world, self.workers)
+        except RuntimeError:
+            if interrupted():  # another process came to its end first
+                raise InterruptedRunError from None
+            raise
         self.model.train()
         if figures:
             self.write({"step": step, "epoch": step / self.schedule.steps_per_epoch, **figures})
-        return figures
+        self.metrics = figures
+        self.save(step)
 
     def write(self, line: dict[str, float]) -> None:
         """Add a line to the log."""

@@ -13,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from synvid.errors import ConfigurationError
+from synvid.work.interrupt import stop_if_interrupted
 from synvid_train.clips import Source, TrainingClips, architecture_of, load
 from synvid_train.loop import Batch, Job, World
 from synvid_train.recipe import Recipe
@@ -78,6 +79,7 @@ def reconstruction(
     error = total = 0.0
     visible = count_visible(recipe)
     for batch in load(clips, [keys[k : k + 16] for k in range(0, len(keys), 16)], workers, device):
+        stop_if_interrupted()
         pixels, order = normalize(batch["clip"].to(device)), batch["order"].to(device)
         target = model.target(pixels, order[:, visible:])
         error += float((model.predict(pixels, order, visible).float() - target).square().sum(dtype=torch.float64))

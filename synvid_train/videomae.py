@@ -128,8 +128,17 @@ def _gather(tokens: Tensor, indices: Tensor) -> Tensor:
 
 
 def _initialize(module: nn.Module) -> None:
+    """As VideoMAE's pre-training initialises encoder and decoder."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
+        if module.bias is not None:
+            nn.init.zeros_(module.bias)
+
+
+def _initialize_classifier(module: nn.Module) -> None:
+    """As VideoMAE's fine-tuning initialises what no checkpoint gives."""
+    if isinstance(module, nn.Linear):
+        nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
             nn.init.zeros_(module.bias)
 
@@ -226,7 +235,8 @@ class VideoMAE(nn.Module):
         self.encoder_to_decoder = nn.Linear(width, decoder_width, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
         self.register_buffer("positions", _sinusoid(architecture.num_tokens, decoder_width), persistent=False)
-        self.apply(_initialize)
+        self.encoder.apply(_initialize)  # the layer between them keeps PyTorch's default, as VideoMAE's does
+        self.decoder.apply(_initialize)
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
 
     def forward(self, clips: Tensor, order: Tensor, visible: int) -> tuple[Tensor, Tensor]:
@@ -250,9 +260,11 @@ class VideoMAE(nn.Module):
     def predict(self, pixels: Tensor, order: Tensor, visible: int) -> Tensor:
         """Predictions (B, M, P) from normalised pixels (B, T, H, W, C)."""
         seen = self.encoder_to_decoder(self.encoder(pixels, order[:, :visible]))
-        positions = _gather(self.positions.to(seen.dtype).expand(len(pixels), -1, -1), order)  # (B, N, D)
-        hidden = self.mask_token.to(seen.dtype).expand(len(pixels), order.shape[1] - visible, -1)
-        tokens = torch.cat([seen, hidden], dim=1) + positions
+        positions = _gather(self.positions.expand(len(pixels), -1, -1), order)  # (B, N, D)
+        hidden = self.mask_token.expand(len(pixels), order.shape[1] - visible, -1)
+        tokens = (
+            torch.cat([seen.to(positions.dtype), hidden], dim=1) + positions
+        )  # the residual stream is float32 with bf16, too
         return self.decoder(tokens, order.shape[1] - visible)  # type: ignore[no-any-return]
 
     @torch.no_grad()
@@ -281,8 +293,7 @@ class VideoClassifier(nn.Module):
         self.fc_norm = _norm(width)
         self.head_dropout = nn.Dropout(dropout)
         self.head = nn.Linear(width, classes)
-        self.apply(_initialize)
-        nn.init.trunc_normal_(self.head.weight, std=0.02)
+        self.apply(_initialize_classifier)
         with torch.no_grad():
             self.head.weight.mul_(0.001)
 

@@ -259,13 +259,12 @@ def test_rows_without_a_label(tmp_path):
 
 
 def test_numbers_as_labels(tmp_path):
-    """Numbers are ordered by value; a gap, or a start above 1, is refused."""
+    """Numbers are ordered by value, and with a gap between them they are the names of the classes still."""
     _touch(tmp_path, *(f"{i}.mp4" for i in range(12)))
     (tmp_path / "l.csv").write_text("".join(f"{i}.mp4 {i}\n" for i in range(12)))
     assert read_list(tmp_path / "l.csv").labels == tuple(range(12))
     (tmp_path / "l.csv").write_text("0.mp4 0\n1.mp4 1\n2.mp4 3\n")
-    with pytest.raises(ConfigurationError, match="leave out 2"):
-        read_list(tmp_path / "l.csv")
+    assert read_list(tmp_path / "l.csv").classes == ("0", "1", "3")
 
 
 def test_ucf101_lists(tmp_path):
@@ -493,3 +492,39 @@ def test_recipes_of_ones_own(tmp_path):
         load_recipe(tmp_path / "loop.yaml")
     with pytest.raises(ConfigurationError, match="did you mean 'laptop_pretrain'"):
         load_recipe("laptop_pretran")
+
+
+# ---- Labels are never guessed --------------------------------------------------------------------------------------
+def _list(folder, text):
+    for name in ("a.mp4", "b.mp4", "c"):
+        (folder / name).touch()
+    (folder / "l.csv").write_text(text)
+    return folder / "l.csv"
+
+
+@pytest.mark.parametrize(
+    ("text", "classes", "words"),
+    [
+        ("a.mp4,1\nb.mp4,2\n", ("0", "1"), "label '2' is not one of the 2"),
+        ("a.mp4,run\nb.mp4,sit\n", ("0", "1"), "which has numbers where the list has names"),
+        ("a.mp4,0\nb.mp4,1\n", ("run", "sit"), "which has names where the list has numbers"),
+    ],
+)
+def test_labels_are_never_guessed(text, classes, words, tmp_path):
+    """Numbers that a model does not know, names for numbers and numbers for names are refused, whatever the counts."""
+    with pytest.raises(ConfigurationError, match=words):
+        read_list(_list(tmp_path, text), classes=classes)
+
+
+def test_numbers_are_what_they_are(tmp_path):
+    """Fewer numbers than a model knows keep their meaning; a subset of a dataset's numbers has classes with gaps."""
+    path = _list(tmp_path, "a.mp4,1\nb.mp4,1\n")
+    assert read_list(path, classes=("0", "1")).labels == (1, 1)
+    path = _list(tmp_path, "a.mp4,7\nb.mp4,30\n")
+    assert (read_list(path).classes, read_list(path).labels) == (("7", "30"), (0, 1))
+
+
+def test_a_first_line_that_is_a_video_is_one(tmp_path):
+    """A first line without a dot is a header only if it has a header's words."""
+    assert len(read_list(_list(tmp_path, "c,run\na.mp4,sit\n"))) == 2
+    assert len(read_list(_list(tmp_path, "Path,Label\na.mp4,sit\n"))) == 1

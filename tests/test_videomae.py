@@ -339,11 +339,11 @@ def test_bytes_and_normalized_pixels_are_the_same():
 
 # ---- Learning ------------------------------------------------------------------------------------------------------
 def test_initialization():
-    """Linear layers are Xavier-uniform with bias 0, norms the identity, the mask token and the head as published."""
+    """Linear layers of encoder and decoder are Xavier-uniform with bias 0, norms the identity, the mask token as published."""
     torch.manual_seed(0)
     model, classifier = VideoMAE(TINY), VideoClassifier(TINY, 50)
-    for module in [*model.modules(), *classifier.encoder.modules()]:
-        if isinstance(module, nn.Linear):
+    for module in [*model.encoder.modules(), *model.decoder.modules(), *classifier.encoder.modules()]:
+        if isinstance(module, nn.Linear) and module in {*model.modules()}:
             bound = math.sqrt(6 / sum(module.weight.shape))
             assert module.weight.abs().max() <= bound
             assert module.weight.std().item() == pytest.approx(bound / math.sqrt(3), rel=0.05)
@@ -439,3 +439,56 @@ def test_sizes_have_heads_of_equal_width():
     for width, _, heads, decoder_width, decoder_heads in SIZES.values():
         assert width % heads == 0
         assert decoder_width % decoder_heads == 0
+
+
+# ---- As VideoMAE's own code begins and computes -------------------------------------------------------------------
+def _deviations(model):
+    return {name: value.std().item() for name, value in model.named_parameters() if value.ndim == 2}
+
+
+def test_weights_begin_as_in_videomae():
+    """Pre-training: Xavier, but PyTorch's default between encoder and decoder; from scratch: normal of 0.02 throughout."""
+    torch.manual_seed(0)
+    width, _, _, decoder_width, _ = SIZES["small"]
+    found = _deviations(VideoMAE(Architecture("small", 4, 32, 16, 2, 1)))
+    assert found["encoder_to_decoder.weight"] == pytest.approx((1 / (3 * width)) ** 0.5, rel=0.03)
+    for name, (rows, columns) in {
+        "encoder.blocks.0.attn.qkv.weight": (3 * width, width),
+        "decoder.blocks.0.mlp.fc1.weight": (4 * decoder_width, decoder_width),
+    }.items():
+        assert found[name] == pytest.approx((2 / (rows + columns)) ** 0.5, rel=0.03)
+    classifier = VideoClassifier(Architecture("small", 4, 32, 16, 2, 1), 51)
+    found = _deviations(classifier)
+    assert found.pop("head.weight") == pytest.approx(0.02 * 0.001, rel=0.05)
+    assert all(deviation == pytest.approx(0.02, rel=0.03) for deviation in found.values())
+
+
+def test_the_residual_stream_is_float32():
+    """With bf16 positions are added, and tokens carried from block to block, in float32, in encoder and decoder."""
+    model, seen = VideoMAE(Architecture("tiny", 4, 32, 16, 2, 2)), []
+    for block in (*model.encoder.blocks, *model.decoder.blocks):
+        block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].dtype))
+    order = torch.arange(8)[None]
+    with torch.autocast("cpu", torch.bfloat16):
+        model.predict(torch.zeros(1, 4, 32, 32, 3), order, 4)
+    assert len(seen) == len(model.encoder.blocks) + 2
+    assert set(seen) == {torch.float32}
+
+
+def test_precision_holds_in_every_evaluation(tmp_path):
+    """A classifier with a recipe of bf16 is evaluated in bf16, as it is validated while it is trained."""
+    from test_training import ALONE, _films
+
+    from synvid_train.evaluate import evaluate
+    from synvid_train.labels import read_list
+    from synvid_train.recipe import load_recipe
+
+    settings = ["model.image_size=16", "model.patch_size=8", "model.num_frames=4"]
+    model = VideoClassifier(Architecture("tiny", 4, 16, 8, 2, 1), 2)
+    for precision, kind in (("bf16", torch.bfloat16), ("fp32", torch.float32)):
+        seen = set()
+        hook = model.encoder.blocks[0].mlp.fc1.register_forward_hook(lambda *args, seen=seen: seen.add(args[2].dtype))
+        recipe = load_recipe("laptop_finetune", [*settings, f"run.precision={precision}"])
+        evaluate(model, read_list(_films(tmp_path, count=1)), recipe, ALONE)
+        hook.remove()
+        assert seen == {kind}
