@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
+import stat
 import sys
 import tempfile
 from collections.abc import Callable
@@ -11,6 +13,7 @@ from pathlib import Path
 from typing import Any, TypeVar
 
 import numba
+from numba.core.caching import FunctionCache
 
 __all__ = ["SIMD", "cache_home", "is_cold", "jit"]
 
@@ -41,20 +44,56 @@ def cache_home() -> Path:
 
 
 def _cache_folder() -> str:
-    """The first folder we may write to: NUMBA_CACHE_DIR, the user's cache, a temporary one."""
-    chosen = os.environ.get("NUMBA_CACHE_DIR") or str(cache_home() / "synvid" / "numba")
+    """The first folder we may write to: NUMBA_CACHE_DIR, the user's cache, a temporary one; empty if there is none.
+
+    Numba runs what lies there, so nobody else may be able to put anything into it.
+    """
     stamp = _source_stamp()
-    for base in (chosen, str(Path(tempfile.gettempdir()) / f"synvid-{os.getuid() if hasattr(os, 'getuid') else ''}")):
-        folder = Path(base) / stamp
-        try:
-            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-            ours = not hasattr(os, "getuid") or folder.stat().st_uid == os.getuid()
-            with tempfile.TemporaryFile(dir=folder):
-                if ours:  # Numba runs what lies here: nobody else may have put it there
-                    return str(folder)
-        except OSError:
-            continue
+    with contextlib.suppress(OSError):
+        folder = Path(os.environ.get("NUMBA_CACHE_DIR") or cache_home() / "synvid" / "numba") / stamp
+        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+        if _is_private(folder) and _is_writable(folder):
+            return str(folder)
+    with contextlib.suppress(OSError):  # others may write to what lies above: our folder is checked before we look into it
+        base = Path(tempfile.gettempdir(), f"synvid-{os.getuid() if hasattr(os, 'getuid') else ''}")
+        base.mkdir(mode=0o700, exist_ok=True)
+        if not _is_private(base):
+            base = Path(tempfile.mkdtemp(prefix="synvid-"))
+        folder = base / stamp
+        folder.mkdir(mode=0o700, exist_ok=True)
+        if _is_private(folder) and _is_writable(folder):
+            return str(folder)
     return ""
+
+
+def _is_private(folder: Path) -> bool:
+    """Whether a folder is no link, is ours, and nobody else may write to it."""
+    status = folder.lstat()
+    ours = not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & 0o022)
+    return stat.S_ISDIR(status.st_mode) and ours
+
+
+def _is_writable(folder: Path) -> bool:
+    with tempfile.TemporaryFile(dir=folder):
+        return True
+
+
+class _ForgivingCache(FunctionCache):
+    """Numba's cache of a function's machine code, whose faults cost time and nothing else."""
+
+    def load_overload(self, *args: Any) -> Any:
+        """What was compiled before; None if it cannot be read, and then it is dropped."""
+        try:
+            return super().load_overload(*args)
+        except Exception:  # noqa: BLE001  # whatever a truncated pickle raises
+            with contextlib.suppress(Exception):
+                self.flush()
+            return None
+
+    def save_overload(self, *args: Any) -> None:
+        """Keep what was compiled, if there is room."""
+        with contextlib.suppress(Exception):
+            super().save_overload(*args)  # type: ignore[no-untyped-call]
 
 
 _CACHE_FOLDER = _cache_folder()
@@ -70,11 +109,16 @@ def jit(function: Function) -> Function:
 
     No fast-math and no contraction: the same IEEE operations in the same order give the same bits on every CPU.
     """
+    compiled: Any = numba.njit(nogil=True, boundscheck=False, error_model="numpy")(function)
+    if not _CACHE_FOLDER:
+        return compiled  # type: ignore[no-any-return]
     config: Any = numba.config
     previous = config.CACHE_DIR
-    config.CACHE_DIR = _CACHE_FOLDER  # read when the cache is enabled, so other people's caches stay put
+    config.CACHE_DIR = _CACHE_FOLDER  # read when a cache is made, so other people's caches stay put
     try:
-        compiled: Any = numba.njit(cache=bool(_CACHE_FOLDER), nogil=True, boundscheck=False, error_model="numpy")(function)
-        return compiled  # type: ignore[no-any-return]
+        compiled._cache = _ForgivingCache(function)  # type: ignore[no-untyped-call]  # noqa: SLF001  # as njit(cache=True) does with Numba's own
+    except RuntimeError:  # Numba finds no place for it
+        pass
     finally:
         config.CACHE_DIR = previous
+    return compiled  # type: ignore[no-any-return]

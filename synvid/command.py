@@ -20,6 +20,7 @@ __all__ = ["FOLDER", "Command", "Group", "json_option", "quiet_option", "seed_op
 
 Command = Callable[..., Any]
 
+_INTERRUPTED = "interrupted; what is finished is kept, the same command goes on."
 #: Packages that not every installation has, and the extra that brings them.
 _EXTRAS = {
     **dict.fromkeys(("torch", "timm", "safetensors", "scipy"), "train"),
@@ -42,8 +43,12 @@ class Group(click.Group):
             code = self._say(str(error), 2)
         except DatasetError as error:
             code = self._say(str(error), 1)
-        except (KeyboardInterrupt, click.Abort):
-            code = self._say("interrupted; what is finished is kept, the same command goes on.", 130)
+        except click.Abort as error:  # click takes the end of a file, wherever it was read, for Ctrl-C
+            if isinstance(error.__context__, EOFError):
+                raise error.__context__ from None
+            code = self._say(_INTERRUPTED, 130)
+        except KeyboardInterrupt:
+            code = self._say(_INTERRUPTED, 130)
         except ModuleNotFoundError as error:
             extra = _EXTRAS.get((error.name or "").partition(".")[0])
             if extra is None:

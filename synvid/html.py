@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import base64
 import html
+import itertools
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -59,6 +60,9 @@ def clip_html(clip: Clip) -> str:
 
 def dataset_html(dataset: Dataset) -> str:
     """A dataset's first clips with a caption."""
-    clips = (dataset.render(i) for i in range(min(_DATASET_CLIPS, len(dataset))))
+    drawn = (i for i in range(len(dataset)) if dataset.recipe.preset.of_clip(i) is not None)
+    shown = list(itertools.islice(drawn, _DATASET_CLIPS)) or range(min(_DATASET_CLIPS, len(dataset)))
+    preset = dataset.recipe.preset
+    clips = (dataset.decode(i) if preset.of_clip(i) is None else dataset.render(i) for i in shown)
     videos = " ".join(video_tag(clip.frames, clip.fps, side=128) for clip in clips)
     return f"<figure>{videos}<figcaption>{html.escape(repr(dataset))}</figcaption></figure>"

@@ -13,7 +13,7 @@ from PIL import Image, ImageDraw, ImageFont
 
 from synvid.errors import ConfigurationError
 from synvid.html import shrink, video_tag
-from synvid.preset import Preset
+from synvid.preset import REAL, Preset
 from synvid.renderer import render
 from synvid.scene import Scene, sample_scene
 from synvid.texture.bank import Bank
@@ -188,6 +188,12 @@ def _section(preset: Preset, clips: int, seed: int) -> str:
 
 
 def _scenes(preset: Preset, clips: int, seed: int) -> list[Scene]:
-    """The first clips of a preset, real ones left out."""
+    """The first clips of a preset, real ones left out.
+
+    Raises:
+        ConfigurationError: all of them are real.
+    """
+    if preset.mixture.source == REAL and preset.mixture.share == 1:
+        raise ConfigurationError(f"{preset.name}: mixture.share is 1, so all its clips are real and there is none to draw.")
     drawn = (index for index in itertools.count() if preset.of_clip(index) is not None)
     return [sample_scene(preset, seed, index) for index in itertools.islice(drawn, clips)]

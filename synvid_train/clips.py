@@ -217,6 +217,12 @@ class TestVideos(Dataset[dict[str, Any]]):
     def __init__(self, source: LabelledVideos, recipe: Recipe, corruption: Any = None, seed: int = 0) -> None:
         self.source, self.recipe, self.corruption, self.seed = source, recipe, corruption, seed
 
+    @property
+    def sample_bytes(self) -> int:
+        """Of all views of a video."""
+        model, views = self.recipe.model, self.recipe.views
+        return views.test_clips * views.test_crops * model.num_frames * model.image_size**2 * 3
+
     def __len__(self) -> int:
         return len(self.source)
 
@@ -320,8 +326,9 @@ def load(
 ) -> Iterator[dict[str, Any]]:
     """Load batches in worker processes; samples do not depend on how many.
 
-    Batches travel through shared memory, of which those that wait take at most `PREFETCH_BYTES`, and half of what is free;
-    with fewer bytes there are fewer workers, which `talk` is told. Workers leave signals to this process, which ends them.
+    Batches travel through shared memory. Of those that wait each worker has one, and more as long as all take at most
+    `PREFETCH_BYTES`; where half of what is free cannot hold them there are fewer workers, which `talk` is told. Workers
+    leave signals to this process, which ends them.
 
     To be used inside `living_loaders`, since torch says wherever one is that a process has died.
     """  # fmt: skip
@@ -362,14 +369,14 @@ def _prefetch(
     if workers == 0 or not hasattr(dataset, "sample_bytes"):
         return workers, _AHEAD
     size = len(batch) * int(dataset.sample_bytes)
-    room = min(PREFETCH_BYTES, _free_shared_memory() // 2)
+    room = _free_shared_memory() // 2 // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
     fit = min(workers, room // size)
     if fit < workers:
         talk(
             f"--workers {workers}: the batches of {size / 1e6:.0f} MB that they prepare do not fit into {room / 1e6:.0f} MB "
             f"of shared memory; {fit} are used. A smaller run.device_batch, or a larger /dev/shm, lets more."
         )
-    return fit, max(1, min(_AHEAD, room // (size * max(fit, 1))))
+    return fit, max(1, min(_AHEAD, min(room, PREFETCH_BYTES) // (size * max(fit, 1))))
 
 
 def _free_shared_memory() -> int:

@@ -251,7 +251,7 @@ def _jpeg(frames: Frames, severity: int, _rng: Generator) -> Frames:
     for frame in frames:
         file = io.BytesIO()
         Image.fromarray(frame).save(file, "JPEG", quality=quality)
-        decoded.append(np.asarray(Image.open(file)))
+        decoded.append(np.asarray(Image.open(file, formats=("JPEG",))))
     return np.stack(decoded)
 
 

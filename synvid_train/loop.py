@@ -10,6 +10,7 @@ import contextlib
 import json
 import math
 import os
+import re
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
@@ -182,7 +183,7 @@ def train(
     """
     progress = progress or Progress()
     run = _Run(job, out, world, workers, talk)
-    run.try_first_clip()
+    run.try_first_clips()
     with occupied(out, world):
         if overwrite:
             run.remove_other()
@@ -204,6 +205,7 @@ def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
 
 #: All that a run writes into its folder.
 FILES = ("recipe.yaml", "last.pt", "last.safetensors", "log.jsonl", "curves.png", "tensorboard/events.out.tfevents.*")
+_UNFINISHED = re.compile(r"\.(recipe\.yaml|last\.pt|last\.safetensors|log\.jsonl|curves\.png)\.[0-9a-f]{12}")
 _LOCK = "run.lock"
 #: Where a network file system shows new files late, other machines are given so many seconds.
 _VISIBLE = 20.0
@@ -272,24 +274,26 @@ class _Run:
         self.metrics: dict[str, float] = {}
 
     # ---- State ----
-    def try_first_clip(self) -> None:
-        """Load one clip as the first step does, so that what is wrong with the data is known before anything is written."""
+    def try_first_clips(self) -> None:
+        """Load clips as the first step does, so that what is wrong with the data is known before anything is written."""
         if self.world.first:
-            self.job.clips[next(iter(self.schedule.pieces()))[0]]
+            for key in next(iter(self.schedule.pieces())):
+                self.job.clips[key]
 
     def remove_other(self) -> None:
         """Remove the files of another run; those of this one, and of anybody else, stay."""
         path = self.out / "last.pt"
-        if self.world.first and path.is_file():
+        if not self.world.first or not (self.out / "recipe.yaml").is_file():  # no run of ours
+            return
+        if path.is_file():
             with contextlib.suppress(ConfigurationError):  # damaged: not one to go on with
                 if load_training(path)[3].get("identity") == self.identity():
                     return
-        if self.world.first:
-            with named_errors(self.out):
-                for found in [found for pattern in FILES for found in self.out.glob(pattern)]:
-                    found.unlink()
-                with contextlib.suppress(OSError):  # not there, or not empty
-                    (self.out / "tensorboard").rmdir()
+        with named_errors(self.out):
+            for found in [found for pattern in FILES for found in self.out.glob(pattern)]:
+                found.unlink()
+            with contextlib.suppress(OSError):  # not there, or not empty
+                (self.out / "tensorboard").rmdir()
 
     def resume(self) -> tuple[int, bool]:
         """Take up the run in the folder, as the first process finds it.
@@ -300,8 +304,9 @@ class _Run:
         path, settings = self.out / "last.pt", self.identity()
         start, evaluated = 0, True
         if self.world.first:
-            for left in self.out.glob(".last.*"):  # of a save that was killed
-                left.unlink(missing_ok=True)
+            for left in self.out.glob(".*"):
+                if _UNFINISHED.fullmatch(left.name):  # of a save that was killed
+                    left.unlink(missing_ok=True)
         if self.world.from_first(path.is_file()):
             checkpoint, optimizer, start, extra = load_training(path)
             steps = self.world.gather([str(start)])
@@ -319,7 +324,7 @@ class _Run:
         if self.log:
             with named_errors(self.out):
                 write_whole(self.out / "recipe.yaml", self.job.recipe.to_yaml())
-            self.log.cut(start)
+            self.log.cut(start, evaluated)
         return start, evaluated
 
     def identity(self) -> dict[str, Any]:
@@ -506,14 +511,16 @@ class _Log:
         self.path = out / "log.jsonl"
         self.board: Any = None
 
-    def cut(self, step: int) -> None:
-        """Forget lines of steps that are done again."""
+    def cut(self, step: int, evaluated: bool) -> None:
+        """Forget lines of steps that are done again, and figures of the last one if they are measured again."""
         with contextlib.suppress(ImportError):
             from torch.utils.tensorboard import SummaryWriter
 
             self.board = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=step + 1)
         if self.path.is_file():
             lines = [line for line in read_log(self.path) if line["step"] <= step]
+            if not evaluated:
+                lines = [line for line in lines if line["step"] < step or "loss" in line]
             write_whole(self.path, "".join(json.dumps(line) + "\n" for line in lines))
 
     def write(self, line: dict[str, float]) -> None:

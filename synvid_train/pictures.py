@@ -100,5 +100,5 @@ def draw_curves(log: list[dict[str, Any]], path: Path, title: str) -> None:
         ax.set_title(labels.get(name, name), fontsize=10)
         ax.set_xlabel("epoch")
         ax.grid(alpha=0.3)
-    figure.suptitle(title, fontsize=11)
+    figure.suptitle(title.replace("$", r"\$"), fontsize=11)
     _save(figure, path)

@@ -16,6 +16,7 @@ from PIL import Image
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.philox import Stream, uniform
 from synvid.preset import Video
+from synvid.video.decode import check_size
 from synvid.work.disk import find_files
 
 __all__ = ["FORMATS", "SUFFIXES", "RealVideos", "UndecodableError"]
@@ -98,6 +99,7 @@ class RealVideos:
                 if container.format.name not in FORMATS:
                     raise ValueError(f"is {container.format.long_name}")
                 stream = container.streams.video[0]
+                check_size(stream)
                 stream.codec_context.thread_count = 1
                 whole = container.duration / av.time_base if container.duration else 0.0
                 start = max(0.0, whole - length / video.fps) * where

@@ -63,6 +63,11 @@ def _line(number: int) -> Any:
     return _LINES[number // len(_PALETTE) % len(_LINES)]
 
 
+def plain(text: str) -> str:
+    """A text of somebody else's as matplotlib draws it as it is: dollar signs would begin a formula."""
+    return text.replace("$", r"\$")
+
+
 def svg(figure: Any, names: Sequence[str]) -> str:
     """A figure as an <svg> element to stand inside a page.
 
@@ -124,7 +129,7 @@ def _spectra(axes: Any, indexed: Indexed) -> None:
         color = color_of(number)
         axes.plot(frequency, amplitude, _mark(number), color=color, ms=3.2, alpha=0.55, mew=0, gid=f"ds-{number}-points")
         line = a * ends**-one.value
-        label = f"{record.name}   α = {one.value:.2f}"
+        label = f"{plain(record.name)}   α = {one.value:.2f}"
         axes.plot(ends, line, ls=_line(number), color=color, label=label, gid=f"ds-{number}-line")
     axes.xaxis.set_major_formatter(lambda x, _: f"{x:g}")
     axes.yaxis.set_major_formatter(lambda y, _: f"{y:g}")
@@ -147,7 +152,7 @@ def _exponents(axes: Any, indexed: Indexed) -> None:
     axes.set_title("Exponent α")
     axes.axvspan(0.5, 2.0, color="#f1f3f6", lw=0, zorder=0)
     axes.axvspan(1.2, 1.4, color="#d5e5dd", lw=0, zorder=0)
-    rows = [(number, record.name, one) for number, record in indexed if (one := _exponent(record)) is not None]
+    rows = [(number, plain(record.name), one) for number, record in indexed if (one := _exponent(record)) is not None]
     for row, (number, _, one) in enumerate(rows):
         color = color_of(number)
         if one.ci95 is not None:
@@ -321,7 +326,7 @@ def scatter(
                 gid=f"ds-{number}-label",
             )  # fmt: skip
         unit = f", {properties[0].unit}" if properties[0].unit else ""
-        axes.set(xlabel=f"{properties[0].label}{unit}", ylabel=y_label)
+        axes.set(xlabel=plain(f"{properties[0].label}{unit}"), ylabel=plain(y_label))
         axes.margins(0.1)
         return figure
 

@@ -22,6 +22,8 @@ SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
 
 #: More pixels than this are not read: a file of a few kilobytes can claim any size.
 MAX_PIXELS = 50_000_000
+#: Whatever a file is called, only these are read: Pillow starts Ghostscript for an EPS.
+_FORMATS = ("JPEG", "PNG", "WEBP")
 
 #: Pictures of scikit-image that show natural scenes, surfaces and people.
 _BUNDLED = (
@@ -109,7 +111,7 @@ def _read(path: Path, near: int | None = None) -> Image.Image:
     """A picture in RGB; a JPEG perhaps smaller than it is, but not below `near` pixels a side, which is much faster."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Image.open(path) as image:
+        with Image.open(path, formats=_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"has {image.width} x {image.height} pixels")
             if near is not None:

@@ -11,7 +11,21 @@ from numpy.typing import NDArray
 
 from synvid.errors import DatasetError
 
-__all__ = ["count_frames", "decode", "decode_some"]
+__all__ = ["MAX_PIXELS", "check_size", "count_frames", "decode", "decode_some"]
+
+#: A video whose frames claim more pixels is refused before any is decoded: a few bytes may claim gigabytes.
+MAX_PIXELS = 50_000_000
+
+
+def check_size(stream: Any) -> None:
+    """Refuse frames that are too large to be true.
+
+    Raises:
+        ValueError: they have more than MAX_PIXELS pixels.
+    """
+    width, height = stream.codec_context.width or 0, stream.codec_context.height or 0
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"its frames have {width} x {height} pixels, more than {MAX_PIXELS:,}")
 
 
 def decode(file: Any, frames: Sequence[int] | None = None, name: str = "video") -> NDArray[np.uint8]:
@@ -37,6 +51,7 @@ def decode(file: Any, frames: Sequence[int] | None = None, name: str = "video") 
     try:
         with av.open(file) as container:
             stream = container.streams.video[0]
+            check_size(stream)
             stream.codec_context.thread_count = 1
             rate, base, start = stream.average_rate, stream.time_base, stream.start_time or 0
             if wanted and rate and base:
@@ -131,6 +146,7 @@ def _opened(file: Any, name: str, formats: Collection[str]) -> Iterator[tuple[An
             if container.format.name not in formats:
                 raise ValueError(f"is {container.format.long_name}")
             stream = container.streams.video[0]
+            check_size(stream)
             stream.codec_context.thread_count = 1
             yield container, stream
     except _errors() as error:

@@ -54,6 +54,8 @@ def postponed() -> Iterator[None]:
 
 def _note(number: int, _: object) -> None:
     global _since  # noqa: PLW0603
+    if not _active:  # a forked process that has no handlers of its own yet
+        return
     if number == signal.SIGINT and _arrived and time.monotonic() - _since > _SECOND:
         os._exit(128 + number)
     if not _arrived:

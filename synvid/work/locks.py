@@ -1,9 +1,9 @@
 """Files that say that something is in use, and by whom.
 
 A lock file holds host and process of its owner, who keeps a lock of the operating system on it, which dies with the process,
-and sets its date every minute. So others can tell whether the owner lives: on the same machine by the lock; where locks do
-not exist (Lustre without flock, some network file systems) or the owner is on another machine, by the date, compared with the
-clock of the file system. What cannot be told counts as alive.
+and sets its date every ten seconds. So others can tell whether the owner lives: on the same machine by the lock; where locks
+do not exist (Lustre without flock, some network file systems) or the owner is on another machine, by the date, compared with
+the clock of the file system. What cannot be told counts as alive.
 """
 
 from __future__ import annotations
@@ -20,10 +20,14 @@ from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
+from synvid.work.interrupt import interrupted
+
 __all__ = ["hold", "is_dead"]
 
 #: Owners set the date of their lock files so often, and one that has not for so long is gone: seconds.
-_BEAT, _SILENCE = 60.0, 3600.0
+_BEAT, _SILENCE = 10.0, 6 * 3600.0
+#: So many beats are waited for where a lock file is to be taken over.
+_LISTEN = 3.5
 #: Two processes that take over a dead lock file at the same moment, without locks, see each other after so many seconds.
 _SETTLE = 0.3
 #: Windows locks bytes, and nobody may read them: one that no file reaches.
@@ -66,9 +70,13 @@ def hold(path: Path) -> Iterator[bool]:
         yield True
     finally:
         del _held[path]
-        os.close(descriptor)  # first: Windows removes no open file
-        with contextlib.suppress(OSError):
-            path.unlink()
+        if _fcntl is None:  # Windows removes no open file
+            os.close(descriptor)
+        if _fcntl is None or _is_at(descriptor, path):  # elsewhere nobody else can take it before it is gone
+            with contextlib.suppress(OSError):
+                path.unlink()
+        if _fcntl is not None:
+            os.close(descriptor)
 
 
 def _take(path: Path) -> int | None:
@@ -76,7 +84,7 @@ def _take(path: Path) -> int | None:
     token = json.dumps({"host": _HOST, "pid": os.getpid(), "token": secrets.token_hex(8)}).encode()
     while True:
         existed = path.exists()
-        if existed and not is_dead(path):
+        if existed and not is_dead(path, wait=True):
             return None
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR | (0 if existed else os.O_EXCL), 0o644)
@@ -100,8 +108,13 @@ def _take(path: Path) -> int | None:
         os.close(descriptor)  # its owner removed it, or a cleaner did, or another took it over
 
 
-def is_dead(path: Path) -> bool:
-    """Whether the owner of a lock file is known to be gone; a file that is not there has none."""
+def is_dead(path: Path, wait: bool = False) -> bool:
+    """Whether the owner of a lock file is known to be gone; a file that is not there has none.
+
+    Args:
+        path: of the file.
+        wait: where only the heart of the owner tells, listen for it, half a minute; else it must be hours that it is silent.
+    """
     if path in _held:
         return False
     try:
@@ -116,11 +129,21 @@ def is_dead(path: Path) -> bool:
                 return locked
             if _is_running(owner.get("pid")):
                 return False
-        return _is_silent(path)
+        return _has_stopped(path) if wait else _is_silent(path)
     except OSError:
         return False
     finally:
         os.close(descriptor)
+
+
+def _has_stopped(path: Path) -> bool:
+    """Whether the date of a lock file stands still."""
+    before, end = path.stat().st_mtime_ns, time.monotonic() + _LISTEN * _BEAT
+    while time.monotonic() < end and not interrupted():
+        time.sleep(0.1)
+        if path.stat().st_mtime_ns != before:
+            return False
+    return not interrupted()
 
 
 def _lock(descriptor: int) -> bool | None:

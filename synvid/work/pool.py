@@ -68,7 +68,8 @@ def _begin_worker(shared: _Shared, call: Any, parent: int) -> None:
     global _shared, _call  # a worker's one link to its parent; the work is sent once, not with each task
     _shared, _call = shared, call
     also_ask(lambda: bool(shared.stop.value))
-    signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, see `postponed`
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is in the background
+        signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, see `postponed`
     signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
 
     def watch() -> None:
@@ -159,24 +160,29 @@ def _run_here(call: Any, tasks: list[int], progress: Progress, done: int) -> dic
 def _run_pool(call: Any, tasks: list[int], workers: int, progress: Progress, done: int) -> dict[int, str]:
     """Run in a pool; when a worker dies, start a new pool for what is left.
 
-    The task that a worker was doing when it died comes last then, and fails when it has cost three.
+    Which of the tasks that were being done is to blame cannot be told, since the pool ends the other workers, too. So these
+    come last, each alone in a pool of one worker, and one whose worker dies three times then fails.
     """
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
     with named_errors(Path(tempfile.gettempdir())):
         run = _Run(call, context, _Shared(context, len(tasks)), progress, done, {})
-    left, deaths = deque(enumerate(tasks)), Counter[int]()
+    left, suspects = deque(enumerate(tasks)), deque[tuple[int, int]]()
     barren = 0  # pools in a row that died before a task was begun
     while left and not interrupted() and barren < _ATTEMPTS:
         before = len(left)
-        died = run.drain(left, workers)
+        suspects += run.drain(left, workers)
         barren = barren + 1 if len(left) == before else 0
-        for place, task in died:
+    deaths = Counter[int]()
+    while suspects and not interrupted():
+        alone = deque([suspects.popleft()])
+        for place, task in (*run.drain(alone, 1), *alone):
             deaths[task] += 1
-            if deaths[task] < _ATTEMPTS:
-                left.append((place, task))
+            if deaths[task] < _ATTEMPTS or interrupted():
+                suspects.append((place, task))
             else:
                 run.failed[task] = _DEATHS
-    return run.failed | dict.fromkeys((task for _, task in left), INTERRUPTED if interrupted() else _DEATHS)
+    unfinished = (task for _, task in (*left, *suspects))
+    return run.failed | dict.fromkeys(unfinished, INTERRUPTED if interrupted() else _DEATHS)
 
 
 @dataclass
@@ -189,6 +195,7 @@ class _Run:
     progress: Progress
     done: int
     failed: dict[int, str]
+    told: float = 0.0
 
     def drain(self, left: deque[tuple[int, int]], workers: int) -> list[tuple[int, int]]:
         """Do tasks, (place, number), until none is left, a worker dies or the run is interrupted.
@@ -213,7 +220,7 @@ class _Run:
                         future = pool.submit(_work, *left[0])
                         waiting[future] = left.popleft()
                     over, _ = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
-                    self.progress.update(self.done + self.shared.done())
+                    self._tell()
                     for future in over:
                         self._settle(waiting[future], future.result())
                         del waiting[future]
@@ -223,6 +230,7 @@ class _Run:
                 self.shared.stop.value = bool(waiting)
                 pool.shutdown(wait=True, cancel_futures=True)
         self.shared.stop.value = 0
+        self.progress.update(self.done + self.shared.done())
         died = []
         for future, (place, task) in reversed(waiting.items()):
             ended = future.done() and not future.cancelled() and future.exception() is None
@@ -233,6 +241,12 @@ class _Run:
             else:
                 left.appendleft((place, task))
         return died
+
+    def _tell(self) -> None:
+        """Report progress, ten times a second: to add up the counts costs in proportion to the tasks."""
+        if time.monotonic() - self.told >= _POLL:
+            self.progress.update(self.done + self.shared.done())
+            self.told = time.monotonic()
 
     def _settle(self, entry: tuple[int, int], problem: str | None) -> None:
         if problem is not None:
