@@ -19,6 +19,7 @@ import time
 import traceback
 from collections.abc import Callable
 from dataclasses import dataclass, field
+from pathlib import Path
 
 import click
 import psutil
@@ -158,6 +159,12 @@ class Process:
             self.send(signal.SIGKILL, group=True)
             self.wait()
         os.close(self.pipe)
+
+    def note(self, folder: Path) -> None:
+        """Add what was done and said to `commands.log` of a folder."""
+        with (folder / "commands.log").open("a") as file:
+            facts = f"exit code {self.code}, signals {self.sent}, {self.end - self.begin:.1f} s"
+            file.write(f"$ {' '.join(self.words)}\n# {facts}\n{self.said}\n")
 
     def wrong(self, codes: tuple[int, ...] = (0, 1, 2)) -> str:
         """What is wrong with the way it ended; empty if nothing is.

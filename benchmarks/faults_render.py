@@ -82,6 +82,7 @@ class RenderSite:
     def finish(self, process: Process) -> Process:
         """Wait for a command and judge how it ended."""
         process.finish()
+        process.note(self.folder)
         wrong = process.wrong()
         if wrong:
             self.failures.append(f"{process.words[0]}: {wrong}")
