@@ -84,10 +84,10 @@ class _ForgivingCache(FunctionCache):
     def load_overload(self, *args: Any) -> Any:
         """What was compiled before; None if it cannot be read, and then it is dropped."""
         try:
-            return super().load_overload(*args)
+            return super().load_overload(*args)  # type: ignore[no-untyped-call]
         except Exception:  # noqa: BLE001  # whatever a truncated pickle raises
             with contextlib.suppress(Exception):
-                self.flush()
+                self.flush()  # type: ignore[no-untyped-call]
             return None
 
     def save_overload(self, *args: Any) -> None:
