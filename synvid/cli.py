@@ -19,7 +19,7 @@ from synvid import __version__
 from synvid.command import FOLDER, Command, Group, json_option, quiet_option, seed_option, terminate, workers_option
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.measure.commands import report, stats
-from synvid.texture.commands import missing_banks, pictures_of, textures_options, with_textures
+from synvid.texture.commands import missing_banks, parse_textures, pictures_of, textures_options, with_textures
 from synvid.texture.commands import textures as textures_group
 
 if TYPE_CHECKING:
@@ -114,7 +114,7 @@ def render(
     pictures = pictures_of(images)
     missing = missing_banks(made.preset, textures, pictures) if dry_run else []
     if not missing:
-        made = _with_banks(made, textures, pictures, workers, quiet)
+        made = _with_sources(made, out, recipe is not None, textures, pictures, real, workers, quiet)
         check_folder(made, out, overwrite)
     if dry_run:
         _plan(made, missing, out, workers, share, as_json)
@@ -141,32 +141,40 @@ def _recipe(
             raise ConfigurationError(f"--recipe has all settings; leave out {', '.join(given)}.")
         if recipe.name != RECIPE_FILE or not recipe.is_file():
             raise ConfigurationError(f"--recipe {recipe}: give the path of a dataset's {RECIPE_FILE}.")
-        known = Recipe.load(recipe.parent)
-        if real is None or known.real is None:
-            return known
-        return dataclasses.replace(known, real=dataclasses.replace(known.real, path=str(real.resolve())))
+        return Recipe.load(recipe.parent)
     if preset is None or n is None:
         raise ConfigurationError("--preset and --n are needed, for example --preset moving_shapes --n 100.")
     videos = None if real is None else RealVideos.find(real)
     return Recipe(load_preset(preset).change(settings), n, seed, shard_size, layout, encoding, encoder, codec, real=videos)
 
 
-def _with_banks(
-    recipe: Recipe, textures: tuple[str, ...], pictures: Pictures | None, workers: int | None, quiet: bool
-) -> Recipe:
-    """The recipe with its banks of textures at hand; one that names their digests gets no others."""
-    from synvid.dataset.recipe import BankFacts
+def _with_sources(
+    recipe: Recipe, out: Path, is_known: bool, textures: tuple[str, ...], pictures: Pictures | None, real: Path | None,
+    workers: int | None, quiet: bool,
+) -> Recipe:  # fmt: skip
+    """The recipe with its banks of textures and real videos at hand; one that knows their digests gets no others."""
+    from synvid.dataset.locate import facts_of, locate, remember
+    from synvid.dataset.recipe import RECIPE_FILE
+    from synvid.dataset.recipe import Recipe as Known
+    from synvid.preset import BANK_SUFFIX
+    from synvid.texture.supply import find_bank
 
-    preset, headers = with_textures(recipe.preset, textures, pictures, workers, quiet)
-    banks = {name: BankFacts(header.kind, header.n, header.digest) for name, header in headers.items()}
-    for name, known, found in zip(recipe.preset.banks(), recipe.banks.values(), banks.values(), strict=False):
-        if known.digest != found.digest:
-            raise ConfigurationError(
-                f"bank {name!r} is not the one that the dataset was made from "
-                f"(digest {found.digest[:12]}, not {known.digest[:12]}); "
-                f"--textures {name}=BANK or --images takes the right one."
-            )
-    return dataclasses.replace(recipe, preset=preset, banks=banks)
+    own = recipe.preset.with_banks({name: Path(name).name for name in recipe.preset.banks() if name.endswith(BANK_SUFFIX)})
+    if not is_known and (out / RECIPE_FILE).is_file() and not textures and pictures is None:
+        there = Known.load(out)
+        if there.preset == own:  # goes on with the banks it has, whatever would be built today
+            recipe, is_known = dataclasses.replace(recipe, preset=own, banks=there.banks), True
+    if is_known:
+        return locate(recipe, parse_textures(textures), pictures, real)
+    preset, _ = with_textures(recipe.preset, textures, pictures, workers, quiet)
+    banks, places = {}, {}
+    for name, place in zip(own.banks(), preset.banks(), strict=True):
+        bank = find_bank(place)
+        banks[name], places[name] = facts_of(bank.header), str(bank.path)
+        remember(bank.header.digest, bank.path)
+    if recipe.real is not None:
+        remember(recipe.real.digest, Path(recipe.real.path))
+    return dataclasses.replace(recipe, preset=own, banks=banks, places=places)
 
 
 #: Options that a recipe takes the place of, and their names as parameters where those differ.
@@ -305,20 +313,26 @@ def status(folder: Path, as_json: bool) -> None:
 @main.command()
 @click.argument("folder", type=FOLDER)
 @click.option("--deep", is_flag=True, help="Render every clip again and compare its frames, too.")
+@textures_options
+@click.option("--real", type=FOLDER, help="With --deep: folder of the videos that real clips are cut from.")
 @workers_option
 @json_option
 @quiet_option
-def verify(folder: Path, deep: bool, workers: int | None, as_json: bool, quiet: bool) -> None:
+def verify(
+    folder: Path, deep: bool, textures: tuple[str, ...], images: Path | None, real: Path | None, workers: int | None,
+    as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
     """Check every hash of a dataset. What is damaged is rendered anew by the next `render`."""
     from synvid.dataset.check import CheckShard, check_descriptions
-    from synvid.dataset.recipe import Recipe, check_sources
+    from synvid.dataset.locate import locate
+    from synvid.dataset.recipe import Recipe
     from synvid.dataset.record import shard_path
     from synvid.terminal import Bar, Talk
     from synvid.work.pool import default_workers, run_tasks
 
     recipe = Recipe.load(folder)
     if deep:
-        check_sources(recipe)
+        recipe = locate(recipe, parse_textures(textures), pictures_of(images), real)
     tasks = [(shard, len(recipe.indices(shard))) for shard in range(recipe.num_shards)]
     bar = Bar("verify", quiet)
     problems = run_tasks(CheckShard(recipe, folder, deep), tasks, workers or default_workers(), bar)

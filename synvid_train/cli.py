@@ -169,7 +169,7 @@ def pretrain(
     if preset is not None:
         source, held_out = _rendered(preset, n or made.data.clips_per_epoch, data_seed, textures, images, workers, quiet)
     else:
-        source, held_out = _shards(shards, rerender, textures)
+        source, held_out = _shards(shards, rerender, textures, images)
     fresh = preset is not None and n is None
     job = pretraining(made, source, seed=seed, fresh=fresh, held_out=held_out)
     _train(job, folder, world, workers, overwrite, quiet, talk)
@@ -188,14 +188,14 @@ def _rendered(
     return RenderedClips(preset, seed, count), RenderedClips(preset, seed + 1_000_003, HELD_OUT)
 
 
-def _shards(path: Path | None, rerender: bool, textures: tuple[str, ...]) -> tuple[Source, Source | None]:
+def _shards(path: Path | None, rerender: bool, textures: tuple[str, ...], images: Path | None) -> tuple[Source, Source | None]:
     from synvid.dataset.reader import open_dataset
+    from synvid.texture.commands import parse_textures
     from synvid_train.clips import RenderedClips, ShardClips
     from synvid_train.pretrain import HELD_OUT
 
     assert path is not None
-    banks = dict(text.partition("=")[::2] for text in textures)
-    shards = open_dataset(path, banks)
+    shards = open_dataset(path, parse_textures(textures), images)
     recipe = shards.recipe
     plain = not recipe.preset.banks() and recipe.preset.mixture.source != "real"
     return ShardClips(shards, rerender), RenderedClips(recipe.preset, recipe.seed + 1_000_003, HELD_OUT) if plain else None

@@ -23,7 +23,6 @@ from torch.utils.data import DataLoader, Dataset
 
 from synvid.dataset.reader import Dataset as Shards
 from synvid.dataset.real import FORMATS
-from synvid.dataset.recipe import check_sources
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.preset import Preset
 from synvid.renderer import render_frames
@@ -115,7 +114,7 @@ class ShardClips:
 
     def __post_init__(self) -> None:
         if self.rerender:
-            check_sources(self.shards.recipe)
+            _ = self.shards.located  # looked for here, not in each process
 
     def __len__(self) -> int:
         return len(self.shards)

@@ -402,10 +402,10 @@ def test_another_bank_is_another_dataset(bank, tmp_path):
     assert_one_sentence(
         [*args, "--textures", f"statistical={other}"], 2, "holds a dataset of another configuration", "fill.textures"
     )
-    data = synvid.open_dataset(tmp_path / "set", {str(bank): str(elsewhere)})
+    data = synvid.open_dataset(tmp_path / "set", {"statistical": str(elsewhere)})
     np.testing.assert_array_equal(data.render(1).frames, synvid.open_dataset(tmp_path / "set").render(1).frames)
     with pytest.raises(ConfigurationError, match="is not the bank"):
-        synvid.open_dataset(tmp_path / "set", {str(bank): str(other)}).render(0)
+        synvid.open_dataset(tmp_path / "set", {"statistical": str(other)}).render(0)
     recipe = tmp_path / "set" / "synvid.yaml"
     copy = ["render", "--recipe", recipe, "--out", tmp_path / "copy", "--textures"]
     assert_one_sentence([*copy, f"{bank}={other}"], 2, "is not the one that the dataset was made from")
@@ -704,7 +704,7 @@ def test_an_interrupted_wait_for_another_builder_ends(bank, tmp_path):
     import fcntl
 
     path, header = tmp_path / "high.bank", header_of("stylegan-high-freq", 70, 32, 3)
-    held = os.open(tmp_path / "high.bank.part", os.O_RDWR | os.O_CREAT)
+    held = os.open(tmp_path / "high.bank.part.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(held, fcntl.LOCK_EX)
     process = multiprocessing.get_context("fork").Process(target=build_bank, args=(path, header, None, 1, Progress()))
     process.start()

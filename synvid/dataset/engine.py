@@ -11,8 +11,9 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from synvid.dataset.check import State, shard_state
+from synvid.dataset.locate import locate
 from synvid.dataset.manifest import CARD, finish, is_edited
-from synvid.dataset.recipe import RECIPE_FILE, Recipe, check_sources
+from synvid.dataset.recipe import RECIPE_FILE, Recipe
 from synvid.dataset.record import LIST, MANIFESTS, Record, damaged_path, file_names, record_path, shard_path
 from synvid.dataset.shard import SKIPPED, copy_shard, render_shard, warm_up
 from synvid.errors import ConfigurationError
@@ -211,7 +212,7 @@ def render_dataset(
     check_folder(recipe, folder, overwrite)
     missing, done, size = todo(recipe, folder, part)
     if missing:
-        check_sources(recipe)
+        recipe = locate(recipe)
         warm_up(recipe)
     with postponed():
         _open_folder(recipe, folder, overwrite)

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import io
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from synvid.clip import Clip
+from synvid.dataset.locate import locate
 from synvid.dataset.manifest import Manifest
-from synvid.dataset.recipe import Recipe, check_sources
-from synvid.errors import DatasetError
+from synvid.dataset.recipe import Recipe
+from synvid.errors import ConfigurationError, DatasetError
 from synvid.renderer import render
 from synvid.scene import Scene, sample_scene
+from synvid.texture.folder import Pictures
 from synvid.video.decode import decode
 
 __all__ = ["Dataset", "open_dataset"]
@@ -26,12 +29,15 @@ class Dataset:
     Attributes:
         path: its folder.
         recipe: what it was made from.
+        textures, images: where its banks of textures are, as given to `open_dataset`.
         rows: the manifest, one mapping a clip; read from its file, and checked, as they are asked for.
     """
 
     path: Path
     recipe: Recipe
     rows: Manifest
+    textures: Mapping[str, str] = field(default_factory=dict)
+    images: Path | None = None
 
     def __len__(self) -> int:
         return len(self.rows)
@@ -42,13 +48,30 @@ class Dataset:
     def __repr__(self) -> str:
         return f"Dataset({str(self.path)!r}: {len(self)} clips of {self.recipe.preset.name}, seed {self.recipe.seed})"
 
+    @cached_property
+    def located(self) -> Recipe:
+        """The recipe with its banks of textures found, or built, on this machine; looked for once.
+
+        Raises:
+            ConfigurationError: one is not there, or not the one that the dataset was made from.
+        """
+        pictures = None if self.images is None else Pictures(self.images)
+        return locate(self.recipe, self.textures, pictures, need_real=False)
+
     def scene(self, i: int) -> Scene:
         """The scene of clip i, sampled again.
 
         Raises:
-            ConfigurationError: it is a real clip.
+            ConfigurationError: it is a real clip, or a bank of textures is not the one it was made from.
         """
-        return sample_scene(self.recipe.preset, self.recipe.seed, self.rows[i]["index"])
+        return sample_scene(self.located.local, self.recipe.seed, self.rows[i]["index"])
+
+    def described(self, i: int) -> Scene:
+        """The scene of clip i, for which no bank is looked for; to render it would be refused until one has been found."""
+        if not self.recipe.banks or "located" in vars(self):
+            return self.scene(i)
+        nowhere = {name: f"{facts.digest[:12]}.bank" for name, facts in self.recipe.banks.items()}
+        return sample_scene(self.recipe.preset.with_banks(nowhere), self.recipe.seed, self.rows[i]["index"])
 
     def render(self, i: int, frames: Sequence[int] | None = None) -> Clip:
         """Clip i, or some of its frames, rendered again: exactly what was encoded.
@@ -56,7 +79,6 @@ class Dataset:
         Raises:
             ConfigurationError: it is a real clip, or a bank of textures is not the one it was made from.
         """
-        check_sources(self.recipe)
         return render(self.scene(i), frames)
 
     def decode(self, i: int, frames: Sequence[int] | None = None) -> Clip:
@@ -68,7 +90,7 @@ class Dataset:
         row = self.rows[i]
         real = self.recipe.preset.of_clip(row["index"]) is None
         decoded = decode(io.BytesIO(self.video(i)), frames, f"{self.path}, clip {row['key']}")
-        return Clip(frames=decoded, fps=self.recipe.preset.video.fps, scene=None if real else self.scene(i))
+        return Clip(frames=decoded, fps=self.recipe.preset.video.fps, scene=None if real else self.described(i))
 
     def video(self, i: int) -> bytes:
         """The MP4 file of clip i.
@@ -94,17 +116,23 @@ class Dataset:
         return dataset_html(self)
 
 
-def open_dataset(path: str | Path, textures: Mapping[str, str] | None = None) -> Dataset:
+def open_dataset(path: str | Path, textures: Mapping[str, str] | None = None, images: str | Path | None = None) -> Dataset:
     """Open a finished dataset.
 
     Args:
         path: the folder that `synvid render --out` wrote.
-        textures: where banks of textures lie now, {name or path in the recipe: path}.
+        textures: where banks of textures are on this machine, {name in the recipe: path}; without, they are looked for.
+        images: folder of pictures, from which a bank of natural images can be built again.
 
     Raises:
         DatasetError: there is none, or it is not finished.
         ConfigurationError: its recipe is damaged or of another output version.
     """
     folder = Path(path).expanduser()
-    recipe = Recipe.load(folder).with_banks(textures or {})
-    return Dataset(path=folder, recipe=recipe, rows=Manifest(recipe, folder))
+    recipe = Recipe.load(folder)
+    for name in textures or {}:
+        if name not in recipe.banks:
+            names = ", ".join(recipe.banks) or "none"
+            raise ConfigurationError(f"textures {name!r}: {folder} has no such bank; its banks: {names}.")
+    shown = None if images is None else Path(images).expanduser()
+    return Dataset(path=folder, recipe=recipe, rows=Manifest(recipe, folder), textures=dict(textures or {}), images=shown)

@@ -24,6 +24,8 @@ __all__ = ["FORMATS", "SUFFIXES", "RealVideos", "UndecodableError"]
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv")
 
 _PIECE = 16  # frames
+#: The recipe of a dataset: a folder that has one is output, and no input of another run.
+RECIPE_FILE = "synvid.yaml"
 #: Containers of these names; a list of other files in a text is none.
 FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "avi", "matroska,webm", "mpeg", "mpegvideo", "mpegts", "asf", "flv", "ogg"}
 
@@ -110,7 +112,7 @@ class RealVideos:
 
 @lru_cache(maxsize=4)
 def _names(folder: str) -> list[str]:
-    return find_files(Path(folder), SUFFIXES)
+    return find_files(Path(folder), SUFFIXES, without=RECIPE_FILE)
 
 
 def _stretch(container: Any, stream: Any, start: float, length: int, video: Video) -> Iterator[NDArray[np.uint8]]:

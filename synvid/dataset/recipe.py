@@ -5,7 +5,7 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass, field, replace
+from dataclasses import asdict, dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -14,18 +14,17 @@ import numpy as np
 import yaml
 
 from synvid import __version__
-from synvid.dataset.real import RealVideos
+from synvid.dataset.real import RECIPE_FILE, RealVideos
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.preset import REAL, Preset
 from synvid.strict_yaml import read_yaml
 from synvid.video.encode import Encoder, check_size, make_encoder
 
-__all__ = ["FORMATS", "OUTPUT_VERSION", "RECIPE_FILE", "BankFacts", "Recipe", "check_sources"]
+__all__ = ["FORMATS", "OUTPUT_VERSION", "RECIPE_FILE", "BankFacts", "Recipe"]
 
 #: Raised when the frames of some preset change; the changelog says how.
 OUTPUT_VERSION = 1
 
-RECIPE_FILE = "synvid.yaml"
 FORMATS = ("tar", "files")
 
 _MAX_CLIPS = 999_999_999
@@ -35,17 +34,25 @@ _NOT_CONTENT = {"synvid", "preset.description"}
 
 @dataclass(frozen=True)
 class BankFacts:
-    """What is known of a bank of textures wherever it lies.
+    """What is known of a bank of textures wherever it lies; enough to build it again.
 
     Attributes:
         kind: of its textures.
         n: how many they are.
         digest: SHA-256 of all that it holds.
+        seed: of the textures.
+        size: height and width, pixels.
+        version: of the kind.
+        source: of images: a hash of the names and sizes of the files.
     """
 
     kind: str
     n: int
     digest: str
+    seed: int = 0
+    size: int = 256
+    version: int = 1
+    source: str = ""
 
 
 @dataclass(frozen=True)
@@ -59,8 +66,9 @@ class Recipe:
         shard_size: clips in a shard.
         format: `tar` (shards of video and JSON pairs) or `files` (one file a clip).
         encoding, encoder, codec: see `make_encoder`.
-        banks: name or path → facts of every bank of textures that the preset names.
+        banks: name → facts of every bank of textures that the preset names; of a bank that it names by path, the file's name.
         real: the video files that real clips are cut from.
+        places: name → path of banks on this machine; no part of what is written. See `synvid.dataset.locate`.
     """
 
     preset: Preset
@@ -73,6 +81,7 @@ class Recipe:
     codec: str = ""
     banks: Mapping[str, BankFacts] = field(default_factory=dict)
     real: RealVideos | None = None
+    places: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         for name, low, high in (("n", 1, _MAX_CLIPS), ("seed", 0, 2**64 - 1), ("shard_size", 1, 1_000_000)):
@@ -85,9 +94,9 @@ class Recipe:
         if self.format not in FORMATS:
             raise ConfigurationError(f"format is {self.format!r}; it must be one of {', '.join(FORMATS)}.")
         for name, facts in self.banks.items():
-            texts = (name, facts.kind, facts.digest)
-            if not all(isinstance(text, str) for text in texts) or type(facts.n) is not int:
-                raise ConfigurationError(f"bank {name!r} is {asdict(facts)!r}; it must say kind, n and digest.")
+            texts, numbers = (name, facts.kind, facts.digest, facts.source), (facts.n, facts.seed, facts.size, facts.version)
+            if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
+                raise ConfigurationError(f"bank {name!r} is {asdict(facts)!r}; it must say kind, n, seed, size and digest.")
         wants_real = self.preset.mixture.source == REAL
         if wants_real and self.real is None:
             raise ConfigurationError(f"preset {self.preset.name} mixes in real clips: --real DIR says where the videos are.")
@@ -95,6 +104,11 @@ class Recipe:
             raise ConfigurationError(f"preset {self.preset.name} has no real clips; leave out --real.")
         encoding = make_encoder(self.encoder, self.encoding, self.codec).encoding
         check_size(encoding, self.preset.video.width, self.preset.video.height)
+
+    @cached_property
+    def local(self) -> Preset:
+        """The preset with its banks where they lie on this machine: what scenes that are to be rendered are drawn from."""
+        return self.preset.with_banks(self.places)
 
     @property
     def num_shards(self) -> int:
@@ -136,7 +150,7 @@ class Recipe:
         if self.banks:
             settings["banks"] = {name: asdict(facts) for name, facts in self.banks.items()}
         if self.real is not None:
-            settings["real"] = asdict(self.real)
+            settings["real"] = {"files": self.real.files, "digest": self.real.digest}
         return {**settings, "preset": self.preset.to_dict()}
 
     def to_yaml(self) -> str:
@@ -178,18 +192,13 @@ class Recipe:
             raise ConfigurationError(foreign)
         parsed = Preset.from_dict(preset, str(path))
         try:
-            real = RealVideos(**settings.pop("real")) if "real" in settings else None
+            real = RealVideos(path="", **settings.pop("real")) if "real" in settings else None
             banks = {name: BankFacts(**facts) for name, facts in settings.pop("banks", {}).items()}
             return cls(preset=parsed, banks=banks, real=real, **settings)
         except (TypeError, AttributeError):
             raise ConfigurationError(foreign) from None
         except ConfigurationError as error:
             raise ConfigurationError(f"{path}: {error}") from None
-
-    def with_banks(self, paths: Mapping[str, str]) -> Recipe:
-        """The recipe with banks that lie elsewhere, {name: path}."""
-        banks = {str(paths.get(name, name)): facts for name, facts in self.banks.items()}
-        return replace(self, preset=self.preset.with_banks(paths), banks=banks)
 
     @cached_property
     def digest(self) -> str:
@@ -218,29 +227,6 @@ class Recipe:
         if self.real is not None:
             settings["real"] = f"{self.real.files} videos {self.real.digest[:12]}"
         return settings
-
-
-def check_sources(recipe: Recipe) -> None:
-    """See that the banks of textures and the real videos are those that a dataset was made from.
-
-    Raises:
-        ConfigurationError: one is another, or is not there.
-    """
-    from synvid.texture.supply import find_bank
-
-    if recipe.real is not None and RealVideos.find(Path(recipe.real.path)).digest != recipe.real.digest:
-        raise ConfigurationError(
-            f"{recipe.real.path}: does not hold the videos that the dataset was made from; --real DIR takes the right ones."
-        )
-
-    for name, facts in recipe.banks.items():
-        bank = find_bank(name)
-        if bank.header.digest != facts.digest:
-            raise ConfigurationError(
-                f"{bank.path}: is not the bank {name!r} that the dataset was made from "
-                f"(its digest is {bank.header.digest[:12]}, not {facts.digest[:12]}); "
-                f"--textures {name}=BANK takes the right one."
-            )
 
 
 def _flat(settings: Mapping[str, Any], prefix: str = "") -> dict[str, Any]:

@@ -87,7 +87,7 @@ def _sources(recipe: Recipe, index: int) -> Iterator[_Source]:
     """The source of a clip; of a real one, those that follow take its place when it cannot be decoded."""
     chosen = recipe.preset.of_clip(index)
     if chosen is not None:
-        scene = sample_scene(recipe.preset, recipe.seed, index)
+        scene = sample_scene(recipe.local, recipe.seed, index)
         yield _Source(chosen.name, scene.num_objects, "", pieces(scene))
         return
     assert recipe.real is not None  # Recipe has seen to it
@@ -140,7 +140,7 @@ def warm_up(recipe: Recipe) -> None:
     video = recipe.preset.video
     index = next((index for index in range(recipe.n) if recipe.preset.of_clip(index) is not None), None)
     if index is not None:
-        frames = render_frames(sample_scene(recipe.preset, recipe.seed, index), [0])
+        frames = render_frames(sample_scene(recipe.local, recipe.seed, index), [0])
         recipe.make_encoder()([frames], video.width, video.height, video.fps)
 
 

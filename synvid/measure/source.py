@@ -207,7 +207,7 @@ class DatasetSource(Source):
     def take(self, key: int, choice: Choice) -> Taken:
         if self._real(key):
             return _decoded(io.BytesIO(self.of.video(key)), f"{self.path}, clip {self.of[key]['key']}", choice)
-        return _rendered(self.of.scene(key), choice, lambda _, numbers: self.of.decode(key, numbers).frames)
+        return _rendered(self.of.described(key), choice, lambda _, numbers: self.of.decode(key, numbers).frames)
 
     def digest(self, key: int) -> str:
         return hashlib.sha256(self.of.video(key)).hexdigest()

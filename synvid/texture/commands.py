@@ -19,7 +19,7 @@ if TYPE_CHECKING:
     from synvid.texture.bank import Header
     from synvid.texture.folder import Pictures
 
-__all__ = ["missing_banks", "pictures_of", "textures", "textures_options", "with_textures"]
+__all__ = ["missing_banks", "parse_textures", "pictures_of", "textures", "textures_options", "with_textures"]
 
 
 # ---- Textures for other commands ----------------------------------------------------------------------------------
@@ -64,6 +64,19 @@ def with_textures(
     return preset, headers
 
 
+def parse_textures(textures: Sequence[str]) -> dict[str, str]:
+    """What --textures says: paths of banks by name."""
+    from synvid.preset import BANK_SUFFIX
+
+    paths = {}
+    for text in textures:
+        name, equals, path = text.partition("=")
+        if not equals or not path.endswith(BANK_SUFFIX):
+            raise ConfigurationError(f"--textures {text}: write NAME=BANK, a name and a file ending in {BANK_SUFFIX}.")
+        paths[name] = path
+    return paths
+
+
 def missing_banks(preset: Preset, textures: Sequence[str], pictures: Pictures | None) -> list[Header]:
     """What `with_textures` would build."""
     from synvid.texture.supply import cached_path
@@ -76,13 +89,11 @@ def _choose_banks(
     preset: Preset, textures: Sequence[str], pictures: Pictures | None
 ) -> tuple[Preset, list[tuple[Header, Pictures | None]]]:
     """The preset with the banks that were asked for, and those of them that the user's cache has or shall have."""
-    from synvid.preset import BANK_SUFFIX, TEXTURE_KINDS, expanded
+    from synvid.preset import TEXTURE_KINDS, expanded
 
     paths: dict[str, str] = {}
-    for text in textures:
-        name, equals, path = text.partition("=")
-        if not equals or not path.endswith(BANK_SUFFIX):
-            raise ConfigurationError(f"--textures {text}: write NAME=BANK, a name and a file ending in {BANK_SUFFIX}.")
+    for name, path in parse_textures(textures).items():
+        text = f"{name}={path}"
         if name not in preset.banks():
             names = ", ".join(preset.banks()) or "none"
             raise ConfigurationError(f"--textures {text}: {preset.name} has no bank {name!r}; its banks: {names}.")

@@ -134,12 +134,16 @@ def write_at(descriptor: int, data: memoryview, at: int) -> None:
         data, at = data[written:], at + written
 
 
-def find_files(root: Path, suffixes: tuple[str, ...]) -> list[str]:
-    """Files with one of some suffixes anywhere below a folder, links to folders followed; relative paths, sorted."""
-    found, seen = [], set()
+def find_files(root: Path, suffixes: tuple[str, ...], without: str = "") -> list[str]:
+    """Files with one of some suffixes anywhere below a folder, links to folders followed; relative paths, sorted.
+
+    Folders below it in which a file called `without` is are passed over.
+    """
+    found: list[str] = []
+    seen: set[str] = set()
     for folder, below, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen:  # a link back
+        if real in seen or (without in names and seen):  # a link back, or not wanted
             below.clear()
             continue
         seen.add(real)
