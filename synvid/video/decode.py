@@ -14,13 +14,14 @@ from synvid.errors import DatasetError
 __all__ = ["count_frames", "decode", "decode_some"]
 
 
-def decode(file: Any, frames: Sequence[int] | None = None, name: str = "video") -> NDArray[np.uint8]:
+def decode(file: Any, frames: Sequence[int] | None = None, name: str = "video", every: int = 1) -> NDArray[np.uint8]:
     """Decode a video, or some of its frames; seeks to the key frame before each stretch of them.
 
     Args:
         file: a path or an open binary file.
         frames: frame numbers in any order; None for all.
         name: what an error calls the file.
+        every: without `frames`, one frame is kept of so many, the first one first.
 
     Returns:
         uint8 (T, H, W, 3), RGB.
@@ -44,7 +45,7 @@ def decode(file: Any, frames: Sequence[int] | None = None, name: str = "video") 
             for count, frame in enumerate(container.decode(stream)):
                 seen = wanted is not None and rate and base and frame.pts is not None
                 number = round(float((frame.pts - start) * base * rate)) if seen else count
-                if wanted is None or number in wanted:
+                if number in wanted if wanted is not None else number % every == 0:
                     found[number] = frame.to_ndarray(format="rgb24")
                 if wanted is not None and number >= wanted[-1]:
                     break

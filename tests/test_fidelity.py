@@ -1,0 +1,131 @@
+"""What VideoMAE's fine-tuning code does with a video, worked out by hand: frames, samples, sizes of a test."""
+
+import itertools
+
+import numpy as np
+import pytest
+
+torch = pytest.importorskip("torch")
+
+import synvid  # noqa: E402
+from synvid_train import clips as clips_module  # noqa: E402
+from synvid_train.clips import LabelledVideos, Schedule, TestVideos, TrainingClips, load  # noqa: E402
+from synvid_train.labels import VideoList  # noqa: E402
+from synvid_train.recipe import load_recipe  # noqa: E402
+from synvid_train.views import evaluation_views, finetune_window  # noqa: E402
+
+SMALL = ["model.image_size=16", "model.patch_size=8", "model.num_frames=4", "data.stride=2", "data.samples_per_clip=2"]
+
+
+@pytest.fixture(scope="module")
+def films(tmp_path_factory):
+    """Six short videos with labels, the fourth of which is broken."""
+    folder = tmp_path_factory.mktemp("films")
+    preset = synvid.load_preset(
+        "moving_shapes", {"video.width": 32, "video.height": 32, "objects.count": 20, "video.num_frames_range": [12, 20]}
+    )
+    paths = tuple(folder / f"{i}.mp4" for i in range(6))
+    for i, path in enumerate(paths):
+        synvid.render(synvid.sample_scene(preset, 0, i)).save(path)
+    paths[3].write_bytes(b"no video")
+    return LabelledVideos(VideoList(folder, paths, tuple(range(6)), tuple("abcdef")))
+
+
+class Fixed:
+    """A random generator that draws one number, and notes from how many."""
+
+    def __init__(self, number):
+        self.number = number
+
+    def integers(self, low, high):
+        self.range = low, high
+        return self.number
+
+
+# ---- Frames of fine-tuning ----------------------------------------------------------------------------------------
+def test_window_of_a_long_video():
+    """16 frames at stride 4 are linspace(s, s + 64, 16) rounded down, the last one within the window."""
+    rng = Fixed(5)
+    expected = [0, 4, 8, 12, 17, 21, 25, 29, 34, 38, 42, 46, 51, 55, 59, 63]
+    assert finetune_window(100, 16, 4, rng) == [5 + number for number in expected]
+    assert rng.range == (0, 36)  # the end is drawn from 64 to 99
+
+
+@pytest.mark.parametrize(
+    ("num_frames", "expected"),
+    [
+        (64, [0, 4, 8, 12, 17, 21, 25, 29, 34, 38, 42, 46, 51, 55, 59, 63]),
+        (40, [0, 4, 8, 13, 17, 22, 26, 31, 35, *[39] * 7]),  # linspace(0, 40, 10)
+        (10, [0, *[9] * 15]),  # linspace(0, 10, 2)
+        (3, [2] * 16),
+        (1, [0] * 16),
+    ],
+)
+def test_window_of_a_short_video(num_frames, expected):
+    """A short video is spread from its first frame to its last, which fills the rest."""
+    assert finetune_window(num_frames, 16, 4, np.random.default_rng(0)) == expected
+
+
+# ---- Two samples of a clip ----------------------------------------------------------------------------------------
+def test_kinetics_steps():
+    """An epoch of Kinetics-400's 240,436 videos has 469 steps, each of 1,024 samples of 512 videos."""
+    recipe = load_recipe("finetune_k400")
+    repeats, batch = recipe.data.samples_per_clip, recipe.optim.batch_size
+    schedule = Schedule(240_436, repeats, batch, recipe.run.device_batch, recipe.optim.epochs, 0, world=64)
+    assert (schedule.steps_per_epoch, schedule.accumulate) == (469, 1)
+    (piece,) = itertools.islice(schedule.pieces(), 1)
+    assert len(piece) == 16
+    assert len({index for _, index, _ in piece}) == 8
+    assert [repeat for *_, repeat in piece] == [0, 1] * 8
+
+
+def test_samples_of_a_clip_share_its_window(films, monkeypatch):
+    """Both samples of a clip are views of the same frames, which are decoded once, whatever batch they are in."""
+    windows = []
+    window = LabelledVideos.window
+    monkeypatch.setattr(LabelledVideos, "window", lambda self, i, *more: windows.append(i) or window(self, i, *more))
+    whole = ["views.crop_area_range=[1,1]", "views.crop_aspect_range=[1,1]", "views.randaugment=''", "views.flip=true"]
+    clips = TrainingClips(films, load_recipe("laptop_finetune", SMALL + whole), 0, pretraining=False)
+    keys = [(epoch, i, repeat) for epoch in range(4) for i in (0, 1, 2) for repeat in (0, 1)]
+    (batch,) = load(clips, [keys], 0, torch.device("cpu"))
+    assert windows == [0, 1, 2] * 4
+    assert batch["label"].tolist() == [0, 0, 1, 1, 2, 2] * 4
+    pairs = batch["clip"].unflatten(0, (-1, 2)).numpy()
+    flipped = [bool((one != two).any()) for one, two in pairs]
+    assert 0 < sum(flipped) < len(flipped)
+    assert all(
+        (one == (two[:, :, ::-1] if mirrored else two)).all() for (one, two), mirrored in zip(pairs, flipped, strict=True)
+    )
+    for key, clip in zip(keys, batch["clip"], strict=True):
+        assert (clips[key]["clip"] == clip.numpy()).all()
+
+
+def test_samples_of_an_unreadable_clip(films):
+    """Both samples come from the same other clip, with its label."""
+    clips = TrainingClips(films, load_recipe("laptop_finetune", SMALL), 0, pretraining=False)
+    one, two = clips.__getitems__([(0, 3, 0), (0, 3, 1)])
+    assert one["label"] == two["label"] != 3
+    assert "3.mp4" in one["unread"]
+
+
+# ---- Tests --------------------------------------------------------------------------------------------------------
+def test_width_of_a_test():
+    """Video of 320 x 240 is scaled to 298 x 224, so that crops begin at 0, 37 and 74."""
+    frames = np.broadcast_to(np.linspace(0, 255, 320).astype(np.uint8)[:, None], (4, 240, 320, 3))
+    wide = evaluation_views(frames, 4, 1, 224, 1, 3)
+    scaled = evaluation_views(frames, 4, 1, 224, 1, 75)  # one crop a pixel: 75 of them fit into 298
+    assert (scaled[1:, :, :, 0] == scaled[:-1, :, :, 1]).all()
+    assert [(scaled == view).all(axis=(1, 2, 3, 4)).argmax() for view in wide] == [0, 37, 74]
+
+
+def test_a_test_keeps_only_the_frames_it_takes(films, monkeypatch):
+    """Views are those of the whole video, though only every `stride`-th frame of it is turned into an array."""
+    recipe = load_recipe("laptop_finetune", SMALL)
+    expected = evaluation_views(films.whole(0), 4, 2, 16, recipe.views.test_clips, recipe.views.test_crops)
+    shown = []
+    decode = clips_module.decode
+    monkeypatch.setattr(clips_module, "decode", lambda *more: shown.append(decode(*more)) or shown[-1])
+    assert (TestVideos(films, recipe)[0]["clips"].numpy() == expected).all()
+    assert len(shown[0]) == (len(films.whole(0)) + 1) // 2
+    untouched = TestVideos(films, recipe, corruption=lambda frames, _: frames)
+    assert (untouched[0]["clips"].numpy() == expected).all()
