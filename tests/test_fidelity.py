@@ -1,16 +1,21 @@
 """What VideoMAE's fine-tuning code does with a video, worked out by hand: frames, samples, sizes of a test."""
 
 import itertools
+import json
 
+import av
 import numpy as np
 import pytest
 
 torch = pytest.importorskip("torch")
 
 import synvid  # noqa: E402
+from synvid.dataset.real import FORMATS  # noqa: E402
+from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
+from synvid.video.decode import count_frames, decode  # noqa: E402
 from synvid_train import clips as clips_module  # noqa: E402
 from synvid_train.clips import LabelledVideos, Schedule, TestVideos, TrainingClips, load  # noqa: E402
-from synvid_train.labels import VideoList  # noqa: E402
+from synvid_train.labels import VideoList, read_list  # noqa: E402
 from synvid_train.recipe import load_recipe  # noqa: E402
 from synvid_train.views import evaluation_views, finetune_window  # noqa: E402
 
@@ -129,3 +134,52 @@ def test_a_test_keeps_only_the_frames_it_takes(films, monkeypatch):
     assert len(shown[0]) == (len(films.whole(0)) + 1) // 2
     untouched = TestVideos(films, recipe, corruption=lambda frames, _: frames)
     assert (untouched[0]["clips"].numpy() == expected).all()
+
+
+# ---- Lists as VideoMAE and others write them ----------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("text", "names"),
+    [
+        ("a.mp4 120 7\nb.mp4 90 8\n", ["a.mp4", "b.mp4"]),
+        ("a.mp4,120,7\nb.mp4,90,8\n", ["a.mp4", "b.mp4"]),
+        ("c 1 7\nc 2 8\n", ["c 1", "c 2"]),  # paths that end in a number
+        ("x,y/a.mp4 7\nx,y/b.mp4 8\n", ["x,y/a.mp4", "x,y/b.mp4"]),
+    ],
+)
+def test_lists_with_frames_and_commas(text, names, tmp_path):
+    """Numbers of frames between path and label are left out, and a comma in all paths separates nothing."""
+    for name in ("a.mp4", "b.mp4", "c 1", "c 2", "x,y/a.mp4", "x,y/b.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    (tmp_path / "l.txt").write_text(text)
+    videos = read_list(tmp_path / "l.txt")
+    assert videos.paths == tuple(tmp_path / name for name in names)
+    assert videos.classes == ("7", "8")
+
+
+def test_a_list_of_one_long_line(tmp_path):
+    """JSON in one line is refused in a sentence that does not repeat it."""
+    (tmp_path / "l.json").write_text(json.dumps([{"vid_name": f"v{i}", "label": i} for i in range(1000)]))
+    with pytest.raises(ConfigurationError, match="none of its 1 videos is there") as error:
+        read_list(tmp_path / "l.json")
+    assert len(str(error.value)) < 500
+
+
+@pytest.mark.parametrize(("short", "key"), [("lr", "base_learning_rate"), ("wd", "weight_decay"), ("batch", "batch_size")])
+def test_settings_by_their_initials(short, key):
+    """Keys that other code abbreviates are suggested."""
+    with pytest.raises(ConfigurationError, match=f"did you mean 'optim.{key}'"):
+        load_recipe("finetune_ucf101", [f"optim.{short}=1"])
+
+
+def test_sound_only(tmp_path):
+    """A file without pictures is said to have none."""
+    with av.open(str(tmp_path / "sound.mp4"), "w") as container:
+        stream = container.add_stream("aac", rate=8000)
+        frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
+        frame.sample_rate = 8000
+        container.mux([*stream.encode(frame), *stream.encode()])
+    with pytest.raises(DatasetError, match="it holds no video"):
+        decode(str(tmp_path / "sound.mp4"))
+    with pytest.raises(DatasetError, match="it holds no video"):
+        count_frames(str(tmp_path / "sound.mp4"), "sound.mp4", FORMATS)

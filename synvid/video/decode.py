@@ -37,8 +37,7 @@ def decode(file: Any, frames: Sequence[int] | None = None, name: str = "video", 
     found: dict[int, NDArray[np.uint8]] = {}
     try:
         with av.open(file) as container:
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1
+            stream = _video_stream(container)
             rate, base, start = stream.average_rate, stream.time_base, stream.start_time or 0
             if wanted and rate and base:
                 container.seek(start + int(wanted[0] / rate / base), stream=stream)
@@ -121,6 +120,14 @@ def _errors() -> tuple[type[Exception], ...]:
     return av.FFmpegError, IndexError, ValueError
 
 
+def _video_stream(container: Any) -> Any:
+    if not container.streams.video:
+        raise ValueError("it holds no video, sound perhaps")
+    stream = container.streams.video[0]
+    stream.codec_context.thread_count = 1
+    return stream
+
+
 @contextlib.contextmanager
 def _opened(file: Any, name: str, formats: Collection[str]) -> Iterator[tuple[Any, Any]]:
     import av
@@ -131,8 +138,7 @@ def _opened(file: Any, name: str, formats: Collection[str]) -> Iterator[tuple[An
         with av.open(file, options={"protocol_whitelist": "file"}) as container:
             if container.format.name not in formats:
                 raise ValueError(f"is {container.format.long_name}")
-            stream = container.streams.video[0]
-            stream.codec_context.thread_count = 1
+            stream = _video_stream(container)
             yield container, stream
     except _errors() as error:
         raise DatasetError(f"{name}: cannot be decoded: {error}.") from None
