@@ -125,11 +125,18 @@ def _require_known(key: object, known: Iterable[str], source: str) -> None:
     known = list(known)
     if key in known:
         return
-    near = difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
+    section, _, leaf = str(key).rpartition(".")
+    near = [name for name in known if len(leaf) > 1 and name.startswith(section) and _initials(name).endswith(leaf)]  # lr
+    near = near or difflib.get_close_matches(str(key), known, n=1, cutoff=0.5)
     if not near:  # `count` for `objects.count`
         near = [name for name in known if name.rpartition(".")[2] == key][:1]
     advice = f"did you mean {near[0]!r}?" if near else f"known are {', '.join(known)}."
     raise ConfigurationError(f"{source}: unknown key {str(key)[:80]!r}; {advice}")
+
+
+def _initials(name: str) -> str:
+    """Of the words of a key: blr for optim.base_learning_rate."""
+    return "".join(word[:1] for word in name.rpartition(".")[2].split("_"))
 
 
 def _build_section(section: type, key: str, settings: object, source: str) -> Any:

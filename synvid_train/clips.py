@@ -31,7 +31,7 @@ from synvid.video.decode import count_frames, decode
 from synvid_train.labels import VideoList
 from synvid_train.recipe import Recipe
 from synvid_train.videomae import Architecture, tube_mask
-from synvid_train.views import evaluation_views, finetune_view, pretrain_view, sample_window
+from synvid_train.views import evaluation_views, finetune_view, finetune_window, pretrain_view, sample_window
 
 __all__ = [
     "LabelledVideos",
@@ -152,21 +152,23 @@ class LabelledVideos:
         return hashlib.sha256(repr(listed).encode(errors="surrogateescape")).hexdigest()
 
     def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
-        """Decode them; of the whole video, where they cannot be found in it otherwise."""
+        """Decode those of fine-tuning; of the whole video, where they cannot be found in it otherwise."""
         path = str(self.videos.paths[i])
         length = count_frames(path, path, FORMATS)
         with contextlib.suppress(DatasetError):  # it has fewer frames than it says, or no steady rate
-            return decode(path, sample_window(length, count, stride, rng), path)
+            return decode(path, finetune_window(length, count, stride, rng), path)
         frames = self.whole(i)
-        return frames[sample_window(len(frames), count, stride, rng)]
+        return frames[finetune_window(len(frames), count, stride, rng)]
 
-    def whole(self, i: int) -> Frames:
-        """All frames."""
-        return decode(str(self.videos.paths[i]), None, str(self.videos.paths[i]))
+    def whole(self, i: int, stride: int = 1) -> Frames:
+        """All frames, or one of every `stride`; no more are held in memory."""
+        return decode(str(self.videos.paths[i]), None, str(self.videos.paths[i]), stride)
 
 
 class TrainingClips(Dataset[dict[str, Any]]):
     """Samples for training: (epoch, index, repeat) to a clip and its mask or label, the same in whatever process.
+
+    Repeats are views of one window, which is decoded once where they are asked for together.
 
     A clip that cannot be read is replaced by another one, drawn at random, and named in the sample: the next one of a list
     would be of the same class more often than not.
@@ -182,22 +184,31 @@ class TrainingClips(Dataset[dict[str, Any]]):
         return self.recipe.model.num_frames * self.recipe.model.image_size**2 * 3
 
     def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Any]:
-        epoch, index, repeat = key
+        return self.__getitems__([key])[0]
+
+    def __getitems__(self, keys: Sequence[tuple[int, int, int]]) -> list[dict[str, Any]]:
+        """Samples of a batch, as torch's loader asks for them."""
+        groups = itertools.groupby(keys, lambda key: (key[0], key[1]))
+        return [sample for clip, group in groups for sample in self._samples(*clip, [repeat for *_, repeat in group])]
+
+    def _samples(self, epoch: int, index: int, repeats: Sequence[int]) -> list[dict[str, Any]]:
         unread = ""
         for attempt in range(100):
             i = index
             if attempt:
-                i = int(np.random.default_rng((self.seed, epoch, index, repeat, attempt)).integers(len(self.source)))
-            rng = np.random.default_rng((self.seed, epoch, i, repeat))
+                i = int(np.random.default_rng((self.seed, epoch, index, 0, attempt)).integers(len(self.source)))
+            first = np.random.default_rng((self.seed, epoch, i, 0))  # draws the window, then the view of repeat 0
             try:
-                return {**self._sample(i, rng), "unread": unread}
+                frames = self.source.window(i, self.recipe.model.num_frames, self.recipe.data.stride, first)
             except DatasetError as error:
                 unread = unread or str(error)
+            else:
+                rngs = [np.random.default_rng((self.seed, epoch, i, repeat)) if repeat else first for repeat in repeats]
+                return [{**self._sample(i, frames, rng), "unread": unread} for rng in rngs]
         raise DatasetError(f"a hundred clips cannot be read; the first: {unread}")
 
-    def _sample(self, i: int, rng: np.random.Generator) -> dict[str, Any]:
+    def _sample(self, i: int, frames: Frames, rng: np.random.Generator) -> dict[str, Any]:
         model, views = self.recipe.model, self.recipe.views
-        frames = self.source.window(i, model.num_frames, self.recipe.data.stride, rng)
         if self.pretraining:
             clip = pretrain_view(frames, model.image_size, views.crop_scales, rng)
             return {"clip": clip, "order": tube_mask(self.architecture, self.recipe.objective.mask_ratio, rng)}
@@ -226,16 +237,14 @@ class TestVideos(Dataset[dict[str, Any]]):
         return len(self.source)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        model, views = self.recipe.model, self.recipe.views
+        model, views, stride = self.recipe.model, self.recipe.views, self.recipe.data.stride
         try:
-            frames = self.source.whole(i)
+            frames = self.source.whole(i, stride if self.corruption is None else 1)
         except DatasetError as error:
             return {"clips": None, "label": self.source.labels[i], "unread": str(error)}
-        if self.corruption is not None:
-            frames = self.corruption(frames, (self.seed, i))
-        clips = evaluation_views(
-            frames, model.num_frames, self.recipe.data.stride, model.image_size, views.test_clips, views.test_crops
-        )
+        if self.corruption is not None:  # some need all frames
+            frames = self.corruption(frames, (self.seed, i))[::stride]
+        clips = evaluation_views(frames, model.num_frames, 1, model.image_size, views.test_clips, views.test_crops)
         return {"clips": torch.from_numpy(clips), "label": self.source.labels[i], "unread": ""}
 
 
@@ -253,9 +262,9 @@ class Schedule:
 
     Attributes:
         count: clips of an epoch.
-        repeats: samples of each.
+        repeats: samples of each, all in the same step.
         batch_size: clips a step, over all ranks.
-        device_batch: most that a rank takes at once.
+        device_batch: most samples that a rank takes at once.
         epochs: of the run.
         seed: of the order.
         fresh: clips of an epoch are others than those of the one before.
@@ -279,14 +288,14 @@ class Schedule:
             )
         if self.steps_per_epoch == 0:
             raise ConfigurationError(
-                f"optim.batch_size is {self.batch_size}, but an epoch has only {self.count * self.repeats} clips; "
-                f"--set optim.batch_size={self.count * self.repeats} or less."
+                f"optim.batch_size is {self.batch_size}, but an epoch has only {self.count} clips; "
+                f"--set optim.batch_size={self.count} or less."
             )
 
     @property
     def steps_per_epoch(self) -> int:
         """Full batches of an epoch."""
-        return self.count * self.repeats // self.batch_size
+        return self.count // self.batch_size
 
     @property
     def steps(self) -> int:
@@ -296,23 +305,23 @@ class Schedule:
     @property
     def accumulate(self) -> int:
         """Pieces that a rank's part of a step is cut into, equal ones."""
-        share = self.batch_size // self.world
+        share = self.batch_size // self.world * self.repeats
         return next(pieces for pieces in range(1, share + 1) if share % pieces == 0 and share // pieces <= self.device_batch)
 
     def pieces(self, start: int = 0) -> Iterator[list[tuple[int, int, int]]]:
         """(epoch, index, repeat) of the clips of each piece, from step `start` on."""
         share = self.batch_size // self.world
-        size = share // self.accumulate
+        size = share * self.repeats // self.accumulate
         order, known = np.empty(0, np.int64), -1
         for step in range(start, self.steps):
             epoch, place = divmod(step, self.steps_per_epoch)
             if epoch != known:
-                known, order = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.count * self.repeats)
+                known, order = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.count)
             first = place * self.batch_size + self.rank * share
-            for k in range(first, first + share, size):
-                chosen = order[k : k + size]
-                shift = epoch * self.count if self.fresh else 0
-                yield [(epoch, int(i) % self.count + shift, int(i) // self.count) for i in chosen]
+            shift = epoch * self.count if self.fresh else 0
+            chosen = order[first : first + share]
+            keys = [(epoch, int(i) + shift, repeat) for i in chosen for repeat in range(self.repeats)]
+            yield from (keys[k : k + size] for k in range(0, len(keys), size))
 
 
 def load(

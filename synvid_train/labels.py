@@ -3,12 +3,14 @@
 from __future__ import annotations
 
 import csv
+import os
 import re
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
 from synvid.errors import ConfigurationError
+from synvid.strict_yaml import short
 
 __all__ = ["VideoList", "read_list"]
 
@@ -38,9 +40,9 @@ def read_list(
 ) -> VideoList:
     """Read a list of labelled videos.
 
-    It is one of: lines `path label`, separated by a comma, a tab or a blank, with or without a header, paths with blanks
-    quoted or not; a CSV whose header has the columns path and label; UCF101's `trainlist01.txt` and `testlist01.txt`; HMDB51's
-    folder of `*_test_split1.txt` files, or one of them.
+    It is one of: lines `path label` or `path frames label`, separated by a comma, a tab or a blank, with or without a header,
+    paths with blanks quoted or not; a CSV whose header has the columns path and label; UCF101's `trainlist01.txt` and
+    `testlist01.txt`; HMDB51's folder of `*_test_split1.txt` files, or one of them.
 
     Args:
         path: of the list.
@@ -58,26 +60,36 @@ def read_list(
     rows = _read_rows(path, split, column)
     if not rows:
         raise ConfigurationError(f"{path}: lists no videos.")
+    rows = _without_frames(rows, folder)
     labels = [label for _, label in rows]
     names = tuple(classes) or _class_names(labels)
     unknown = sorted(set(labels) - set(names))
     if unknown:
         raise ConfigurationError(
-            f"{path}: the label {unknown[0]!r} is not one of the {len(names)} that the model knows{_hint(labels, names)}."
+            f"{path}: the label {short(unknown[0])} is not one of the {len(names)} that the model knows{_hint(labels, names)}."
         )
     number = {name: i for i, name in enumerate(names)}
     paths = [folder / name for name, _ in rows]
-    missing = [video for video in paths if not video.is_file()]
+    missing = [video for video in paths if not os.path.isfile(video)]  # noqa: PTH113  # no error for what cannot be a path
+    example = str(missing[0])[:200] if missing else ""
     if len(missing) == len(paths):
         raise ConfigurationError(
-            f"{path}: none of its {len(paths)} videos is there, {missing[0]} for one; --root names their folder."
+            f"{path}: none of its {len(paths)} videos is there, {example} for one; --root names their folder."
         )
     if len(missing) > _ABSENT * len(paths):
         raise ConfigurationError(
-            f"{path}: {len(missing)} of its {len(paths)} videos are not there, {missing[0]} for one; take them out of "
+            f"{path}: {len(missing)} of its {len(paths)} videos are not there, {example} for one; take them out of "
             "the list, or name the right folder by --root."
         )
     return VideoList(path, tuple(paths), tuple(number[label] for label in labels), names)
+
+
+def _without_frames(rows: list[tuple[str, str]], folder: Path) -> list[tuple[str, str]]:
+    """Rows of `path frames label` without the numbers of frames, where paths are files only so."""
+    matches = [re.fullmatch(r"(.*[^\s,])[\s,]+\d+", name) for name, _ in rows]
+    bare = [(match[1], label) for match, (_, label) in zip(matches, rows, strict=True) if match]
+    found = [os.path.isfile(folder / name) for name, _ in (*rows, *bare)]  # noqa: PTH113
+    return bare if len(bare) == len(rows) and not any(found[: len(rows)]) and any(found) else rows
 
 
 def _class_names(labels: Sequence[str]) -> tuple[str, ...]:
@@ -117,7 +129,7 @@ def _read_rows(path: Path, split: str, column: str | None) -> list[tuple[str, st
     lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
     if not lines:
         return []
-    delimiter = next((mark for mark in (",", "\t") if all(mark in line for _, line in lines)), " ")
+    delimiter = _find_delimiter([line for _, line in lines])
     header = next(csv.reader([lines[0][1]], delimiter=delimiter))
     if delimiter != " " and {"path", "label"} <= set(header):
         if column is not None and column not in header:
@@ -136,6 +148,15 @@ def _read_rows(path: Path, split: str, column: str | None) -> list[tuple[str, st
             raise ConfigurationError(f"{path}: its columns are {', '.join(words)[:80]}; two of them must be path and label.")
         lines = lines[1:]
     return [_read_line(path, number, line.strip(), delimiter) for number, line in lines]
+
+
+def _find_delimiter(lines: Sequence[str]) -> str:
+    """What separates label from path: no comma that is in the folders of all paths, `fast,slow/a.mp4 run`."""
+    for mark in (",", "\t"):
+        ends = [line.rpartition(mark) for line in lines]
+        if all(found for _, found, _ in ends) and not all(re.search(r"\.\w+ +\S+\s*$", end) for *_, end in ends):
+            return mark
+    return " "
 
 
 def _read_line(path: Path, number: int, line: str, delimiter: str) -> tuple[str, str]:

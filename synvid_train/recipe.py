@@ -47,7 +47,7 @@ class Data:
     Attributes:
         stride: every so many frames of a video one is taken.
         clips_per_epoch: of a preset without --n, whose clips are new in each epoch.
-        samples_per_clip: windows taken of each clip in an epoch.
+        samples_per_clip: views of one window of each clip, all in the same step, which has so many times batch_size samples.
     """
 
     stride: int = setting(4, Number(1, 1000, whole=True))
@@ -128,7 +128,7 @@ class Run:
     Attributes:
         precision: bf16 (autocast, loss in float32) or fp32.
         compile: with torch.compile.
-        device_batch: most clips that a device takes at once; the gradient of a step is accumulated over as many as it needs.
+        device_batch: most samples that a device takes at once; the gradient of a step is accumulated over as many as it needs.
         log_every: steps.
         save_every: epochs between two checkpoints; one is always written at the end and on Ctrl-C.
     """

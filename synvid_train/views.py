@@ -26,6 +26,7 @@ __all__ = [
     "check_randaugment",
     "evaluation_views",
     "finetune_view",
+    "finetune_window",
     "pretrain_view",
     "resize",
     "sample_window",
@@ -56,6 +57,22 @@ def sample_window(num_frames: int, count: int, stride: int, rng: np.random.Gener
     """Frame numbers of a training window: the start is uniform; a short video repeats the last frame it reaches."""
     start = int(rng.integers(0, max(num_frames - count * stride, 0) + 1))
     return _steps(start, num_frames, count, stride)
+
+
+def finetune_window(num_frames: int, count: int, stride: int, rng: np.random.Generator) -> list[int]:
+    """Frame numbers of a window of fine-tuning, as VideoMAE's code has them.
+
+    They are spread evenly from the start to count * stride frames later, both included, and rounded down, so that they lie a
+    little more than `stride` apart: 0, 4, 8, 12, 17, ..., 59, 63 for 16 at stride 4. A video that is no longer is spread
+    likewise over num_frames // stride of them; the rest are its very last frame.
+    """
+    length = count * stride
+    if num_frames <= length:
+        reached = num_frames // stride
+        numbers = np.append(np.linspace(0, num_frames, reached), np.full(count - reached, num_frames))
+        return np.clip(numbers, 0, num_frames - 1).astype(int).tolist()  # type: ignore[no-any-return]
+    start = int(rng.integers(0, num_frames - length))
+    return np.clip(np.linspace(start, start + length, count), start, start + length - 1).astype(int).tolist()  # type: ignore[no-any-return]
 
 
 def _steps(start: int, num_frames: int, count: int, stride: int) -> list[int]:
@@ -193,7 +210,7 @@ def evaluation_views(frames: Frames, count: int, stride: int, size: int, clips: 
     if len(frames) < count:
         frames = np.concatenate([frames, np.repeat(frames[-1:], count - len(frames), axis=0)])
     short = min(frames.shape[1:3])
-    frames = resize(frames, *(max(round(side * size / short), size) for side in frames.shape[1:3]))
+    frames = resize(frames, *(side * size // short for side in frames.shape[1:3]))
     views = []
     for start in _spread(len(frames) - count, clips):
         for top, left in zip(_spread(frames.shape[1] - size, crops), _spread(frames.shape[2] - size, crops), strict=True):

@@ -408,13 +408,13 @@ def test_another_bank_is_another_dataset(bank, tmp_path):
         synvid.open_dataset(tmp_path / "set", {"statistical": str(other)}).render(0)
     recipe = tmp_path / "set" / "synvid.yaml"
     copy = ["render", "--recipe", recipe, "--out", tmp_path / "copy", "--textures"]
-    assert_one_sentence([*copy, f"{bank}={other}"], 2, "is not the one that the dataset was made from")
+    assert_one_sentence([*copy, f"statistical={other}"], 2, "is not the bank", "that the dataset was made from")
     twice = tmp_path / "twice.yaml"
     twice.write_text("extends: moving_shapes\nfill: {textures: [statistical, images]}\n")
     both = ["--textures", f"statistical={bank}", "--textures", f"images={bank}"]
     assert_one_sentence(["render", "--preset", twice, "--n", 2, "--out", tmp_path / "twice", *both], 2, "none twice")
     assert not (tmp_path / "twice").exists()
-    assert command(*copy, f"{bank}={elsewhere}")[0] == 0
+    assert command(*copy, f"statistical={elsewhere}")[0] == 0
 
 
 # ---- Pictures ------------------------------------------------------------------------------------------------------

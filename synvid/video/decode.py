@@ -28,13 +28,14 @@ def check_size(stream: Any) -> None:
         raise ValueError(f"its frames have {width} x {height} pixels, more than {MAX_PIXELS:,}")
 
 
-def decode(file: Any, frames: Sequence[int] | None = None, name: str = "video") -> NDArray[np.uint8]:
+def decode(file: Any, frames: Sequence[int] | None = None, name: str = "video", every: int = 1) -> NDArray[np.uint8]:
     """Decode a video, or some of its frames; seeks to the key frame before each stretch of them.
 
     Args:
         file: a path or an open binary file.
         frames: frame numbers in any order; None for all.
         name: what an error calls the file.
+        every: without `frames`, one frame is kept of so many, the first one first.
 
     Returns:
         uint8 (T, H, W, 3), RGB.
@@ -50,16 +51,14 @@ def decode(file: Any, frames: Sequence[int] | None = None, name: str = "video") 
     found: dict[int, NDArray[np.uint8]] = {}
     try:
         with av.open(file) as container:
-            stream = container.streams.video[0]
-            check_size(stream)
-            stream.codec_context.thread_count = 1
+            stream = _video_stream(container)
             rate, base, start = stream.average_rate, stream.time_base, stream.start_time or 0
             if wanted and rate and base:
                 container.seek(start + int(wanted[0] / rate / base), stream=stream)
             for count, frame in enumerate(container.decode(stream)):
                 seen = wanted is not None and rate and base and frame.pts is not None
                 number = round(float((frame.pts - start) * base * rate)) if seen else count
-                if wanted is None or number in wanted:
+                if number in wanted if wanted is not None else number % every == 0:
                     found[number] = frame.to_ndarray(format="rgb24")
                 if wanted is not None and number >= wanted[-1]:
                     break
@@ -135,6 +134,15 @@ def _errors() -> tuple[type[Exception], ...]:
     return av.FFmpegError, IndexError, ValueError
 
 
+def _video_stream(container: Any) -> Any:
+    if not container.streams.video:
+        raise ValueError("it holds no video, sound perhaps")
+    stream = container.streams.video[0]
+    check_size(stream)
+    stream.codec_context.thread_count = 1
+    return stream
+
+
 @contextlib.contextmanager
 def _opened(file: Any, name: str, formats: Collection[str]) -> Iterator[tuple[Any, Any]]:
     import av
@@ -145,9 +153,7 @@ def _opened(file: Any, name: str, formats: Collection[str]) -> Iterator[tuple[An
         with av.open(file, options={"protocol_whitelist": "file"}) as container:
             if container.format.name not in formats:
                 raise ValueError(f"is {container.format.long_name}")
-            stream = container.streams.video[0]
-            check_size(stream)
-            stream.codec_context.thread_count = 1
+            stream = _video_stream(container)
             yield container, stream
     except _errors() as error:
         raise DatasetError(f"{name}: cannot be decoded: {error}.") from None
