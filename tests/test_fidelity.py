@@ -15,7 +15,9 @@ from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
 from synvid.video.decode import count_frames, decode  # noqa: E402
 from synvid_train import clips as clips_module  # noqa: E402
 from synvid_train.clips import LabelledVideos, Schedule, TestVideos, TrainingClips, load  # noqa: E402
+from synvid_train.finetune import finetuning  # noqa: E402
 from synvid_train.labels import VideoList, read_list  # noqa: E402
+from synvid_train.loop import World, read_log, train  # noqa: E402
 from synvid_train.recipe import load_recipe  # noqa: E402
 from synvid_train.views import evaluation_views, finetune_window  # noqa: E402
 
@@ -103,6 +105,19 @@ def test_samples_of_a_clip_share_its_window(films, monkeypatch):
     )
     for key, clip in zip(keys, batch["clip"], strict=True):
         assert (clips[key]["clip"] == clip.numpy()).all()
+
+
+def test_steps_of_two_samples(films, tmp_path):
+    """Six videos in batches of two are three steps an epoch, each of four samples; mixup and a small device take them, too."""
+    settings = ["optim.batch_size=2", "optim.epochs=2", "optim.warmup_epochs=1", "run.device_batch=2", "run.log_every=1"]
+    recipe = load_recipe("laptop_finetune", [*SMALL, *settings, "objective.mixup=0.8"])
+    job = finetuning(recipe, films.videos)
+    seen = []
+    job.model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
+    train(job, tmp_path, World(0, 1, torch.device("cpu")), 0)
+    lines = [line for line in read_log(tmp_path / "log.jsonl") if "loss" in line]
+    assert [(line["step"], line["epoch"]) for line in lines] == [(k, pytest.approx(k / 3)) for k in range(1, 7)]
+    assert seen == [2, 2] * 6
 
 
 def test_samples_of_an_unreadable_clip(films):
