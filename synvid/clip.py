@@ -47,7 +47,7 @@ class Clip:
         """
         from synvid.video.encode import encode
 
-        Path(path).write_bytes(encode(self.frames, self.fps, encoding))
+        Path(path).expanduser().write_bytes(encode(self.frames, self.fps, encoding))
 
     def _repr_html_(self) -> str:
         from synvid.html import clip_html

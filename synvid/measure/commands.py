@@ -10,6 +10,7 @@ import click
 
 from synvid.command import Command, json_option, quiet_option
 from synvid.errors import ConfigurationError
+from synvid.measure.bootstrap import LEAST_CLIPS
 from synvid.measure.words import number
 from synvid.texture.commands import pictures_of, textures_options, with_textures
 from synvid.work.words import counted
@@ -102,7 +103,7 @@ def stats(
 
     synvid stats moving_shapes data/ jhmdb=~/jhmdb --out measures.json
 
-    A PATH is a rendered set, a preset, or a folder of videos or pictures.
+    A PATH is a rendered set, a preset, or a folder of videos or pictures. Intervals are 95 % over clips, of 20 clips or more.
     """
     from synvid.measure.stats import measure
     from synvid.terminal import Bar, Talk
@@ -237,4 +238,6 @@ def table(record: Record) -> str:
         interval = "" if one.ci95 is None else f"{number(one.ci95[0])} to {number(one.ci95[1])}"
         lines.append(f"  {one.label:{width}}  {number(one.value):>9}  {interval:22} {one.unit}".rstrip())
     lines += [f"  Without a value: {', '.join(labels)}; {why}." for why, labels in missing.items()]
+    if record.clips < LEAST_CLIPS:
+        lines.append(f"  No intervals: they need {LEAST_CLIPS} {what}s.")
     return "\n".join(lines)

@@ -9,7 +9,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synvid.measure import color, motion, spectrum
-from synvid.measure.bootstrap import Estimate, bootstrap, ratio_of
+from synvid.measure.bootstrap import Estimate, bootstrap, jackknife, ratio_of
 from synvid.measure.record import Property, key_to
 from synvid.measure.source import Moments
 from synvid.work.words import counted
@@ -135,14 +135,14 @@ class ColorMeter(Meter):
         """Spread and lightness; the distance, where there is a reference."""
         of_all = self.gaussian()
         details = {"mean": of_all.mean[0].tolist(), "covariance": of_all.covariance[0].tolist(), "space": "CIE L*a*b*, D65"}
-        spread = self._estimate(lambda rows: color.spread(color.gaussians(rows)), seed)
+        spread = jackknife(np.stack(self.rows), lambda rows: color.spread(color.gaussians(rows)))
         found = {
             "color_spread": Property.of("Colour spread", "L*a*b* units", spread, **details),
             "lightness": Property.of("Lightness L*", "", self._estimate(lambda rows: rows[:, 0], seed)),
         }
         if self.against is not None:
             name, reference = self.against
-            distance = self._estimate(lambda rows: color.symmetric_kl(color.gaussians(rows), reference), seed)
+            distance = jackknife(np.stack(self.rows), lambda rows: color.symmetric_kl(color.gaussians(rows), reference))
             whose = "the reference's" if color.is_flat(reference.covariance)[0] else "its"
             why = f"{whose} colours have no width in some direction of L*a*b*, so that the divergence is infinite"
             found[key_to("color_distance", name)] = Property.of(

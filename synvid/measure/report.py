@@ -27,7 +27,8 @@ _DEFINITIONS = {
     "4 cycles a picture to 1/4 cycle a pixel. The exponent of the power is twice as large.",
     "Colour spread, lightness": "of the Gaussian of all pixels in CIE L*a*b* (D65): geometric mean of its three standard "
     "deviations; mean of L*.",
-    "Colour distance": "KL(p|q) + KL(q|p) of the two Gaussians, in nats. The reference is taken as exact.",
+    "Colour distance": "KL(p|q) + KL(q|p) of the two Gaussians, in nats, without its bias by the jackknife. The reference is "
+    "taken as exact.",
     "Black pixels": "no channel above 8 of 255.",
     "Frame difference, changing pixels": "mean absolute difference of the luma of consecutive frames; share of pixels that "
     "differ by more than 10 grey levels.",
@@ -37,7 +38,8 @@ _DEFINITIONS = {
     "Occlusion rate, leaving rate": "share of the objects' pixels that move behind a nearer object, or out of the frame, "
     "within one frame.",
     "Bare background": "share of the pixels that no object owns.",
-    "Intervals": "95 % by bootstrap over clips, 1,000 resamples. Intervals of correlations by Fisher's z over datasets.",
+    "Intervals": "95 % over clips, by BCa bootstrap with 1,000 resamples; of colour spread and distance by the jackknife. "
+    "None of fewer than 20 clips. Intervals of correlations by Fisher's z over datasets.",
 }
 
 
