@@ -10,8 +10,8 @@ if sys.platform != "linux":
     pytest.skip("the campaign forks and kills", allow_module_level=True)
 sys.path.insert(0, str(Path(__file__).parents[1] / "benchmarks"))
 
-import faults  # noqa: E402
-import faults_render  # noqa: E402
+import faults
+import faults_render
 
 
 @pytest.fixture
