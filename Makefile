@@ -5,7 +5,7 @@ BIN := $(VENV)/bin
 OUT ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check cases bench bench-train docs clean
+.PHONY: help demo test lint types check cases bench bench-train faults docs clean
 
 help:  ## print this
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -45,6 +45,9 @@ bench: $(VENV)/dev  ## measure everything that is said to be fast
 
 bench-train: $(VENV)/dev  ## measure training: model, loader, waiting for data
 	$(BIN)/python benchmarks/bench_train.py
+
+faults: $(VENV)/dev  ## disturb renders and trainings at random and check that nothing is lost
+	$(BIN)/python benchmarks/faults.py
 
 docs: $(VENV)/dev  ## draw the pictures of the documentation anew
 	$(BIN)/python docs/draw.py

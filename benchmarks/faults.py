@@ -74,6 +74,7 @@ def campaign(seed, numbers, minutes, root, keep=False, say=print):
         bar.update(min(time.monotonic() - begin, bar.total) - bar.n)
         bar.clear()
         say(describe(number, sites[number], seconds))
+        sys.stdout.flush()
         if not keep and not sites[number].failures:
             shutil.rmtree(root / f"sequence-{number}", ignore_errors=True)
     bar.close()

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import contextlib
 import errno
+import faulthandler
 import fcntl
 import multiprocessing.util
 import os
@@ -25,7 +26,7 @@ import click
 import psutil
 
 #: Seconds after which a command hangs.
-PATIENCE = 90.0
+PATIENCE = 45.0
 
 #: How a command may be ended: name → signal, and whether the whole group gets it.
 FATES = {
@@ -156,6 +157,8 @@ class Process:
         """Wait for its end, and end it if it has none."""
         if not self.wait():
             self.hung = True
+            self.send(signal.SIGUSR1, group=True)  # where it hangs, for commands.log
+            self.wait(1.0)
             self.send(signal.SIGKILL, group=True)
             self.wait()
         os.close(self.pipe)
@@ -216,6 +219,7 @@ def _live(main: click.Group, words: list[str], conditions: dict[str, int], end: 
         for descriptor, target in ((nowhere, 0), (nowhere, 1), (end, 2)):
             os.dup2(descriptor, target)
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
+        faulthandler.register(signal.SIGUSR1, sys.stderr)
         for name, seed in conditions.items():
             CONDITIONS[name](random.Random(seed))
         main(args=words, prog_name=main.name)

@@ -28,9 +28,9 @@ from synvid_train.loop import read_log
 torch.set_num_threads(1)
 SETTINGS = [
     "model.image_size=16", "model.patch_size=8", "model.num_frames=4", "model.decoder_depth=1", "optim.batch_size=4",
-    "optim.epochs=24", "optim.warmup_epochs=1", "run.log_every=1", "run.save_every=3", "run.device_batch=2",
+    "optim.epochs=16", "optim.warmup_epochs=1", "run.log_every=1", "run.save_every=2", "run.device_batch=2",
 ]  # fmt: skip
-CLIPS, STEPS = 12, 72
+CLIPS, STEPS = 12, 48
 TINY = {"video.width": 32, "video.height": 32, "objects.count": 3, "video.num_frames_range": [8, 12]}
 #: How far weights of two ranks may be from the undisturbed ones'.
 CLOSE = 1e-6
