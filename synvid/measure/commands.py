@@ -10,7 +10,6 @@ import click
 
 from synvid.command import Command, json_option, quiet_option
 from synvid.errors import ConfigurationError
-from synvid.measure.bootstrap import LEAST_CLIPS
 from synvid.measure.words import number
 from synvid.texture.commands import pictures_of, textures_options, with_textures
 from synvid.work.words import counted
@@ -227,6 +226,8 @@ def _draw(records: list[Record], plot: Path, talk: Callable[[str], None]) -> Non
 
 def table(record: Record) -> str:
     """What was measured, a line a property."""
+    from synvid.measure.bootstrap import LEAST_CLIPS
+
     what = "picture" if record.kind == "images" else "clip"
     lines = [f"{record.name}: {counted(record.clips, what)}, {record.source}"]
     width = max((len(one.label) for one in record.properties.values()), default=0)
