@@ -424,6 +424,10 @@ def _only(batch: list[dict[str, Any]]) -> dict[str, Any]:
     return batch[0]
 
 
+#: What torch says where shared memory, a file of its own, cannot be had.
+_NO_ROOM = ("unable to resize file", "unable to mmap", "unable to write to file", "unable to open shared memory")
+
+
 @contextlib.contextmanager
 def living_loaders() -> Iterator[None]:
     """Turn the death of a process that loads clips into a sentence.
@@ -434,6 +438,11 @@ def living_loaders() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if any(words in str(error) for words in _NO_ROOM):
+            raise DatasetError(
+                "processes that load clips find no room in shared memory (/dev/shm); fewer --workers or a smaller "
+                "run.device_batch take less, what is saved is whole, and the same command goes on from it."
+            ) from error
         if "exited unexpectedly" not in str(error) and "killed by signal" not in str(error):
             raise
         raise DatasetError(

@@ -194,8 +194,28 @@ def train(
                 run.steps(start, evaluated, progress)
         except Cancelled:
             raise InterruptedRunError from None
+        except RuntimeError as error:
+            if world.size == 1 or not any(words in str(error).lower() for words in _LEFT):
+                raise
+            if interrupted():
+                raise InterruptedRunError from None
+            raise DatasetError(
+                f"{out}: rank {world.rank} stops, since another process of this run has ended; the checkpoint is whole, and "
+                "the same command goes on from it."
+            ) from error
         finally:
             progress.finish()
+
+
+#: Of what gloo and NCCL say when another process is gone.
+_LEFT = (
+    "connection closed",
+    "connection reset",
+    "closed by peer",
+    "connection refused",
+    "broken pipe",
+    "remote process exited",
+)
 
 
 def autocast(recipe: Recipe, device: torch.device) -> torch.autocast:
