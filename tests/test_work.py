@@ -389,7 +389,7 @@ def test_it_works_as_on_windows(preset, workers, tmp_path):
     ended = subprocess.run([sys.executable, program, "render", *what, *small], capture_output=True, text=True, env=home)
     assert (ended.stderr, ended.returncode) == ("", 0)
     assert sorted(path.name for path in (tmp_path / "set" / ".synvid").iterdir()) == ["shard-000000.json", "shard-000001.json"]
-    assert [path.suffix for path in tmp_path.glob("cache/synvid/*/*")] == [".bank"] * (preset != "moving_circles")
+    assert [path.suffix for path in tmp_path.glob("cache/synvid/banks/*")] == [".bank"] * (preset != "moving_circles")
 
 
 def test_a_workspace_is_ours(tmp_path):
