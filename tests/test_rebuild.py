@@ -197,3 +197,25 @@ def test_the_card_tells_how_to_make_it_again(elsewhere, tmp_path):
     assert (facts.kind, facts.n, facts.seed) == ("statistical", 8, 0)
     assert facts.digest in (tmp_path / "set" / "README.md").read_text()
     assert json.loads((tmp_path / "set" / "manifest.jsonl").read_text().splitlines()[0])["preset"] == TEXTURED
+
+
+def test_wrong_pictures_are_refused_though_the_bank_is_known(elsewhere, tmp_path):
+    """A folder that is given as --images is checked, even where this machine remembers the right bank."""
+    assert elsewhere is not None
+    folder, shown, other = tmp_path / "set", pictures(tmp_path / "pictures"), pictures(tmp_path / "others", count=3)
+    render(IMAGES, folder, "--images", shown)
+    assert "does not hold the pictures" in again(folder, tmp_path / "copy", "--images", other, code=2)
+    with pytest.raises(ConfigurationError, match="does not hold the pictures"):
+        synvid.open_dataset(folder, images=other).render(0)
+    assert not (tmp_path / "copy").exists()
+
+
+def test_pictures_inside_a_dataset_are_no_input(elsewhere, tmp_path):
+    """A dataset below the folder of --images, with pictures that somebody put into it, adds none."""
+    from synvid.texture.folder import Pictures
+
+    assert elsewhere is not None
+    shown = pictures(tmp_path / "pictures")
+    render("moving_circles", shown / "data")
+    shutil.copy(shown / "0.png", shown / "data" / "sheet.png")
+    assert Pictures(shown).names == [f"{k}.png" for k in range(6)]

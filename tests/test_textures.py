@@ -328,9 +328,9 @@ def test_a_folder_of_pictures_is_listed_once(tmp_path, monkeypatch):
     folder.mkdir()
     Image.new("RGB", (50, 50)).save(folder / "black.png")
 
-    def watched(*args):
+    def watched(*args, **more):
         listed.append(args)
-        return find_files(*args)
+        return find_files(*args, **more)
 
     monkeypatch.setattr("synvid.texture.folder.find_files", watched)
     names = ["accelerating_transforming_image_crops", "image_crops_300k"]

@@ -69,6 +69,8 @@ def locate(
 def _find(name: str, facts: BankFacts, given: Path | None, known: str | None, pictures: Pictures | None) -> Path:
     if given is not None:
         return _checked(name, facts, given.resolve())
+    if pictures is not None and facts.kind == "images":  # as asked for, or not at all
+        _check_pictures(name, facts, pictures)
     for place in (known, _recall(facts.digest)):
         with contextlib.suppress(ConfigurationError, DatasetError):
             if place and Header.read(Path(place)).digest == facts.digest:
@@ -85,6 +87,15 @@ def _find(name: str, facts: BankFacts, given: Path | None, known: str | None, pi
         f"bank {name!r} of the dataset, {facts.n:,} textures of kind {facts.kind} with digest {facts.digest[:12]}, is not on "
         f"this machine and cannot be built here; {what}."
     )
+
+
+def _check_pictures(name: str, facts: BankFacts, pictures: Pictures) -> None:
+    """See that a bank was made from these pictures, wherever it is found then."""
+    if header_of(facts.kind, facts.n, facts.size, facts.seed, pictures).source != facts.source:
+        raise ConfigurationError(
+            f"--images {pictures.folder}: does not hold the pictures that the bank {name!r} of the dataset was made from; "
+            "give the right folder, or leave --images out."
+        )
 
 
 def _checked(name: str, facts: BankFacts, path: Path) -> Path:

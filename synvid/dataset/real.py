@@ -17,15 +17,13 @@ from synvid.errors import ConfigurationError, DatasetError
 from synvid.philox import Stream, uniform
 from synvid.preset import Video
 from synvid.video.decode import check_size
-from synvid.work.disk import find_files
+from synvid.work.disk import RECIPE_FILE, find_files
 
 __all__ = ["FORMATS", "SUFFIXES", "RealVideos", "UndecodableError"]
 
 SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv")
 
 _PIECE = 16  # frames
-#: The recipe of a dataset: a folder that has one is output, and no input of another run.
-RECIPE_FILE = "synvid.yaml"
 #: Containers of these names; a list of other files in a text is none.
 FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "avi", "matroska,webm", "mpeg", "mpegvideo", "mpegts", "asf", "flv", "ogg"}
 

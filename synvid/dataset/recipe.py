@@ -14,11 +14,12 @@ import numpy as np
 import yaml
 
 from synvid import __version__
-from synvid.dataset.real import RECIPE_FILE, RealVideos
+from synvid.dataset.real import RealVideos
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.preset import REAL, Preset
 from synvid.strict_yaml import read_yaml
 from synvid.video.encode import Encoder, check_size, make_encoder
+from synvid.work.disk import RECIPE_FILE
 
 __all__ = ["FORMATS", "OUTPUT_VERSION", "RECIPE_FILE", "BankFacts", "Recipe"]
 

@@ -14,7 +14,7 @@ from PIL import Image, ImageOps
 from synvid.errors import ConfigurationError
 from synvid.philox import uniform
 from synvid.texture.statistical import Stream
-from synvid.work.disk import find_files
+from synvid.work.disk import RECIPE_FILE, find_files
 
 __all__ = ["SUFFIXES", "Folder", "Pictures", "bundled_pictures", "read_picture", "read_square"]
 
@@ -59,7 +59,7 @@ class Pictures:
             raise ConfigurationError(f"{self.folder}: no such folder of images.")
         if self == bundled_pictures():
             return list(_BUNDLED)
-        found = find_files(self.folder, SUFFIXES)
+        found = find_files(self.folder, SUFFIXES, without=RECIPE_FILE)
         if not found:
             raise ConfigurationError(
                 f"{self.folder}: holds no image; give a folder with {', '.join(SUFFIXES)} files somewhere below it."

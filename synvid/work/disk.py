@@ -14,6 +14,7 @@ from synvid.work.interrupt import postponed
 from synvid.work.locks import hold, is_dead
 
 __all__ = [
+    "RECIPE_FILE",
     "STATE",
     "clean_leftovers",
     "find_files",
@@ -28,6 +29,8 @@ __all__ = [
 
 #: Folder of a dataset in which synvid keeps its own records; hidden, so that loaders pass it over.
 STATE = ".synvid"
+#: The recipe of a dataset: a folder that has one is output, and no input of another run.
+RECIPE_FILE = "synvid.yaml"
 
 
 @contextlib.contextmanager
