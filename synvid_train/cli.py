@@ -112,20 +112,22 @@ def _train(
 ) -> None:
     """Do the job, and draw its curves at the end."""
     from synvid.terminal import Bar
+    from synvid.work.interrupt import postponed
     from synvid_train.loop import InterruptedRunError, read_log, train
     from synvid_train.pictures import draw_curves
 
     signal.signal(signal.SIGTERM, terminate)
     progress = Bar(job.recipe.name, quiet) if world.first else None
-    try:
-        train(job, out, world, _workers(workers, world), progress, talk, overwrite)
-    except InterruptedRunError:
-        raise KeyboardInterrupt from None
-    finally:
-        world.leave()
-    if world.first:
-        draw_curves(read_log(out / "log.jsonl"), out / "curves.png", str(out))
-        talk(f"{out}: done. Weights in last.safetensors, figures in log.jsonl, curves in curves.png.")
+    with postponed():  # to the end: a signal in the middle of a fork or an import would be lost, or break it
+        try:
+            train(job, out, world, _workers(workers, world), progress, talk, overwrite)
+        except InterruptedRunError:
+            raise KeyboardInterrupt from None
+        finally:
+            world.leave()
+        if world.first:
+            draw_curves(read_log(out / "log.jsonl"), out / "curves.png", str(out))
+            talk(f"{out}: done. Weights in last.safetensors, figures in log.jsonl, curves in curves.png.")
 
 
 # ---- Training -----------------------------------------------------------------------------------------------------

@@ -12,7 +12,7 @@ import signal
 import threading
 import time
 import warnings
-from collections.abc import Callable, Iterable, Iterator, Sequence
+from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from typing import Any, ClassVar, Protocol
 
@@ -331,12 +331,12 @@ def load(
     device: torch.device,
     collate: Any = None,
     talk: Callable[[str], None] = lambda _: None,
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """Load batches in worker processes; samples do not depend on how many.
 
     Batches travel through shared memory. Of those that wait each worker has one, and more as long as all take at most
     `PREFETCH_BYTES`; where half of what is free cannot hold them there are fewer workers, which `talk` is told. Workers
-    leave signals to this process, which ends them.
+    leave signals to this process, which ends them: to be closed, or they outlive an error and the process waits for them.
 
     To be used inside `living_loaders`, since torch says wherever one is that a process has died.
     """  # fmt: skip
@@ -415,7 +415,7 @@ class _Obedient:
 
 def load_singly(
     dataset: Dataset[dict[str, Any]], places: Sequence[Any], workers: int, device: torch.device
-) -> Iterator[dict[str, Any]]:
+) -> Generator[dict[str, Any], None, None]:
     """The same without batches: samples as they are."""
     return load(dataset, ([place] for place in places), workers, device, _only)
 

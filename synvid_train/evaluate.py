@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
@@ -123,8 +124,9 @@ def evaluate(
     unread: list[str] = []
     progress = progress or Progress()
     progress.start(len(own), 0, "video")
-    with living_loaders(), autocast(recipe, world.device):
-        for done, item in enumerate(load_singly(dataset, own, workers, world.device), 1):
+    items = load_singly(dataset, own, workers, world.device)
+    with living_loaders(), closing(items), autocast(recipe, world.device):
+        for done, item in enumerate(items, 1):
             stop_if_interrupted()
             if item["clips"] is None:
                 unread.append(item["unread"])

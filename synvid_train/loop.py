@@ -382,12 +382,18 @@ class _Run:
 
     # ---- Steps ----
     def steps(self, start: int, evaluated: bool, progress: Progress) -> None:
-        recipe, schedule, world = self.job.recipe, self.schedule, self.world
+        """All that is left of the run."""
         if not evaluated:
             self.evaluate(start)
         self.model.train()
+        pieces = load(self.job.clips, self.schedule.pieces(start), self.workers, self.world.device, talk=self.talk)
+        with contextlib.closing(pieces):  # whatever happens, no process that loads clips is left
+            self.take(pieces, start, progress)
+
+    def take(self, pieces: Iterator[Batch], start: int, progress: Progress) -> None:
+        """The steps from `start` on, with the log and the checkpoints between them."""
+        recipe, schedule, world = self.job.recipe, self.schedule, self.world
         meter = _Meter(world.device)
-        pieces = load(self.job.clips, schedule.pieces(start), self.workers, world.device, talk=self.talk)
         for step in range(start, schedule.steps):
             rate = learning_rate(recipe.optim, step, schedule.steps, schedule.steps_per_epoch)
             set_learning_rate(self.optimizer.param_groups, rate)

@@ -7,6 +7,7 @@ torchrun --nproc-per-node 8 -m synvid_train pretrain --preset accelerating_trans
 
 from __future__ import annotations
 
+from contextlib import closing
 from typing import Any
 
 import torch
@@ -78,10 +79,12 @@ def reconstruction(
     keys = [(0, i, 0) for i in range(min(HELD_OUT, len(source)))]
     error = total = 0.0
     visible = count_visible(recipe)
-    for batch in load(clips, [keys[k : k + 16] for k in range(0, len(keys), 16)], workers, device):
-        stop_if_interrupted()
-        pixels, order = normalize(batch["clip"].to(device)), batch["order"].to(device)
-        target = model.target(pixels, order[:, visible:])
-        error += float((model.predict(pixels, order, visible).float() - target).square().sum(dtype=torch.float64))
-        total += float(target.square().sum(dtype=torch.float64))
+    batches = load(clips, [keys[k : k + 16] for k in range(0, len(keys), 16)], workers, device)
+    with closing(batches):
+        for batch in batches:
+            stop_if_interrupted()
+            pixels, order = normalize(batch["clip"].to(device)), batch["order"].to(device)
+            target = model.target(pixels, order[:, visible:])
+            error += float((model.predict(pixels, order, visible).float() - target).square().sum(dtype=torch.float64))
+            total += float(target.square().sum(dtype=torch.float64))
     return {"r2": 1 - error / total} if total else {}

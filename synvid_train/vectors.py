@@ -7,6 +7,7 @@ import hashlib
 import json
 import logging
 from collections.abc import Sequence
+from contextlib import closing
 from dataclasses import dataclass
 from itertools import islice
 from pathlib import Path
@@ -126,8 +127,9 @@ def extract(
     vectors, clips, unread, reason = [], [], [], ""
     chosen = _Chosen(source, keys, network, selection)
     try:
-        with living_loaders():
-            for sample in load_singly(chosen, range(len(keys)), workers, torch.device("cpu")):
+        samples = load_singly(chosen, range(len(keys)), workers, torch.device("cpu"))
+        with living_loaders(), closing(samples):
+            for sample in samples:
                 progress.update(sample["place"] + 1)
                 if "unread" in sample:
                     unread.append(sample["place"])

@@ -1,6 +1,7 @@
 """Training loses nothing: signals to groups, two runs in one folder, overwriting, ranks that disagree, small shared memory."""
 
 import json
+import multiprocessing
 import os
 import signal
 import stat
@@ -107,6 +108,20 @@ def test_a_run_whose_loader_dies_is_saved(tmp_path):
         train(job, tmp_path, ALONE, 1)
     logged, saved = last_steps(tmp_path)
     assert logged == saved >= 1
+
+
+def test_no_loader_outlives_an_error(tmp_path, monkeypatch):
+    """When a checkpoint cannot be written the loaders end at once, though somebody still holds the error."""
+    from synvid_train import loop
+
+    def full(*_):
+        raise DatasetError("No space left on device.")
+
+    monkeypatch.setattr(loop, "save_training", full)
+    with pytest.raises(DatasetError, match="No space left") as caught:
+        pretrain(_recipe(), _source(), tmp_path, workers=1)
+    assert multiprocessing.active_children() == []
+    assert caught.value
 
 
 def test_a_run_is_saved_before_it_is_evaluated(tmp_path):
