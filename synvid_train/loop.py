@@ -110,6 +110,9 @@ class World:
     def leave(self) -> None:
         """Part from the other processes."""
         if self.size > 1:
+            # gloo's threads give back Python objects and need the interpreter for it, which a destructor that waits for them
+            # holds: let them do it first.
+            time.sleep(_BREATH)
             dist.destroy_process_group()
 
     def sum(self, values: Tensor) -> Tensor:
@@ -119,6 +122,7 @@ class World:
         return values
 
 
+_BREATH = 0.2  # seconds
 _TORCHRUN = (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))
 
 
@@ -182,9 +186,9 @@ def train(
         ConfigurationError: the folder holds another run.
     """
     progress = progress or Progress()
-    run = _Run(job, out, world, workers, talk)
-    run.try_first_clips()
-    with occupied(out, world):
+    with occupied(out, world):  # first: a refusal finds no collective of a model under way
+        run = _Run(job, out, world, workers, talk)
+        run.try_first_clips()
         if overwrite:
             run.remove_other()
         start, evaluated = run.resume()
@@ -243,7 +247,9 @@ def occupied(out: Path, world: World) -> Iterator[None]:
         answer: tuple[str, str] = ("", "")
         if world.first:
             try:
-                out.mkdir(parents=True, exist_ok=True)
+                if not out.exists():
+                    out.mkdir(parents=True)
+                    stack.callback(_remove_if_empty, out)
                 held = stack.enter_context(hold(out / _LOCK))
                 answer = ("held", (out / _LOCK).read_text()) if held else ("busy", "")
             except OSError as error:
@@ -260,6 +266,11 @@ def occupied(out: Path, world: World) -> Iterator[None]:
                 "give a folder that all machines share as --out."
             )
         yield
+
+
+def _remove_if_empty(folder: Path) -> None:
+    with contextlib.suppress(OSError):
+        folder.rmdir()
 
 
 def _sees(path: Path, word: str, world: World) -> bool:

@@ -237,8 +237,10 @@ def test_a_mistake_beside_overwrite_removes_nothing(tmp_path):
     out = tmp_path / "run"
     pretrain(_recipe(), _source(), out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
-    with pytest.raises(DatasetError, match="a hundred clips"):
-        overwrite(_recipe(), _Unreadable(), out)
+    for folder in (out, tmp_path / "fresh"):
+        with pytest.raises(DatasetError, match="a hundred clips"):
+            overwrite(_recipe(), _Unreadable(), folder)
+    assert not (tmp_path / "fresh").exists()
     for mistake in (
         ["pretrain", "--preset", "moving_shape"],
         ["finetune", "--train", "nowhere.csv"],
@@ -271,7 +273,7 @@ def test_ranks_that_see_different_folders_are_refused(words, tmp_path):
     )  # fmt: skip
     assert done.returncode != 0
     assert "is not the same folder for all processes (rank 1 sees another)" in done.stderr
-    assert [path.name for path in (tmp_path / "node0" / "run").iterdir()] == []
+    assert list((tmp_path / "node0").iterdir()) == list((tmp_path / "node1").iterdir()) == []
 
 
 def test_loaders_share_the_cores_of_a_machine(monkeypatch):
