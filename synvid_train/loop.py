@@ -247,9 +247,8 @@ def occupied(out: Path, world: World) -> Iterator[None]:
         answer: tuple[str, str] = ("", "")
         if world.first:
             try:
-                if not out.exists():
-                    out.mkdir(parents=True)
-                    stack.callback(_remove_if_empty, out)
+                stack.callback(_remove_empty, [folder for folder in (out, *out.parents) if not folder.exists()])
+                out.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(hold(out / _LOCK))
                 answer = ("held", (out / _LOCK).read_text()) if held else ("busy", "")
             except OSError as error:
@@ -268,9 +267,10 @@ def occupied(out: Path, world: World) -> Iterator[None]:
         yield
 
 
-def _remove_if_empty(folder: Path) -> None:
+def _remove_empty(folders: list[Path]) -> None:
     with contextlib.suppress(OSError):
-        folder.rmdir()
+        for folder in folders:
+            folder.rmdir()
 
 
 def _sees(path: Path, word: str, world: World) -> bool:
