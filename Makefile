@@ -26,7 +26,7 @@ demo: $(BIN)/synvid  ## render a small dataset into demo/ and draw it
 	@echo "Look at $(OUT)/moving_shapes.png; the dataset is in $(OUT)/data, described by $(OUT)/data/README.md"
 
 test: $(VENV)/dev  ## run the whole test suite
-	$(BIN)/python -m pytest
+	$(BIN)/python -m pytest -n auto --dist worksteal
 
 lint: $(VENV)/dev  ## check style and formatting
 	$(BIN)/ruff check .

@@ -17,7 +17,6 @@ from torch import Tensor, nn
 from torch.nn import functional
 
 from synvid.errors import ConfigurationError
-from synvid_train._timm import Block
 
 __all__ = ["MEAN", "SIZES", "STD", "Architecture", "VideoClassifier", "VideoMAE", "normalize", "tube_mask"]
 
@@ -149,6 +148,8 @@ _norm: Any = partial(nn.LayerNorm, eps=1e-6)
 def _blocks(depth: int, width: int, heads: int, drop_path: float = 0.0) -> nn.ModuleList:
     """Pre-norm blocks; the share of residual branches dropped grows from 0 to `drop_path` with depth."""
     rates = np.linspace(0, drop_path, depth)
+    from synvid_train._timm import Block  # slow to import
+
     return nn.ModuleList(Block(width, heads, qkv_bias=True, drop_path=float(rate), norm_layer=_norm) for rate in rates)
 
 

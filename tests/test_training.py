@@ -56,10 +56,10 @@ def _command(*words, **options):
     return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False, **options)
 
 
-@pytest.fixture
-def preset_file(tmp_path):
+@pytest.fixture(scope="module")
+def preset_file(tmp_path_factory):
     """A preset that renders in no time, as a file."""
-    path = tmp_path / "small.yaml"
+    path = tmp_path_factory.mktemp("preset") / "small.yaml"
     path.write_text(synvid.load_preset("moving_shapes", PRESET).to_yaml())
     return path
 
@@ -106,15 +106,22 @@ def _same_run(one, other):
     assert _losses(one) == _losses(other)
 
 
-@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
-def test_signals(number, preset_file, tmp_path):
-    """Ctrl-C, termination and kill -9: the same command goes on, and ends as if nothing had been."""
-    out = tmp_path / "run"
+@pytest.fixture(scope="module")
+def long_run(preset_file, tmp_path_factory):
+    """The words of a training long enough to be disturbed, and what it gives if nobody disturbs it."""
+    whole = tmp_path_factory.mktemp("long") / "whole"
     words = ["pretrain", "--preset", preset_file, "--n", 12, "--recipe", "laptop_pretrain", "--workers", 1]
     for setting in (*SMALL, "optim.epochs=60", "run.save_every=5"):
         words += ["--set", setting]
-    whole = _command(*words, "--out", tmp_path / "whole")
-    assert whole.returncode == 0, whole.stderr
+    done = _command(*words, "--out", whole)
+    assert done.returncode == 0, done.stderr
+    return words, whole
+
+
+@pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
+def test_signals(number, long_run, tmp_path):
+    """Ctrl-C, termination and kill -9: the same command goes on, and ends as if nothing had been."""
+    out, (words, whole) = tmp_path / "run", long_run
     line = [sys.executable, "-m", "synvid_train", *map(str, words), "--out", str(out)]
     process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
     deadline = time.monotonic() + 120
@@ -129,7 +136,7 @@ def test_signals(number, preset_file, tmp_path):
         assert "Traceback" not in said
     again = _command(*words, "--out", out)
     assert again.returncode == 0, again.stderr
-    _same_run(out, tmp_path / "whole")
+    _same_run(out, whole)
 
 
 def test_accumulation_is_the_larger_batch(undisturbed, tmp_path):
