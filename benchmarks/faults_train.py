@@ -101,6 +101,7 @@ class TrainSite:
         self.done: list[str] = [f"{self.ranks} rank{'s' * (self.ranks > 1)}"]
         self.strangers: dict[str, bytes] = {}
         self.groups: set[int] = set()
+        self.log_before = b""
 
     def line(self, out: Path, *more: str, preset: str = "clips.yaml") -> list[str]:
         """The command of the run."""
@@ -113,6 +114,7 @@ class TrainSite:
     def start(self, words: list[str], conditions: dict[str, int] | None = None, how: object = None) -> Process:
         """Start a command."""
         self.faults.update(list(conditions or {}))
+        self.log_before = self.log()
         process = start(how or self.main, words, conditions)
         self.groups.add(process.pid)
         return process
@@ -141,6 +143,12 @@ class TrainSite:
         process.send(*FATES[name])
         self.faults[name] += 1
         self.done[-1] += f" {name}"
+
+    def log(self) -> bytes:
+        """The log as it is."""
+        with contextlib.suppress(FileNotFoundError):
+            return (self.out / "log.jsonl").read_bytes()
+        return b""
 
     def last_logged(self) -> int:
         """The last step in the log; 0 if there is none."""
@@ -291,9 +299,9 @@ OPERATIONS = [train, train, train, torchrun, twice, overwrite, overwrite_same, s
 
 
 def _check_saved(site: TrainSite, process: Process) -> None:
-    """After a signal that can be answered, the checkpoint is of the last step in the log."""
+    """After a signal that can be answered, the checkpoint is of the last step in the log, if any step was done."""
     answered = process.sent and process.sent[0] != signal.SIGKILL and process.code != -process.sent[0]
-    if answered and site.saved() < site.last_logged():
+    if answered and site.log() != site.log_before and site.saved() < site.last_logged():
         site.failures.append(f"a signal loses steps: saved {site.saved()}, done {site.last_logged()}")
 
 

@@ -218,7 +218,8 @@ def _plan(recipe: Recipe, banks: list[Header], out: Path, workers: int, part: tu
     from synvid.dataset.engine import todo
     from synvid.work.words import duration, size
 
-    missing, done, _ = todo(recipe, out, part)
+    missing, records = todo(recipe, out, part)
+    done = sum(len(recipe.indices(shard)) for shard in records)
     clips = sum(len(recipe.indices(shard)) for shard in missing)
     plan: dict[str, Any] = {"clips": clips, "shards": len(missing), "done": done, "bytes": None, "seconds": None}
     if not banks:

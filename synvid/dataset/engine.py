@@ -169,17 +169,15 @@ def _free_name(path: Path) -> Path:
     return free
 
 
-def todo(recipe: Recipe, folder: Path, part: tuple[int, int] = (0, 1)) -> tuple[list[int], int, int]:
-    """Shards of a part that are still to be rendered; how many clips of it are done, and the bytes of their files."""
-    missing, done, size = [], 0, 0
-    for shard in range(part[0], recipe.num_shards, part[1]):
+def todo(recipe: Recipe, folder: Path, part: tuple[int, int] = (0, 1)) -> tuple[list[int], dict[int, Record]]:
+    """Shards of a part that are still to be rendered, and the records of the others."""
+    done = {}
+    shards = range(part[0], recipe.num_shards, part[1])
+    for shard in shards:
         record = Record.read(recipe, folder, shard)
-        if record is None or not record.fits_files(folder):
-            missing.append(shard)
-        else:
-            done += len(recipe.indices(shard))
-            size += record.size
-    return missing, done, size
+        if record is not None and record.fits_files(folder):
+            done[shard] = record
+    return [shard for shard in shards if shard not in done], done
 
 
 def render_dataset(
@@ -210,7 +208,8 @@ def render_dataset(
     """
     begin = time.monotonic()
     check_folder(recipe, folder, overwrite)
-    missing, done, size = todo(recipe, folder, part)
+    missing, records = todo(recipe, folder, part)
+    done = sum(len(recipe.indices(shard)) for shard in records)
     if missing:
         recipe = locate(recipe)
         warm_up(recipe)
@@ -220,9 +219,10 @@ def render_dataset(
         tasks = [(shard, len(recipe.indices(shard))) for shard in missing]
         failed = run_tasks(_Render(recipe, folder), tasks, workers, progress or Progress(), done)
         clips = sum(count for shard, count in tasks if shard not in failed)
-        finished = not failed and finish(recipe, folder)
+        finished = not failed and finish(recipe, folder, {} if missing else records)
         unreadable = take_names(folder / STATE / SKIPPED)
-    size += sum(record.size for shard in missing if (record := Record.read(recipe, folder, shard)) is not None)
+    records |= {shard: record for shard in missing if (record := Record.read(recipe, folder, shard)) is not None}
+    size = sum(record.size for record in records.values())
     return Result(clips, done, failed, finished, time.monotonic() - begin, size, unreadable)
 
 

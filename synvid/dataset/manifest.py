@@ -6,8 +6,9 @@ import contextlib
 import hashlib
 import json
 import os
-from collections.abc import Iterator, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any, overload
 
 import numpy as np
@@ -104,10 +105,15 @@ dataset.render(0, frames=range(0, 64, 4))     # the same frames, rendered: exact
 }
 
 
-def finish(recipe: Recipe, folder: Path) -> bool:
+def finish(recipe: Recipe, folder: Path, known: Mapping[int, Record] = MappingProxyType({})) -> bool:
     """Write the describing files if all shards are done, and remove what killed runs left.
 
     A card that somebody has edited stays as it is.
+
+    Args:
+        recipe: of the dataset.
+        folder: of the dataset.
+        known: records of shards that have just been found to be done.
 
     Returns:
         Whether the dataset is finished.
@@ -116,7 +122,7 @@ def finish(recipe: Recipe, folder: Path) -> bool:
         DatasetError: the file system refuses, or a record is damaged.
     """
     clean_leftovers(folder)
-    records = read_records(recipe, folder)
+    records = read_records(recipe, folder, known)
     if records is None:
         return False
     with named_errors(folder):
@@ -130,8 +136,11 @@ def finish(recipe: Recipe, folder: Path) -> bool:
     return True
 
 
-def read_records(recipe: Recipe, folder: Path) -> list[Record] | None:
-    """The heads of all records; None unless every shard is done. One that is missing is seen before any is read."""
+def read_records(recipe: Recipe, folder: Path, known: Mapping[int, Record] = MappingProxyType({})) -> list[Record] | None:
+    """The heads of all records, those that are not known; None unless every shard is done.
+
+    One that is missing is seen before any is read.
+    """
     state = folder / STATE
     with named_errors(state):
         names = {entry.name for entry in os.scandir(state)} if state.is_dir() else set()
@@ -139,8 +148,8 @@ def read_records(recipe: Recipe, folder: Path) -> list[Record] | None:
         return None
     records = []
     for shard in range(recipe.num_shards):
-        record = Record.read(recipe, folder, shard)
-        if record is None or not record.fits_files(folder):
+        record = known.get(shard) or Record.read(recipe, folder, shard)
+        if record is None or (shard not in known and not record.fits_files(folder)):
             return None
         records.append(record)
     return records
