@@ -379,9 +379,8 @@ def features(
     world, talk = _begin(device, quiet)
     import numpy as np
 
-    from synvid.dataset.real import SUFFIXES
     from synvid.errors import DatasetError
-    from synvid.video.decode import decode
+    from synvid.video.decode import SUFFIXES, VideoFile
     from synvid.work.disk import find_files
     from synvid_train.features import FRAMES, draw_features
     from synvid_train.foreign import load_checkpoint
@@ -396,7 +395,8 @@ def features(
     names: list[str] = []
     for path in chosen:
         try:
-            videos.append(decode(str(path), None, str(path))[:FRAMES])
+            with VideoFile(path) as film:
+                videos.append(film.read(range(min(FRAMES, film.num_frames))))
             names.append(f"{len(names):03d}-{path.stem}")
         except DatasetError as error:
             talk(f"left out: {error}")

@@ -22,16 +22,24 @@ from numpy.typing import NDArray
 from torch.utils.data import DataLoader, Dataset
 
 from synvid.dataset.reader import Dataset as Shards
-from synvid.dataset.real import FORMATS
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.preset import Preset
 from synvid.renderer import render_frames
 from synvid.scene import sample_scene
-from synvid.video.decode import count_frames, decode
+from synvid.video.decode import VideoFile, decode
+from synvid_train.corruption import Corruption
 from synvid_train.labels import VideoList
 from synvid_train.recipe import Recipe
 from synvid_train.videomae import Architecture, tube_mask
-from synvid_train.views import evaluation_views, finetune_view, finetune_window, pretrain_view, sample_window
+from synvid_train.views import (
+    evaluation_crops,
+    evaluation_windows,
+    finetune_view,
+    finetune_window,
+    pretrain_view,
+    sample_window,
+    scale_short_side,
+)
 
 __all__ = [
     "LabelledVideos",
@@ -152,17 +160,9 @@ class LabelledVideos:
         return hashlib.sha256(repr(listed).encode(errors="surrogateescape")).hexdigest()
 
     def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
-        """Decode those of fine-tuning; of the whole video, where they cannot be found in it otherwise."""
-        path = str(self.videos.paths[i])
-        length = count_frames(path, path, FORMATS)
-        with contextlib.suppress(DatasetError):  # it has fewer frames than it says, or no steady rate
-            return decode(path, finetune_window(length, count, stride, rng), path)
-        frames = self.whole(i)
-        return frames[finetune_window(len(frames), count, stride, rng)]
-
-    def whole(self, i: int, stride: int = 1) -> Frames:
-        """All frames, or one of every `stride`; no more are held in memory."""
-        return decode(str(self.videos.paths[i]), None, str(self.videos.paths[i]), stride)
+        """Decode those of fine-tuning."""
+        with VideoFile(self.videos.paths[i]) as film:
+            return film.read(finetune_window(film.num_frames, count, stride, rng))
 
 
 class TrainingClips(Dataset[dict[str, Any]]):
@@ -219,12 +219,12 @@ class TestVideos(Dataset[dict[str, Any]]):
     """All views of each video of a test, uint8 (V, T, S, S, 3); none where it cannot be read.
 
     Attributes:
-        corruption: changes all frames of a video, with a seed; None for none.
+        corruption: of the videos; None for none.
     """
 
     __test__ = False  # nothing for pytest
 
-    def __init__(self, source: LabelledVideos, recipe: Recipe, corruption: Any = None, seed: int = 0) -> None:
+    def __init__(self, source: LabelledVideos, recipe: Recipe, corruption: Corruption | None = None, seed: int = 0) -> None:
         self.source, self.recipe, self.corruption, self.seed = source, recipe, corruption, seed
 
     @property
@@ -237,15 +237,27 @@ class TestVideos(Dataset[dict[str, Any]]):
         return len(self.source)
 
     def __getitem__(self, i: int) -> dict[str, Any]:
-        model, views, stride = self.recipe.model, self.recipe.views, self.recipe.data.stride
         try:
-            frames = self.source.whole(i, stride if self.corruption is None else 1)
+            with VideoFile(self.source.videos.paths[i]) as film:
+                clips = self._views(film, (self.seed, i))
         except DatasetError as error:
             return {"clips": None, "label": self.source.labels[i], "unread": str(error)}
-        if self.corruption is not None:  # some need all frames
-            frames = self.corruption(frames, (self.seed, i))[::stride]
-        clips = evaluation_views(frames, model.num_frames, 1, model.image_size, views.test_clips, views.test_crops)
         return {"clips": torch.from_numpy(clips), "label": self.source.labels[i], "unread": ""}
+
+    def _views(self, film: VideoFile, seed: tuple[int, int]) -> Frames:
+        """Only frames that some view shows are decoded, and scaled one by one: a long film takes no more memory."""
+        model, views = self.recipe.model, self.recipe.views
+        order = np.arange(film.num_frames) if self.corruption is None else self.corruption.order(film.num_frames, seed)
+        order = order[:: self.recipe.data.stride]
+        numbers, places = np.unique(
+            order[evaluation_windows(len(order), model.num_frames, views.test_clips)], return_inverse=True
+        )
+        frames = []
+        for number, frame in zip(numbers.tolist(), film.stream(numbers.tolist()), strict=True):
+            shown = frame if self.corruption is None else self.corruption.change(frame, (*seed, number))
+            frames.append(scale_short_side(shown[None], model.image_size)[0])
+        windows = np.stack(frames)[places.reshape(views.test_clips, model.num_frames)]
+        return evaluation_crops(windows, model.image_size, views.test_crops)
 
 
 def architecture_of(recipe: Recipe) -> Architecture:

@@ -93,10 +93,23 @@ class Corruption:
         """
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or frames.size == 0:
             raise ConfigurationError(f"Frames to corrupt must be uint8 (T, H, W, 3), but are {frames.dtype} {frames.shape}.")
-        change = CORRUPTIONS[self.name]
-        if self.variant == "language":
-            change = _LANGUAGE.get(self.name, change)
-        return np.ascontiguousarray(change(frames, self.severity, np.random.default_rng(tuple(seed))))
+        return np.ascontiguousarray(self._of_variant()(frames, self.severity, np.random.default_rng(tuple(seed))))
+
+    def order(self, num_frames: int, seed: Sequence[int]) -> NDArray[np.intp]:
+        """Which frame stands at each place, for a corruption of time; of others, each at its own."""
+        numbers = np.arange(num_frames)
+        if self.name not in _OF_TIME:
+            return numbers
+        moved: Any = self._of_variant()  # whatever it is given
+        return np.asarray(moved(numbers, self.severity, np.random.default_rng(tuple(seed))))
+
+    def change(self, frame: Frames, seed: Sequence[int]) -> Frames:
+        """One frame uint8 (H, W, 3) as it is seen; corruptions of time leave it as it is."""
+        return frame if self.name in _OF_TIME else self(frame[None], seed)[0]
+
+    def _of_variant(self) -> Change:
+        plain = CORRUPTIONS[self.name]
+        return _LANGUAGE.get(self.name, plain) if self.variant == "language" else plain
 
 
 def _refuse_unknown(name: str, severity: object, variant: str) -> None:
@@ -319,3 +332,6 @@ CORRUPTIONS: dict[str, Change] = {
 
 #: Where the code for video and language differs.
 _LANGUAGE: dict[str, Change] = {"rotate": _rotate_language, "boxjumble": _boxjumble_language, "jumble": _jumble_language}
+
+#: Those that change which frames come when, and no frame.
+_OF_TIME = {"freeze", "boxjumble", "jumble", "reverse"}

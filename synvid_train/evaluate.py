@@ -6,7 +6,6 @@ synvid-train evaluate --checkpoint runs/b/last.pt --data test.csv --corruption g
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Sequence
 from contextlib import closing
 from dataclasses import dataclass
 from pathlib import Path
@@ -22,6 +21,7 @@ from synvid.work.disk import named_errors, write_whole
 from synvid.work.interrupt import stop_if_interrupted
 from synvid.work.progress import Progress
 from synvid_train.clips import LabelledVideos, TestVideos, living_loaders, load_singly
+from synvid_train.corruption import Corruption
 from synvid_train.labels import VideoList
 from synvid_train.loop import World, autocast
 from synvid_train.pictures import draw_confusion
@@ -96,7 +96,7 @@ def evaluate(
     recipe: Recipe,
     world: World,
     workers: int = 0,
-    corruption: Callable[[NDArray[np.uint8], Sequence[int]], NDArray[np.uint8]] | None = None,
+    corruption: Corruption | None = None,
     seed: int = 0,
     progress: Progress | None = None,
 ) -> Result:
@@ -108,7 +108,7 @@ def evaluate(
         recipe: for frames, stride and views.
         world: processes, which share the videos.
         workers: that load videos.
-        corruption: changes a video's frames, given a seed.
+        corruption: of the videos; None for none.
         seed: of corruptions.
         progress: told of videos.
 

@@ -93,7 +93,7 @@ def _try(videos: VideoList) -> None:
     problem = ""
     for path in videos.paths[:_TRIED]:
         try:
-            decode(str(path), [0], str(path))
+            decode(path, [0])
         except DatasetError as error:
             problem = problem or str(error)
         else:

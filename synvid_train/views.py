@@ -24,12 +24,15 @@ from synvid_train.videomae import MEAN, STD
 __all__ = [
     "central_square",
     "check_randaugment",
+    "evaluation_crops",
     "evaluation_views",
+    "evaluation_windows",
     "finetune_view",
     "finetune_window",
     "pretrain_view",
     "resize",
     "sample_window",
+    "scale_short_side",
     "seeded",
 ]
 
@@ -207,15 +210,28 @@ def evaluation_views(frames: Frames, count: int, stride: int, size: int, clips: 
         uint8 (clips * crops, T, size, size, 3).
     """
     frames = frames[::stride]
-    if len(frames) < count:
-        frames = np.concatenate([frames, np.repeat(frames[-1:], count - len(frames), axis=0)])
+    windows = evaluation_windows(len(frames), count, clips)
+    return evaluation_crops(scale_short_side(frames, size)[windows], size, crops)
+
+
+def evaluation_windows(num_frames: int, count: int, clips: int) -> NDArray[np.intp]:
+    """Frame numbers of the stretches of a test, (clips, count), spread evenly; a short video repeats its last frame."""
+    starts = _spread(max(num_frames - count, 0), clips)
+    return np.minimum(np.array(starts)[:, None] + np.arange(count), num_frames - 1)
+
+
+def scale_short_side(frames: Frames, size: int) -> Frames:
+    """The short side becomes `size` pixels, the long one is in proportion, rounded down."""
     short = min(frames.shape[1:3])
-    frames = resize(frames, *(side * size // short for side in frames.shape[1:3]))
-    views = []
-    for start in _spread(len(frames) - count, clips):
-        for top, left in zip(_spread(frames.shape[1] - size, crops), _spread(frames.shape[2] - size, crops), strict=True):
-            views.append(frames[start : start + count, top : top + size, left : left + size])
-    return np.stack(views)
+    return resize(frames, *(side * size // short for side in frames.shape[1:3]))
+
+
+def evaluation_crops(windows: Frames, size: int, crops: int) -> Frames:
+    """Squares along the long side of each stretch: (clips, T, H, W, 3) to (clips * crops, T, size, size, 3)."""
+    tops, lefts = (_spread(side - size, crops) for side in windows.shape[2:4])
+    return np.stack(
+        [window[:, top : top + size, left : left + size] for window in windows for top, left in zip(tops, lefts, strict=True)]
+    )
 
 
 def _spread(room: int, count: int) -> list[int]:

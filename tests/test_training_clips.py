@@ -14,6 +14,7 @@ torch = pytest.importorskip("torch")
 
 import synvid  # noqa: E402
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
+from synvid.video.decode import decode  # noqa: E402
 from synvid_train import views as view_module  # noqa: E402
 from synvid_train.clips import LabelledVideos, RenderedClips, Schedule, ShardClips, TrainingClips, load  # noqa: E402
 from synvid_train.finetune import _mixing  # noqa: E402
@@ -424,7 +425,7 @@ def test_real_videos(tmp_path):
     assert len(read_list(JHMDB / "labels.csv", split="test", column="split")) == 257
     source = LabelledVideos(videos)
     for i in (0, 300, 670):
-        whole = source.whole(i)
+        whole = decode(videos.paths[i])
         window = source.window(i, 8, 4, np.random.default_rng(i))
         numbers = finetune_window(len(whole), 8, 4, np.random.default_rng(i))
         assert (window == whole[numbers]).all()

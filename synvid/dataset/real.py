@@ -3,11 +3,11 @@
 from __future__ import annotations
 
 import hashlib
+import itertools
 from collections.abc import Iterator
 from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
-from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
@@ -16,16 +16,12 @@ from PIL import Image
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.philox import Stream, uniform
 from synvid.preset import Video
-from synvid.video.decode import check_size
+from synvid.video.decode import SUFFIXES, VideoFile
 from synvid.work.disk import RECIPE_FILE, find_files
 
-__all__ = ["FORMATS", "SUFFIXES", "RealVideos", "UndecodableError"]
-
-SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv")
+__all__ = ["RealVideos", "UndecodableError"]
 
 _PIECE = 16  # frames
-#: Containers of these names; a list of other files in a text is none.
-FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "avi", "matroska,webm", "mpeg", "mpegvideo", "mpegts", "asf", "flv", "ogg"}
 
 
 class UndecodableError(DatasetError):
@@ -89,23 +85,19 @@ class RealVideos:
         Raises:
             UndecodableError: the file cannot be decoded.
         """
-        import av
-
         low, high = video.num_frames_range
         length = low + int(uniform(seed, index, Stream.NUM_FRAMES, (1,))[0] * (high - low + 1))
         where = float(uniform(seed, index, Stream.REAL_WINDOW, (1,))[0])
         try:
-            with av.open(str(Path(self.path, name)), options={"protocol_whitelist": "file"}) as container:
-                if container.format.name not in FORMATS:
-                    raise ValueError(f"is {container.format.long_name}")
-                stream = container.streams.video[0]
-                check_size(stream)
-                stream.codec_context.thread_count = 1
-                whole = container.duration / av.time_base if container.duration else 0.0
-                start = max(0.0, whole - length / video.fps) * where
-                yield from _grouped(_stretch(container, stream, start, length, video))
-        except (av.FFmpegError, IndexError, ValueError) as error:
-            raise UndecodableError(f"{Path(self.path, name)}: cannot be decoded: {error}.") from None
+            with VideoFile(Path(self.path, name)) as film:
+                start = max(0.0, film.duration - length / video.fps) * where
+                moments = start + np.arange(length) / video.fps
+                moments = moments[moments < film.duration - 1e-6]
+                numbers, times = np.unique(np.searchsorted(film.times, moments + 1e-6, "right") - 1, return_counts=True)
+                shown = zip(film.stream(numbers.tolist()), times.tolist(), strict=True)
+                yield from _grouped(itertools.chain.from_iterable([_scaled(frame, video)] * count for frame, count in shown))
+        except DatasetError as error:
+            raise UndecodableError(str(error)) from None
 
 
 @lru_cache(maxsize=4)
@@ -113,28 +105,8 @@ def _names(folder: str) -> list[str]:
     return find_files(Path(folder), SUFFIXES, without=RECIPE_FILE)
 
 
-def _stretch(container: Any, stream: Any, start: float, length: int, video: Video) -> Iterator[NDArray[np.uint8]]:
-    """Frames at start, start + 1 / fps, ... seconds, scaled; fewer than `length` if the file ends."""
-    origin = float((stream.start_time or 0) * stream.time_base)
-    if start > 2.0:
-        container.seek(int((origin + start - 1.0) * 1e6))  # to a key frame before
-    shown, made, time = None, 0, 0.0
-    for frame in container.decode(stream):
-        time = float(frame.time) - origin if frame.time is not None else 0.0
-        while made < length and shown is not None and time > start + made / video.fps + 1e-6:
-            yield shown
-            made += 1
-        if made >= length:
-            return
-        shown = _scaled(frame, video) if time > start - 1.0 else shown
-    rest = float(1 / stream.average_rate) if stream.average_rate else 0.0  # the last frame is shown for a while, too
-    while made < length and shown is not None and time + rest > start + made / video.fps + 1e-6:
-        yield shown
-        made += 1
-
-
-def _scaled(frame: Any, video: Video) -> NDArray[np.uint8]:
-    picture = Image.fromarray(np.rot90(frame.to_ndarray(format="rgb24"), round(getattr(frame, "rotation", 0) / 90)))
+def _scaled(frame: NDArray[np.uint8], video: Video) -> NDArray[np.uint8]:
+    picture = Image.fromarray(frame)
     share = min(picture.width / video.width, picture.height / video.height)
     width, height = share * video.width, share * video.height
     left, top = (picture.width - width) / 2, (picture.height - height) / 2

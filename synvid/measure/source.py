@@ -21,8 +21,6 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from synvid.dataset.reader import Dataset, open_dataset
-from synvid.dataset.real import FORMATS
-from synvid.dataset.real import SUFFIXES as VIDEOS
 from synvid.dataset.recipe import OUTPUT_VERSION, RECIPE_FILE
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.philox import uniform
@@ -32,7 +30,8 @@ from synvid.scene import Scene, sample_scene
 from synvid.texture.folder import SUFFIXES as IMAGES
 from synvid.texture.folder import read_picture
 from synvid.texture.supply import find_bank
-from synvid.video.decode import count_frames, decode_some
+from synvid.video.decode import SUFFIXES as VIDEOS
+from synvid.video.decode import VideoFile
 from synvid.work.disk import find_files
 from synvid.work.words import counted
 
@@ -282,21 +281,16 @@ def _sha256_of_file(path: Path) -> str:
 
 # ---- Video files ---------------------------------------------------------------------------------------------------
 def _decoded(file: Any, name: str, choice: Choice) -> Taken:
-    """Frames of a video file; where it has fewer than it says, chosen from those it has."""
-    claimed = count_frames(file, name, FORMATS)
-    for _ in range(2):
-        start, length = max(0, (claimed - _LONGEST) // 2), min(claimed, _LONGEST)
+    """Frames of a video file; of a long one, from its middle."""
+    with VideoFile(file, name) as film:
+        start, length = max(0, (film.num_frames - _LONGEST) // 2), min(film.num_frames, _LONGEST)
         numbers = choice(length)
-        found = decode_some(file, name, FORMATS, numbers, start)
-        if all(t in found for t in numbers):
-            return Taken(numbers, np.stack([found[t] for t in numbers]), length)
-        claimed = max(found, default=-1) + 1
-    raise DatasetError(f"{name}: cannot be decoded: its frames end too soon.")
+        return Taken(numbers, film.read([start + number for number in numbers]), length)
 
 
 def _first_frames(file: Any, name: str) -> Frames:
-    found = decode_some(file, name, FORMATS, list(range(_SHOWN)))
-    return np.stack([found[t] for t in sorted(found)])
+    with VideoFile(file, name) as film:
+        return film.read(range(min(_SHOWN, film.num_frames)))
 
 
 # ---- Finding -------------------------------------------------------------------------------------------------------

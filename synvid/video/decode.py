@@ -1,159 +1,473 @@
-"""From the bytes of a video file to frames."""
+"""The one place that opens video: other people's files, and the clips of our own shards.
+
+Frame t of a video is the t-th frame that a player shows, counted from 0, whatever the container and the codec, and whether
+the frames follow one another at a steady rate or not; `VideoFile.times` says when each is shown.
+
+Time stamps do not lead to it safely: AVI has none, MPEG streams may begin in the middle. So a file is indexed once, each
+packet to the frame that it becomes: from the time stamps where the container keeps one for every frame, else by decoding
+everything. When frames are read, packets carry their place in the file through the decoder, so that a frame is known by its
+packet and by nothing else.
+"""
 
 from __future__ import annotations
 
 import contextlib
-from collections.abc import Collection, Iterator, Sequence
-from typing import Any
+import hashlib
+import io
+import itertools
+import os
+import zipfile
+import zlib
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields
+from functools import cached_property
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
+from synvid._jit import cache_home
 from synvid.errors import DatasetError
+from synvid.work.disk import write_whole
 
-__all__ = ["MAX_PIXELS", "check_size", "count_frames", "decode", "decode_some"]
+if TYPE_CHECKING:
+    from typing_extensions import Self
+
+__all__ = ["MAX_PIXELS", "SUFFIXES", "VideoFile", "decode"]
+
+Frames = NDArray[np.uint8]
 
 #: A video whose frames claim more pixels is refused before any is decoded: a few bytes may claim gigabytes.
 MAX_PIXELS = 50_000_000
+#: Endings of video files.
+SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv")
+#: Containers that count as video; a text that lists other files is none.
+_FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "avi", "matroska,webm", "mpeg", "mpegvideo", "mpegts", "asf", "flv", "ogg"}
+#: Those that keep the time at which each frame is shown.
+_TIMED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
+#: Codecs of which a packet may hold no frame, or two.
+_UNEVEN = {"vp8", "mpeg4"}
+#: An index of so many packets is kept on disk even if nothing had to be decoded for it.
+_MANY = 2000
+_NO_STAMP = -(2**63)
 
 
-def check_size(stream: Any) -> None:
-    """Refuse frames that are too large to be true.
-
-    Raises:
-        ValueError: they have more than MAX_PIXELS pixels.
-    """
-    width, height = stream.codec_context.width or 0, stream.codec_context.height or 0
-    if width * height > MAX_PIXELS:
-        raise ValueError(f"its frames have {width} x {height} pixels, more than {MAX_PIXELS:,}")
+#: Indices by path, size and date of the file: the latest ones of this process.
+_known: dict[bytes, _Index] = {}
+_MOST_KNOWN = 256
+#: Part of the names of indices on disk.
+_VERSION = b"1"
 
 
-def decode(file: Any, frames: Sequence[int] | None = None, name: str = "video", every: int = 1) -> NDArray[np.uint8]:
-    """Decode a video, or some of its frames; seeks to the key frame before each stretch of them.
+def decode(file: Any, frames: Sequence[int] | None = None, name: str | None = None) -> Frames:
+    """Decode a video, or some of its frames.
 
     Args:
-        file: a path or an open binary file.
-        frames: frame numbers in any order; None for all.
-        name: what an error calls the file.
-        every: without `frames`, one frame is kept of so many, the first one first.
+        file: a path, or a binary file that can seek.
+        frames: numbers in any order; None for all.
+        name: what an error calls the file; None for its path.
 
     Returns:
         uint8 (T, H, W, 3), RGB.
 
     Raises:
-        DatasetError: it is no video, or has no such frame.
+        DatasetError: it is no video, has no such frame, or the frame is damaged.
     """
-    import av
-
-    wanted = None if frames is None else sorted(set(frames))
-    if wanted == []:
-        wanted = [0]  # for the size of a frame
-    found: dict[int, NDArray[np.uint8]] = {}
-    try:
-        with av.open(file) as container:
-            stream = _video_stream(container)
-            rate, base, start = stream.average_rate, stream.time_base, stream.start_time or 0
-            if wanted and rate and base:
-                container.seek(start + int(wanted[0] / rate / base), stream=stream)
-            for count, frame in enumerate(container.decode(stream)):
-                seen = wanted is not None and rate and base and frame.pts is not None
-                number = round(float((frame.pts - start) * base * rate)) if seen else count
-                if number in wanted if wanted is not None else number % every == 0:
-                    found[number] = frame.to_ndarray(format="rgb24")
-                if wanted is not None and number >= wanted[-1]:
-                    break
-    except (av.FFmpegError, IndexError, ValueError) as error:
-        raise DatasetError(f"{name}: cannot be decoded: {error}.") from None
-    order = sorted(found) if frames is None else list(frames)
-    if frames is not None and not len(frames) and found:
-        return np.empty((0, *found[0].shape), np.uint8)
-    missing = [number for number in order if number not in found]
-    if missing or not order:
-        raise DatasetError(f"{name}: has no frame {missing[0] if missing else 0}.")
-    return np.stack([found[number] for number in order])
+    with VideoFile(file, name) as video:
+        return video.read(range(video.num_frames) if frames is None else frames)
 
 
-def count_frames(file: Any, name: str, formats: Collection[str]) -> int:
-    """How many frames a video has: as its container says, or where it does not, as many as there are packets.
+class VideoFile:
+    """A video file, to be used in a `with` statement.
 
     Args:
-        file: a path or an open binary file.
-        name: what an error calls the file.
-        formats: names of the containers that count as video.
+        file: a path, or a binary file that can seek.
+        name: what an error calls it; None for its path.
 
     Raises:
-        DatasetError: it is no video.
+        DatasetError: it is no video, has no frames, or too large ones.
     """
-    with _opened(file, name, formats) as (container, stream):
-        if stream.frames:
-            return int(stream.frames)
-        return sum(packet.size > 0 for packet in container.demux(stream))
 
+    def __init__(self, file: Any, name: str | None = None) -> None:
+        self.name = str(file) if name is None else name
+        self._file: Any = file if hasattr(file, "read") else os.path.abspath(file)  # noqa: PTH100  # "a:b.mp4": no protocol a
+        self._container: Any = None
+        self._stream: Any = None
+        with self._sentences():
+            self._open()
+            self._index = self._find_index()
 
-def decode_some(
-    file: Any, name: str, formats: Collection[str], frames: Sequence[int], start: int = 0
-) -> dict[int, NDArray[np.uint8]]:
-    """Decode frames by counting, so that files without a steady rate can be read; those that are not there are left out.
+    def __enter__(self) -> Self:
+        return self
 
-    Args:
-        file: a path or an open binary file.
-        name: what an error calls the file.
-        formats: names of the containers that count as video.
-        frames: ascending numbers, counted from the key frame before frame `start`.
-        start: near which to begin.
+    def __exit__(self, *_: object) -> None:
+        self.close()
 
-    Returns:
-        {number: uint8 (H, W, 3)}, turned as the file says.
+    def close(self) -> None:
+        """Close what was opened here."""
+        if self._container is not None:
+            self._container.close()
+        self._container = None
 
-    Raises:
-        DatasetError: it is no video, or broken before the first of the frames.
-    """
-    wanted, found = set(frames), dict[int, NDArray[np.uint8]]()
-    with _opened(file, name, formats) as (container, stream):
-        if start and stream.average_rate:
-            container.seek(int((stream.start_time or 0) + start / stream.average_rate / stream.time_base), stream=stream)
-        count = 0
+    @property
+    def num_frames(self) -> int:
+        """How many frames are shown; a damaged end does not count."""
+        return len(self._index.times)
+
+    @property
+    def times(self) -> NDArray[np.float64]:
+        """float64 (T,), seconds from the first frame to each."""
+        return self._index.times
+
+    @property
+    def duration(self) -> float:
+        """Seconds from the first frame to the end of the last, which is taken to last as long as the others on average."""
+        last = float(self.times[-1])
+        return last * self.num_frames / (self.num_frames - 1) if last > 0 else float(1 / (self._stream.average_rate or 25))
+
+    def read(self, numbers: Sequence[int]) -> Frames:
+        """Some frames.
+
+        Args:
+            numbers: of the frames, in any order.
+
+        Returns:
+            uint8 (len(numbers), H, W, 3), RGB, turned and mirrored as the file says.
+
+        Raises:
+            DatasetError: there is no such frame, or it is damaged.
+        """
+        distinct = sorted(set(numbers)) or [0]  # none: the size of a frame is still wanted
+        found = dict(zip(distinct, self.stream(distinct), strict=True))
+        return np.stack([found[number] for number in numbers]) if len(numbers) else np.empty((0, *found[0].shape), np.uint8)
+
+    def stream(self, numbers: Sequence[int]) -> Iterator[Frames]:
+        """The same for ascending numbers, one frame (H, W, 3) at a time: no more are held in memory."""
+        beyond = [number for number in numbers if not 0 <= number < self.num_frames]
+        if beyond:
+            raise DatasetError(f"{self.name}: has no frame {beyond[0]}; it has {self.num_frames}.")
+        done, size = 0, None
+        with self._sentences():
+            for earlier in range(len(self._index.keys) + 2):
+                try:
+                    for frame in self._wanted(numbers[done:], earlier):
+                        if size not in {None, frame.shape}:
+                            raise ValueError(f"its frames change their size at frame {numbers[done]}")
+                        size, done = frame.shape, done + 1
+                        yield frame
+                    return
+                except _WrongOrderError:
+                    if not self._index.decoded:
+                        self._index = self._make_index(decode=True)
+            raise ValueError(f"frame {numbers[done]} cannot be found")
+
+    def _wanted(self, numbers: Sequence[int], earlier: int) -> Iterator[Frames]:
+        """Frames of ascending numbers, decoded from the last key before each, or from one so many keys earlier."""
+        index, done = self._index, 0
+        while done < len(numbers):
+            for number, frame in self._shown(*index.key(numbers[done], earlier)):
+                if number == numbers[done]:
+                    if frame is None:
+                        raise ValueError(f"frame {number} is damaged")
+                    yield _upright(frame)
+                    done += 1
+                    if done == len(numbers) or index.key(numbers[done], earlier)[1] > number:
+                        break
+            else:
+                raise _WrongOrderError
+
+    def _shown(self, key: int, expected: int) -> Iterator[tuple[int, Any]]:
+        """Numbers and frames as the decoder gives them from a packet on; None for a frame that is damaged.
+
+        Args:
+            key: the packet.
+            expected: the first number.
+
+        Raises:
+            _WrongOrderError: they do not follow one another, though nothing is damaged.
+        """
+        index = self._index
+        for place, frame, damaged in self._decoded(self._packets(key)):
+            number = int(index.numbers[place]) if 0 <= place < len(index.numbers) else -1
+            if number > expected and not damaged:
+                raise _WrongOrderError
+            yield from ((missing, None) for missing in range(expected, number))
+            if number >= expected:
+                yield number, None if damaged else frame
+                expected = number + 1
+
+    def _decoded(self, packets: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any, bool]]:
+        """Frames, which packet each came from, and whether it is damaged or comes between a damaged one and the next key."""
+        import av
+
+        damaged, torn = False, set()
+        for place, packet in itertools.chain(packets, [(0, None)]):  # None: the frames that the decoder still holds
+            if packet is not None:
+                packet.pts = packet.dts = place
+                if packet.is_corrupt:
+                    torn.add(place)
+            try:
+                frames = self._stream.decode(packet)
+            except av.FFmpegError:
+                frames, damaged = [], True
+            for frame in frames:
+                _check_size(frame.width, frame.height)
+                damaged = frame.is_corrupt or frame.pts in torn or (damaged and not frame.key_frame)
+                yield -1 if frame.pts is None else frame.pts, frame, damaged
+
+    # ---- Packets --------------------------------------------------------------------------------------------------
+    def _open(self) -> None:
+        """Open the file, or go back to its beginning."""
+        import av
+
+        self.close()
+        local = isinstance(self._file, str)
+        if not local:
+            self._file.seek(0)
+        self._container = av.open(self._file, options={"protocol_whitelist": "file"} if local else {})
+        if self._container.format.name not in _FORMATS:
+            raise ValueError(f"it is {self._container.format.long_name}")
+        films = [one for one in self._container.streams.video if not one.disposition & one.disposition.attached_pic]
+        if not films:
+            raise ValueError("it holds no video, sound perhaps")
+        if films[0].codec_context is None:
+            raise ValueError("its codec is not known")
+        self._stream = films[0]
+        _check_size(self._stream.codec_context.width or 0, self._stream.codec_context.height or 0)
+        self._stream.codec_context.thread_count = 1
+
+    def _packets(self, first: int = 0) -> Iterator[tuple[int, Any]]:
+        """Packets with data in them and their places, from one of them on, to the end or to where the file is broken."""
+        found = self._seek(first) if first else None
+        if found is None:
+            self._open()
+            found = ((place, packet) for place, packet in enumerate(self._demuxed()) if place >= first)
+        return found
+
+    def _demuxed(self) -> Iterator[Any]:
+        import av
+
+        with contextlib.suppress(av.FFmpegError):
+            yield from (packet for packet in self._container.demux(self._stream) if packet.size)
+
+    def _seek(self, first: int) -> Iterator[tuple[int, Any]] | None:
+        """Packets from one of them on, without reading all before it; None if that cannot be."""
+        import av
+
+        index = self._index
+        if index.stamps[first] == _NO_STAMP:
+            return None
         try:
-            for count, frame in enumerate(container.decode(stream)):
-                if count in wanted:
-                    turned = np.rot90(frame.to_ndarray(format="rgb24"), round(getattr(frame, "rotation", 0) / 90))
-                    found[count] = np.ascontiguousarray(turned)
-                if count >= frames[-1]:
-                    break
-        except _errors():
-            if not found:
-                raise
-    if not found:
-        raise DatasetError(f"{name}: cannot be decoded: it has no frames.")
-    return found
+            self._container.seek(int(index.stamps[first]), stream=self._stream)
+        except av.FFmpegError:
+            return None
+        packets = self._demuxed()
+        for packet in itertools.islice(packets, 100):
+            (same,) = np.nonzero((index.places == _place_of(packet)).all(axis=1))
+            if len(same) == 1:  # else it is a piece of one, or several look alike
+                numbered = enumerate(itertools.chain([packet], packets), int(same[0]))
+                return itertools.dropwhile(lambda pair: pair[0] < first, numbered) if same[0] <= first else None
+        return None
+
+    # ---- Index ----------------------------------------------------------------------------------------------------
+    def _find_index(self) -> _Index:
+        """The index of a file: known to this process, in the user's cache, or made now."""
+        path = self._file
+        if not isinstance(path, str):
+            return self._make_index()
+        status = os.stat(path)  # noqa: PTH116
+        key = f"{path}\0{status.st_size}\0{status.st_mtime_ns}".encode(errors="surrogateescape")
+        cached = cache_home() / "synvid" / "videos" / f"{hashlib.sha256(_VERSION + key).hexdigest()[:32]}.npz"
+        index = _known.pop(key, None) or _Index.load(cached)
+        if index is None:
+            index = self._make_index()
+            if index.decoded or len(index.numbers) >= _MANY:
+                index.save(cached)
+        _known[key] = index
+        if len(_known) > _MOST_KNOWN:
+            del _known[next(iter(_known))]
+        return index
+
+    def _make_index(self, decode: bool = False) -> _Index:
+        """Go through a file once, reading all packets, or decoding them, too.
+
+        Time stamps are believed where the container keeps them, they are all there and differ, and decoding can begin at the
+        first packet; where they are not, everything is decoded.
+
+        Raises:
+            ValueError: it has no frames.
+        """
+        packets: list[_Packet] = []
+
+        def noted() -> Iterator[tuple[int, Any]]:
+            for place, packet in self._packets():
+                stamps = packet.pts, packet.dts
+                packets.append(_Packet(*stamps, _place_of(packet), packet.is_keyframe, packet.is_discard, packet.is_corrupt))
+                yield place, packet
+
+        if decode:
+            shown, keys, sound = [], [], 0
+            for place, frame, damaged in self._decoded(noted()):
+                shown.append(place)
+                sound = sound if damaged else len(shown)
+                keys += [place] if frame.key_frame else []
+            del shown[sound:]  # a damaged end
+            if -1 in shown or len(set(shown)) < len(shown):
+                raise ValueError("it is not clear which packet makes which frame")
+        else:
+            for _ in noted():
+                pass
+            shown, keys = [place for place, packet in enumerate(packets) if not packet.hidden], list(range(len(packets)))
+            if not (
+                self._container.format.name in _TIMED and self._stream.codec_context.name not in _UNEVEN and _timed(packets)
+            ):
+                return self._make_index(decode=True)
+            shown.sort(key=lambda place: packets[place].shown_at or 0)
+        if not shown:
+            raise ValueError("it has no frames")
+        numbers = np.full(len(packets), -1, np.int32)
+        numbers[shown] = np.arange(len(shown))
+        return _Index(
+            numbers,
+            np.array([packet.stamp for packet in packets], np.int64),
+            np.array([packet.place for packet in packets], np.int64),
+            np.array(sorted({key for key in keys if packets[key].is_key}), np.int32),
+            _times([packets[place].shown_at for place in shown], self._stream),
+            decode,
+        )
+
+    @contextlib.contextmanager
+    def _sentences(self) -> Iterator[None]:
+        """Turn what goes wrong with the file into a sentence that names it."""
+        import av
+
+        try:
+            yield
+        except (OSError, ValueError, av.FFmpegError) as error:
+            self.close()
+            why = error.strerror if isinstance(error, (OSError, av.FFmpegError)) and error.strerror else error
+            raise DatasetError(f"{self.name}: cannot be decoded: {why}.") from None
 
 
-def _errors() -> tuple[type[Exception], ...]:
-    import av
-
-    return av.FFmpegError, IndexError, ValueError
+class _WrongOrderError(Exception):
+    """Frames come in another order than the index says, or some do not come, though nothing is damaged."""
 
 
-def _video_stream(container: Any) -> Any:
-    if not container.streams.video:
-        raise ValueError("it holds no video, sound perhaps")
-    stream = container.streams.video[0]
-    check_size(stream)
-    stream.codec_context.thread_count = 1
-    return stream
+def _check_size(width: int, height: int) -> None:
+    if width * height > MAX_PIXELS:
+        raise ValueError(f"its frames have {width} x {height} pixels, more than {MAX_PIXELS:,}")
 
 
-@contextlib.contextmanager
-def _opened(file: Any, name: str, formats: Collection[str]) -> Iterator[tuple[Any, Any]]:
-    import av
+def _upright(frame: Any) -> Frames:
+    """The picture as RGB, turned and mirrored as the file says."""
+    picture: Frames = frame.to_ndarray(format="rgb24", threads=1)  # threads would hang processes that are forked later
+    matrix = frame.side_data.get("DISPLAYMATRIX")
+    if matrix is None:
+        return picture
+    a, b, _, c, d, *_ = np.frombuffer(bytes(matrix), np.int32).tolist()  # x' = a x + c y, y' = b x + d y
+    if abs(b) + abs(c) > abs(a) + abs(d):
+        picture, a, d = picture.swapaxes(0, 1), c, b
+    return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
 
-    if hasattr(file, "seek"):
-        file.seek(0)
-    try:
-        with av.open(file, options={"protocol_whitelist": "file"}) as container:
-            if container.format.name not in formats:
-                raise ValueError(f"is {container.format.long_name}")
-            stream = _video_stream(container)
-            yield container, stream
-    except _errors() as error:
-        raise DatasetError(f"{name}: cannot be decoded: {error}.") from None
+
+# ---- Index -----------------------------------------------------------------------------------------------------------
+@dataclass(frozen=True)
+class _Index:
+    """Where the frames of a file are.
+
+    Attributes:
+        numbers: int32 (P,), the frame that each packet becomes, in the order of the file; -1 for none.
+        stamps: int64 (P,), where a seek finds each, in the stream's time base.
+        places: int64 (P, 2), position and size of each in bytes, which tell it from others.
+        keys: int32 (K,), packets from which decoding may begin, ascending.
+        times: float64 (T,), seconds from the first frame to each.
+        decoded: everything was decoded to learn this.
+    """
+
+    numbers: NDArray[np.int32]
+    stamps: NDArray[np.int64]
+    places: NDArray[np.int64]
+    keys: NDArray[np.int32]
+    times: NDArray[np.float64]
+    decoded: bool
+
+    @classmethod
+    def load(cls, path: Path) -> _Index | None:
+        """One that was saved; None if there is none, or it cannot be read."""
+        try:
+            with path.open("rb") as file, np.load(file) as arrays:
+                return cls(**{field.name: arrays[field.name] for field in fields(cls)})
+        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
+            return None
+
+    def save(self, path: Path) -> None:
+        """Keep it, if there is room."""
+        file = io.BytesIO()
+        arrays: dict[str, Any] = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
+        np.savez_compressed(file, **arrays)
+        with contextlib.suppress(OSError):
+            write_whole(path, file.getvalue())
+
+    @cached_property
+    def firsts(self) -> NDArray[np.int32]:
+        """int32 (K,), the first frame that decoding from each key gives: its own, or where it is not shown the next."""
+        firsts = self.numbers[self.keys]
+        for k in np.flatnonzero(firsts < 0):
+            later = self.numbers[self.keys[k] :]
+            firsts[k] = later[later >= 0].min(initial=len(self.times))
+        return firsts
+
+    def key(self, number: int, earlier: int = 0) -> tuple[int, int]:
+        """Where to begin for a frame: the last key before it, or one so many keys earlier, or the first packet.
+
+        Returns:
+            The packet, and the first frame that decoding from it gives.
+        """
+        (usable,) = np.nonzero(self.firsts <= number)
+        if earlier >= len(usable):
+            return 0, 0
+        return int(self.keys[usable[-1 - earlier]]), int(self.firsts[usable[-1 - earlier]])
+
+
+@dataclass(frozen=True)
+class _Packet:
+    """What is known of a packet without decoding it; times are in the stream's time base, None where there are none."""
+
+    shown_at: int | None
+    decoded_at: int | None
+    place: tuple[int, int]
+    is_key: bool
+    hidden: bool
+    damaged: bool
+
+    @property
+    def stamp(self) -> int:
+        """Where a seek finds it."""
+        return min((time for time in (self.shown_at, self.decoded_at) if time is not None), default=_NO_STAMP)
+
+
+def _place_of(packet: Any) -> tuple[int, int]:
+    return -1 if packet.pos is None else packet.pos, packet.size
+
+
+def _timed(packets: Sequence[_Packet]) -> bool:
+    """Whether time stamps say which packet is shown when."""
+    times = [packet.shown_at for packet in packets if not packet.hidden and packet.shown_at is not None]
+    return (
+        bool(times)
+        and len(set(times)) == len(times) == sum(not packet.hidden for packet in packets)
+        and not any(packet.damaged for packet in packets)
+        and packets[0].is_key
+        and (packets[0].hidden or packets[0].shown_at == min(times))
+    )
+
+
+def _times(stamps: list[int | None], stream: Any) -> NDArray[np.float64]:
+    """Seconds from the first frame to each; at the average rate where some have no time."""
+    known = [stamp for stamp in stamps if stamp is not None]
+    if len(known) < len(stamps):
+        return np.arange(len(stamps)) / float(stream.average_rate or 25)
+    seconds = np.array(known, np.float64) - float(min(known))
+    times: NDArray[np.float64] = np.sort(seconds) * np.float64(stream.time_base)
+    return times
