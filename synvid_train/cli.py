@@ -253,7 +253,9 @@ def _classify(
 
     videos = read_list(training, root, split="train", column=column)
     others = validation or (training if column else None)
-    val = None if others is None else read_list(others, root, videos.classes, split="test", column=column)
+    val = None if others is None else read_list(others, root, videos.classes, split="val", column=column)
+    for remark in (*videos.remarks, *(val.remarks if val else ())):
+        talk(remark)
     start = None if checkpoint is None else load_checkpoint(checkpoint)
     if overwrite and checkpoint is not None and folder.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
         raise ConfigurationError(f"--overwrite: --checkpoint {checkpoint} lies in {folder}, which it would remove.")
@@ -327,6 +329,8 @@ def evaluate(
     from synvid_train.labels import read_list
 
     videos = read_list(data, root, trained.classes, split="test", column=column)
+    for remark in videos.remarks:
+        talk(remark)
     model = trained.model().to(world.device)
     loaders, results = _workers(workers, world), {}
     for corruption in asked or [None]:
