@@ -165,13 +165,17 @@ class LabelledVideos:
         return decode(str(self.videos.paths[i]), None, str(self.videos.paths[i]), stride)
 
 
+#: Attempts at replacing a clip by one of its class.
+_OF_ITS_CLASS = 50
+
+
 class TrainingClips(Dataset[dict[str, Any]]):
     """Samples for training: (epoch, index, repeat) to a clip and its mask or label, the same in whatever process.
 
     Repeats are views of one window, which is decoded once where they are asked for together.
 
-    A clip that cannot be read is replaced by another one, drawn at random, and named in the sample: the next one of a list
-    would be of the same class more often than not.
+    A clip that cannot be read is replaced by another one of its class, drawn at random, and named in the sample: classes keep
+    their shares. Where none of fifty can be read, or clips have no labels, it is replaced by any, which brings its own label.
     """
 
     def __init__(self, source: Source, recipe: Recipe, seed: int, pretraining: bool) -> None:
@@ -194,9 +198,7 @@ class TrainingClips(Dataset[dict[str, Any]]):
     def _samples(self, epoch: int, index: int, repeats: Sequence[int]) -> list[dict[str, Any]]:
         unread = ""
         for attempt in range(100):
-            i = index
-            if attempt:
-                i = int(np.random.default_rng((self.seed, epoch, index, 0, attempt)).integers(len(self.source)))
+            i = index if not attempt else self._another(epoch, index, attempt)
             first = np.random.default_rng((self.seed, epoch, i, 0))  # draws the window, then the view of repeat 0
             try:
                 frames = self.source.window(i, self.recipe.model.num_frames, self.recipe.data.stride, first)
@@ -206,6 +208,13 @@ class TrainingClips(Dataset[dict[str, Any]]):
                 rngs = [np.random.default_rng((self.seed, epoch, i, repeat)) if repeat else first for repeat in repeats]
                 return [{**self._sample(i, frames, rng), "unread": unread} for rng in rngs]
         raise DatasetError(f"a hundred clips cannot be read; the first: {unread}")
+
+    def _another(self, epoch: int, index: int, attempt: int) -> int:
+        """The clip that takes the place of one that cannot be read."""
+        labels, rng = self.source.labels, np.random.default_rng((self.seed, epoch, index, 0, attempt))
+        if attempt > _OF_ITS_CLASS or not labels:
+            return int(rng.integers(len(self.source)))
+        return int(rng.choice(np.flatnonzero(np.asarray(labels) == labels[index])))
 
     def _sample(self, i: int, frames: Frames, rng: np.random.Generator) -> dict[str, Any]:
         model, views = self.recipe.model, self.recipe.views

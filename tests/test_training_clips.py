@@ -401,7 +401,7 @@ def test_shards_are_what_is_rendered(layout, tiny_preset, tmp_path):
 
 
 def test_unreadable_clips_are_replaced_and_named(tiny_preset, tmp_path):
-    """A broken file gives way to the next one, and the sample says which it was; if all are broken, that is an error."""
+    """A broken file, the only one of its class, gives way to another and is named; if all are broken, that is an error."""
     good = tmp_path / "good.mp4"
     synvid.render(synvid.sample_scene(tiny_preset)).save(good)
     (tmp_path / "bad.mp4").write_bytes(b"no video")
@@ -413,6 +413,18 @@ def test_unreadable_clips_are_replaced_and_named(tiny_preset, tmp_path):
     shutil.copy(tmp_path / "bad.mp4", good)
     with pytest.raises(DatasetError, match=r"bad\.mp4"):
         TrainingClips(source, recipe, 0, pretraining=False)[0, 0, 0]
+
+
+def test_replacements_are_of_the_same_class(tiny_preset, tmp_path):
+    """Unreadable clips are replaced by others of their class, the same ones each time, so that no other class gets more."""
+    names = [f"{i}.mp4" for i in range(9)]
+    for i in (2, 3, 7, 8):  # of class 0 two of four are there, of class 1 two of five
+        synvid.render(synvid.sample_scene(tiny_preset, 0, i)).save(tmp_path / names[i])
+    source = LabelledVideos(VideoList(tmp_path, tuple(tmp_path / name for name in names), (0,) * 4 + (1,) * 5, ("a", "b")))
+    recipe = load_recipe("laptop_finetune", TINY_RECIPE[:3])
+    clips, again = (TrainingClips(source, recipe, 0, pretraining=False) for _ in range(2))
+    assert [clips[epoch, i, 0]["label"] for epoch in range(3) for i in range(9)] == 3 * ([0] * 4 + [1] * 5)
+    assert all((clips[0, i, 0]["clip"] == again[0, i, 0]["clip"]).all() for i in range(9))
 
 
 def test_real_videos(tmp_path):
