@@ -124,12 +124,12 @@ def _wrong(path: Path, place: str, words: str) -> ConfigurationError:
 # ---- Text and CSV -------------------------------------------------------------------------------------------------
 def _delimiter(lines: Sequence[str]) -> str:
     """What separates label from path in most lines: no comma that is in the folders of paths, `fast,slow/a.mp4 run`."""
+    counts = {}
     for mark in ("\t", ",", ";"):
         ends = [line.rpartition(mark)[2] for line in lines if mark in line]
-        apart = [end for end in ends if not re.search(rf"\.({_VIDEO})\s+\S", end, re.IGNORECASE)]
-        if 2 * len(apart) > len(lines):
-            return mark
-    return " "
+        counts[mark] = sum(not re.search(rf"\.({_VIDEO})\s+\S", end, re.IGNORECASE) for end in ends)
+    likeliest = max(counts, key=counts.__getitem__)
+    return likeliest if 2 * counts[likeliest] >= len(lines) else " "
 
 
 def _fields(path: Path, number: int, line: str, delimiter: str) -> list[str]:

@@ -1,0 +1,301 @@
+"""Lists of labelled videos as the datasets publish them: small copies of each layout, made here."""
+
+import json
+
+import pytest
+
+from synvid.errors import ConfigurationError
+from synvid_train.labels import read_list
+
+
+def _touch(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).touch()
+
+
+def _shown(videos):
+    """Name of each video below the folder of the list, and its label."""
+    folder = videos.source if videos.source.is_dir() else videos.source.parent
+    return {
+        path.relative_to(folder).as_posix(): videos.classes[label]
+        for path, label in zip(videos.paths, videos.labels, strict=True)
+    }
+
+
+def _write(path, text):
+    path.write_text(text if isinstance(text, str) else json.dumps(text), encoding="utf-8")
+    return path
+
+
+# ---- CSV and text -------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("text", "label"),
+    [
+        ('a.mp4,"Putting something, something and something on the table"\nb.mp4,x\n', "Putting something, something and something on the table"),
+        ('path,label\na.mp4,"Putting ""this"", that"\nb.mp4,x\n', 'Putting "this", that'),
+        ("a.mp4\tPutting this, that\nb.mp4\tx\n", "Putting this, that"),
+        ("a;Putting this, that\nb;x\n", "Putting this, that"),
+        ("a.mp4 air drumming\nb.mp4 x\n", "air drumming"),
+        ("a.mp4 3 point shot\nb.mp4 x\n", "3 point shot"),
+        ("a.mp4 120 air drumming\nb.mp4 9 x\n", "air drumming"),
+        ("a.mp4, air drumming\nb.mp4, x\n", "air drumming"),
+        ("clip_name,clip_path,label\na,/train/../a.mp4,run\nb,/b.mp4,x\n", "run"),
+        (",video_name,tag\n0,a.mp4,run\n1,b.mp4,x\n", "run"),
+        ("id,video,class_id,class\n0,a.mp4,3,run\n1,b.mp4,4,x\n", "run"),
+    ],
+)  # fmt: skip
+def test_text_and_csv(text, label, tmp_path):
+    """Quotes, separators and blanks in labels, headers of others, extensions that are left out: label and path come out whole."""
+    _touch(tmp_path, "a.mp4", "b.mp4", "train/c.mp4")
+    videos = read_list(_write(tmp_path / "l.csv", text))
+    assert [path.resolve().name for path in videos.paths] == ["a.mp4", "b.mp4"]
+    assert [videos.classes[i] for i in videos.labels] == [label, "x"]
+
+
+def test_names_without_extensions_are_all_read(tmp_path):
+    """The first row of a list without extensions is a video like the others."""
+    _touch(tmp_path, "video.webm", "clip2.webm", "clip3.webm")
+    assert _shown(read_list(_write(tmp_path / "l.csv", "video,run\nclip2,run\nclip3,sit\n"))) == {
+        "video.webm": "run",
+        "clip2.webm": "run",
+        "clip3.webm": "sit",
+    }
+
+
+def test_paths_that_look_absolute_are_below_the_root(tmp_path):
+    """`/train/x.avi` that is not there is looked for below --root; a path that is absolute and there is taken as it is."""
+    _touch(tmp_path, "root/train/x.avi", "elsewhere/y.avi")
+    listed = _write(tmp_path / "l.csv", f"/train/x.avi,run\n{tmp_path}/elsewhere/y.avi,sit\n")
+    videos = read_list(listed, tmp_path / "root")
+    assert videos.paths == (tmp_path / "root/train/x.avi", tmp_path / "elsewhere/y.avi")
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [
+        ("a.mp4,run\nb.mp4\n", r"line 2: 'b\.mp4' is no path and label"),
+        ("a.mp4,run\nb.mp4,Putting this, that\n", r"line 2: .* what contains ',' goes in quotes"),
+        ('a.mp4,run\n"b.mp4,sit\nc.mp4,sit\n', r"line 2: .* has wrong quotes"),
+        ("path,label\na.mp4,run\nb.mp4,Putting this, that\n", r"line 3: .* has 3 fields where the header has 2"),
+        ("a.mp4,1,run\nb.mp4,sit\n", r"line 2: it and the first one differ"),
+        ("what,where\na.mp4,run\nb.mp4,sit\n", r"line 1: 'what' with 'where' is neither a video that is there nor a header"),
+        ("path,label,split\na.mp4,run,train\nb.mp4,,train\n", r"line 3: the row of 'b\.mp4' has no label"),
+    ],
+)
+def test_what_is_not_understood_is_named(text, words, tmp_path):
+    """A row that is not understood is refused by its line; none is left out."""
+    _touch(tmp_path, "a.mp4", "b.mp4", "c.mp4")
+    with pytest.raises(ConfigurationError, match=words):
+        read_list(_write(tmp_path / "l.csv", text))
+
+
+@pytest.mark.parametrize("text", ["v1 120 0\nv2 90 1\n", "v1,120,0\nv2,90,1\n", "v1 0\nv2 1\n"])
+def test_folders_of_frames_are_refused(text, tmp_path):
+    """Rows that name folders of frames are refused with what makes videos of them."""
+    _touch(tmp_path, "v1/img_00001.jpg", "v2/img_00001.jpg")
+    with pytest.raises(ConfigurationError, match=r"line 1: .*v1 is a folder; folders of frames are not read\. `ffmpeg "):
+        read_list(_write(tmp_path / "l.txt", text))
+
+
+def test_folders_of_frames_that_are_not_there(tmp_path):
+    """Such rows are told apart where nothing is there, too."""
+    with pytest.raises(ConfigurationError, match="its rows look like `folder frames label`"):
+        read_list(_write(tmp_path / "l.txt", "v1 120 0\nv2 90 1\n"))
+
+
+# ---- Parts --------------------------------------------------------------------------------------------------------
+def test_parts_of_a_column(tmp_path):
+    """Rows are taken by what a column says, as datasets write it; val and test stand in for each other; the rest is said."""
+    _touch(tmp_path, *(f"{i}.mp4" for i in range(6)))
+    text = "path,label,split\n" + "".join(
+        f"{i}.mp4,x,{part}\n" for i, part in enumerate(["train", "Training", "validate", "val", "train", "extra"])
+    )
+    listed = _write(tmp_path / "l.csv", text)
+    train = read_list(listed, column="split")
+    assert list(_shown(train)) == ["0.mp4", "1.mp4", "4.mp4"]
+    assert "1 rows are of no part that is known, marked 'extra'" in train.remarks[0]
+    assert list(_shown(read_list(listed, split="val", column="split"))) == ["2.mp4", "3.mp4"]
+    test = read_list(listed, split="test", column="split")
+    assert list(_shown(test)) == ["2.mp4", "3.mp4"]
+    assert "no rows are marked test; those marked val are taken" in test.remarks[0]
+    everything = read_list(listed)
+    assert len(everything) == 6
+    assert "`--split split` takes those of one part" in everything.remarks[0]
+    with pytest.raises(ConfigurationError, match="lists no videos for train in its column label; its rows are marked x"):
+        read_list(listed, column="label")
+
+
+# ---- Folders ------------------------------------------------------------------------------------------------------
+def test_folders_by_class(tmp_path):
+    """CLASS/VIDEO: the folder is the label."""
+    _touch(tmp_path, "run/a.mp4", "run/._a.mp4", "sit down/b.avi", "sit down/notes.txt")
+    videos = read_list(tmp_path)
+    assert _shown(videos) == {"run/a.mp4": "run", "sit down/b.avi": "sit down"}
+    assert videos.classes == ("run", "sit down")
+
+
+def test_folders_by_split_and_class(tmp_path):
+    """SPLIT/CLASS/VIDEO, as Hugging Face's guide has it: each part has its own videos, and --root changes nothing."""
+    _touch(tmp_path, "train/run/a.mp4", "train/sit/b.mp4", "val/run/c.mp4", "test/sit/d.mp4", "test/sit/e.mp4")
+    train = read_list(tmp_path, tmp_path / "elsewhere")
+    assert _shown(train) == {"train/run/a.mp4": "run", "train/sit/b.mp4": "sit"}
+    assert list(_shown(read_list(tmp_path, None, train.classes, "val"))) == ["val/run/c.mp4"]
+    assert list(_shown(read_list(tmp_path, None, train.classes, "test"))) == ["test/sit/d.mp4", "test/sit/e.mp4"]
+    assert list(_shown(read_list(tmp_path / "val", None, train.classes, "val"))) == ["run/c.mp4"]
+
+
+@pytest.mark.parametrize(
+    ("names", "words"),
+    [
+        (["run/a.mp4", "b.mp4"], r"b\.mp4 is not where a folder by class has its videos"),
+        (["run/a.mp4", "sit/deep/b.mp4"], r"sit/deep/b\.mp4 is not where"),
+        (["train/run/a.mp4", "val/b.mp4"], r"val/b\.mp4 is not where .*: SPLIT/CLASS/VIDEO"),
+        (["notes.txt"], "lists no videos; it should hold CLASS/VIDEO or SPLIT/CLASS/VIDEO"),
+    ],
+)
+def test_other_folders_are_refused(names, words, tmp_path):
+    """A video at another depth is named, rather than given a wrong label or left out."""
+    _touch(tmp_path, *names)
+    with pytest.raises(ConfigurationError, match=words):
+        read_list(tmp_path)
+
+
+# ---- UCF101 and HMDB51 --------------------------------------------------------------------------------------------
+def test_ucf101(tmp_path):
+    """Labels are the folders, in the order of classInd.txt where it is there; a broken line is named."""
+    names = ["HammerThrow/v_HammerThrow_g08_c01.avi", "Hammering/v_Hammering_g08_c02.avi"]
+    _touch(tmp_path, *names)
+    train = _write(tmp_path / "trainlist01.txt", f"{names[0]} 36\n{names[1]} 35\n")
+    assert read_list(train).classes == ("HammerThrow", "Hammering")
+    _write(tmp_path / "classInd.txt", "35 Hammering\n36 HammerThrow\n")
+    assert (read_list(train).classes, read_list(train).labels) == (("Hammering", "HammerThrow"), (1, 0))
+    test = read_list(_write(tmp_path / "testlist01.txt", "\r\n".join(names)), None, ("0", "1"), "test")
+    assert test.labels == (1, 0)
+    assert "by position, in the order of their dataset, 'HammerThrow' for 1" in test.remarks[0]
+    with pytest.raises(ConfigurationError, match=r"line 2: 'nothing 3' is no line of UCF101's lists"):
+        read_list(_write(train, f"{names[0]} 36\nnothing 3\n"))
+
+
+def test_hmdb51(tmp_path):
+    """1 is training, 2 test, 0 neither; a folder or one of its files, each split; a broken line is named."""
+    _touch(tmp_path, "videos/wave/a b.avi", "videos/wave/c.avi", "videos/sit/d.avi")
+    _write(tmp_path / "wave_test_split3.txt", "a b.avi 1 \nc.avi 2 \nx.avi 0 \n")
+    _write(tmp_path / "sit_test_split3.txt", "d.avi 1 \n")
+    videos = tmp_path / "videos"
+    assert [path.name for path in read_list(tmp_path, videos, column="3").paths] == ["d.avi", "a b.avi"]
+    assert [path.name for path in read_list(tmp_path, videos, (), "val", "3").paths] == ["c.avi"]
+    assert [path.name for path in read_list(tmp_path / "wave_test_split3.txt", videos).paths] == ["a b.avi"]
+    with pytest.raises(ConfigurationError, match="--split all: HMDB51 has the splits 1, 2 and 3"):
+        read_list(tmp_path, videos, column="all")
+    _write(tmp_path / "sit_test_split3.txt", "d.avi 1\nd.avi\n")
+    with pytest.raises(ConfigurationError, match=r"sit_test_split3\.txt, line 2: 'd\.avi' is no video and 0, 1 or 2"):
+        read_list(tmp_path, videos, column="3")
+
+
+# ---- Kinetics -----------------------------------------------------------------------------------------------------
+KINETICS = (
+    "label,youtube_id,time_start,time_end,split\n"
+    "air drumming,-0aB,1,11,train\n"
+    '"sailing, fast",b_c,61,71,train\n'
+    "air drumming,ddd,0,10,validate\n"
+    "air drumming,eee,0,10,test\n"
+)
+
+
+@pytest.mark.parametrize(
+    "files",
+    [
+        ["-0aB_000001_000011.mp4", "b_c_000061_000071.mp4", "ddd_000000_000010.mp4", "eee_000000_000010.mp4"],
+        ["-0aB.mp4", "b_c.mkv", "ddd.webm", "eee.mp4"],
+        ["air_drumming/-0aB_000001_000011.mp4", "sailing, fast/b_c.mp4", "air drumming/ddd.mp4", "air drumming/eee.mp4"],
+        ["train/-0aB_000001_000011.mp4", "train/b_c_000061_000071.mp4", "val/ddd.mp4", "test/eee.mp4"],
+        ["train/air drumming/-0aB.mp4", "train/sailing, fast/b_c.mp4", "validate/air_drumming/ddd.mp4", "test/eee.mp4"],
+    ],
+)
+def test_kinetics(files, tmp_path):
+    """Kinetics' own CSV: clips are found by id and times, or id, at the top, by label or by split; parts are its own."""
+    _touch(tmp_path, *files)
+    listed = _write(tmp_path / "kinetics.csv", KINETICS)
+    train = read_list(listed)
+    assert _shown(train) == {files[0]: "air drumming", files[1]: "sailing, fast"}
+    assert list(_shown(read_list(listed, None, train.classes, "val"))) == [files[2]]
+    assert list(_shown(read_list(listed, None, train.classes, "test"))) == [files[3]]
+
+
+def test_kinetics_without_labels_and_as_json(tmp_path):
+    """A test without labels is refused; the JSON that DeepMind publishes is read; a time that is none is named."""
+    _touch(tmp_path, "abc_000001_000011.mp4")
+    with pytest.raises(ConfigurationError, match="line 2: has no label, as the lists of a test do"):
+        read_list(_write(tmp_path / "test.csv", "youtube_id,time_start,time_end,split\nabc,1,11,test\n"), split="test")
+    entry = {"annotations": {"label": "run", "segment": [1.0, 11.0]}, "duration": 10.0, "subset": "validate", "url": "x"}
+    videos = read_list(_write(tmp_path / "val.json", {"abc": entry}), split="val")
+    assert _shown(videos) == {"abc_000001_000011.mp4": "run"}
+    with pytest.raises(ConfigurationError, match="abc: .* has no 'annotations'"):
+        read_list(_write(tmp_path / "val.json", {"abc": {}}))
+    with pytest.raises(ConfigurationError, match="line 2: time_start 'soon' and time_end '11' should be seconds"):
+        read_list(_write(tmp_path / "x.csv", "label,youtube_id,time_start,time_end,split\nrun,abc,soon,11,train\n"))
+
+
+# ---- Something-Something v2 and Diving48 --------------------------------------------------------------------------
+@pytest.mark.parametrize("prefix", ["", "something-something-v2-"])
+def test_something_something(prefix, tmp_path):
+    """Templates without brackets are the labels, in the order of labels.json; a test has none, and is refused."""
+    _touch(tmp_path, "1.webm", "22.mp4", "3.webm")
+    _write(tmp_path / f"{prefix}labels.json", {"Putting something on something": "1", "Showing something": "0"})
+    listed = _write(
+        tmp_path / f"{prefix}train.json",
+        [
+            {"id": "1", "label": "showing a cup", "template": "Showing [something]", "placeholders": ["a cup"]},
+            {"id": "22", "label": "putting a on b", "template": "Putting [something] on [something]", "placeholders": ["a"]},
+        ],
+    )
+    videos = read_list(listed)
+    assert _shown(videos) == {"1.webm": "Showing something", "22.mp4": "Putting something on something"}
+    assert (videos.classes, videos.labels) == (("Showing something", "Putting something on something"), (0, 1))
+    assert read_list(listed, classes=("0", "1")).labels == (0, 1)
+    for name in ("test.json", "train.json"):
+        with pytest.raises(ConfigurationError, match="id 3: has no label, as the lists of a test do"):
+            read_list(_write(tmp_path / name, [{"id": "3"}]), split="test")
+    with pytest.raises(ConfigurationError, match=r"id 3: 'Other' is not in its labels\.json"):
+        read_list(_write(listed, [{"id": "3", "label": "x", "template": "Other"}]))
+    with pytest.raises(ConfigurationError, match=r"labels\.json: is no list of videos"):
+        read_list(tmp_path / f"{prefix}labels.json")
+
+
+def test_diving48(tmp_path):
+    """Numbers are the labels; an entry without one is named."""
+    _touch(tmp_path, "x_00205.mp4", "y_00206.mp4")
+    entries = [
+        {"vid_name": name, "label": i, "start_frame": 0, "end_frame": 9} for name, i in (("x_00205", 26), ("y_00206", 7))
+    ]
+    listed = _write(tmp_path / "Diving48_V2_train.json", entries)
+    videos = read_list(listed)
+    assert (_shown(videos), videos.classes) == ({"x_00205.mp4": "26", "y_00206.mp4": "7"}, ("7", "26"))
+    with pytest.raises(ConfigurationError, match="entry 2: .* has no 'label'"):
+        read_list(_write(listed, [entries[0], {"vid_name": "y"}]))
+
+
+@pytest.mark.parametrize(
+    ("text", "words"),
+    [("{", "is no JSON"), ("[1]", "is no list of videos"), ('{"a": 1}', "is no list of videos"), ("[]", "lists no videos")],
+)
+def test_other_json_is_refused(text, words, tmp_path):
+    """JSON that no dataset writes has a sentence."""
+    with pytest.raises(ConfigurationError, match=words):
+        read_list(_write(tmp_path / "l.json", text))
+
+
+# ---- What is missing ----------------------------------------------------------------------------------------------
+def test_missing_videos_are_counted(tmp_path):
+    """Up to a tenth they are said, and a class of which none is there by name; beyond that the list is refused."""
+    _touch(tmp_path, *(f"{i}.mp4" for i in range(20)))
+    (tmp_path / "3.mp4").unlink()
+    listed = _write(tmp_path / "l.csv", "".join(f"{i}.mp4,{'rare' if i == 3 else 'common'}\n" for i in range(20)))
+    (remark,) = read_list(listed).remarks
+    assert "1 of 20 videos are missing" in remark
+    assert "3.mp4 for one; none of rare is there" in remark
+    for i in range(10, 19):
+        (tmp_path / f"{i}.mp4").unlink()
+    with pytest.raises(ConfigurationError, match=r"10 of 20 videos are missing, .*3\.mp4 for one; take them out"):
+        read_list(listed)
