@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synvid import __version__
-from synvid.command import Command, Group, json_option, quiet_option, terminate
+from synvid.command import Command, Group, json_option, quiet_option, terminate, workers_option
 from synvid.errors import ConfigurationError
 from synvid.measure.commands import check_out, find_sources, give, out_option, source_options
 from synvid.texture.commands import textures_options
@@ -205,7 +205,13 @@ def _shards(path: Path | None, rerender: bool, textures: tuple[str, ...], images
 
 _training_options = _options(
     click.option("--checkpoint", type=_PATH, help="Whose encoder to start from.  [default: random weights]"),
-    click.option("--train", "training", type=_PATH, required=True, help="List of videos: CSV or text of paths and labels."),
+    click.option(
+        "--train",
+        "training",
+        type=_PATH,
+        required=True,
+        help="List of videos and labels as datasets publish them, or a folder with CLASS/VIDEO or SPLIT/CLASS/VIDEO.",
+    ),  # fmt: skip
     click.option("--val", "validation", type=_PATH, help="The same, for a figure after some epochs."),
     _root_option,
     click.option(
@@ -264,14 +270,49 @@ def _classify(
     _train(job, folder, world, workers, overwrite, quiet, talk)
 
 
+@main.command("check-list")
+@click.argument("videos", metavar="LIST", type=_PATH)
+@_root_option
+@click.option("--split", "column", help="Column that marks the parts of a CSV; of HMDB51: 1, 2 or 3.")
+@click.option("--classes-from", "checkpoint", type=_PATH, help="A classifier that is to know the labels.")
+@click.option("--decode", "is_decoded", is_flag=True, help="Decode every video from its first frame to its last.")
+@workers_option
+@json_option
+@quiet_option
+def check_list(
+    videos: Path, root: Path | None, column: str | None, checkpoint: Path | None, is_decoded: bool, workers: int | None,
+    as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Say what a list of videos holds, what is missing, and what cannot be decoded.
+
+    synvid-train check-list train.csv --decode
+
+    LIST is what `finetune --train` takes. Exit code 1 if something is missing or cannot be decoded.
+    """
+    from synvid.errors import DatasetError
+    from synvid.terminal import Bar
+    from synvid.work.pool import default_workers
+    from synvid_train.list_report import check_list as check
+
+    classes = _classifier(checkpoint, "--classes-from").classes if checkpoint else ()
+    processes = workers or default_workers()
+    report = check(videos, root, classes, column, is_decoded, processes, Bar("decoded", quiet))
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=1))
+    elif not quiet:
+        click.echo("\n".join(report.lines()))
+    if report.problem:
+        raise DatasetError(report.problem)
+
+
 # ---- Looking at what came out -------------------------------------------------------------------------------------
-def _classifier(path: Path) -> Checkpoint:
+def _classifier(path: Path, option: str = "--checkpoint") -> Checkpoint:
     from synvid_train.foreign import load_checkpoint
 
     checkpoint = load_checkpoint(path)
     if checkpoint.kind != "classifier":
         raise ConfigurationError(
-            f"--checkpoint {path}: holds a masked auto-encoder; `synvid-train finetune` makes a classifier of it."
+            f"{option} {path}: holds a masked auto-encoder; `synvid-train finetune` makes a classifier of it."
         )
     return checkpoint
 

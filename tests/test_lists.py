@@ -3,8 +3,10 @@
 import json
 
 import pytest
+from running import ended, noise_clip, write_video
 
 from synvid.errors import ConfigurationError
+from synvid_train.cli import main
 from synvid_train.labels import read_list
 
 
@@ -32,7 +34,7 @@ def _write(path, text):
 @pytest.mark.parametrize(
     ("text", "label"),
     [
-        ('a.mp4,"Putting something, something and something on the table"\nb.mp4,x\n', "Putting something, something and something on the table"),
+        ('a.mp4,"Putting a, b and c on the table"\nb.mp4,x\n', "Putting a, b and c on the table"),
         ('path,label\na.mp4,"Putting ""this"", that"\nb.mp4,x\n', 'Putting "this", that'),
         ("a.mp4\tPutting this, that\nb.mp4\tx\n", "Putting this, that"),
         ("a;Putting this, that\nb;x\n", "Putting this, that"),
@@ -46,7 +48,7 @@ def _write(path, text):
     ],
 )  # fmt: skip
 def test_text_and_csv(text, label, tmp_path):
-    """Quotes, separators and blanks in labels, headers of others, extensions that are left out: label and path come out whole."""
+    """Quotes, separators and blanks in labels, headers of others, no extensions: label and path come out whole."""
     _touch(tmp_path, "a.mp4", "b.mp4", "train/c.mp4")
     videos = read_list(_write(tmp_path / "l.csv", text))
     assert [path.resolve().name for path in videos.paths] == ["a.mp4", "b.mp4"]
@@ -231,7 +233,7 @@ def test_kinetics_without_labels_and_as_json(tmp_path):
     entry = {"annotations": {"label": "run", "segment": [1.0, 11.0]}, "duration": 10.0, "subset": "validate", "url": "x"}
     videos = read_list(_write(tmp_path / "val.json", {"abc": entry}), split="val")
     assert _shown(videos) == {"abc_000001_000011.mp4": "run"}
-    with pytest.raises(ConfigurationError, match="abc: .* has no 'annotations'"):
+    with pytest.raises(ConfigurationError, match=r"abc: .* has no 'annotations'"):
         read_list(_write(tmp_path / "val.json", {"abc": {}}))
     with pytest.raises(ConfigurationError, match="line 2: time_start 'soon' and time_end '11' should be seconds"):
         read_list(_write(tmp_path / "x.csv", "label,youtube_id,time_start,time_end,split\nrun,abc,soon,11,train\n"))
@@ -272,7 +274,7 @@ def test_diving48(tmp_path):
     listed = _write(tmp_path / "Diving48_V2_train.json", entries)
     videos = read_list(listed)
     assert (_shown(videos), videos.classes) == ({"x_00205.mp4": "26", "y_00206.mp4": "7"}, ("7", "26"))
-    with pytest.raises(ConfigurationError, match="entry 2: .* has no 'label'"):
+    with pytest.raises(ConfigurationError, match=r"entry 2: .* has no 'label'"):
         read_list(_write(listed, [entries[0], {"vid_name": "y"}]))
 
 
@@ -299,3 +301,57 @@ def test_missing_videos_are_counted(tmp_path):
         (tmp_path / f"{i}.mp4").unlink()
     with pytest.raises(ConfigurationError, match=r"10 of 20 videos are missing, .*3\.mp4 for one; take them out"):
         read_list(listed)
+
+
+# ---- check-list ---------------------------------------------------------------------------------------------------
+def test_check_list(tmp_path):
+    """It says format, classes, what is missing, listed twice and in two parts, and ends with 1 if something is missing."""
+    _touch(tmp_path, "a.mp4", "b.mp4", "c.mp4", "d.mp4")
+    rows = ["a.mp4,run,train", "b.mp4,run,train", "b.mp4,run,train", "c.mp4,sit,train", "c.mp4,sit,test", "e.mp4,run,test"]
+    listed = _write(tmp_path / "l.csv", "path,label,split\n" + "\n".join(rows) + "\n")
+    code, said, told = ended(main, "check-list", listed, "--split", "split", "--json")
+    assert (code, said) == (1, f"synvid-train: {listed}: of 6 videos 1 missing.\n")
+    report = json.loads(told)
+    assert (report["format"], report["folder"], report["is_whole"]) == ("CSV with a header", str(tmp_path), False)
+    assert report["shared"] == [f"{tmp_path}/c.mp4"]
+    train, test = report["parts"]
+    assert (train["part"], train["videos"], train["classes"]) == ("train", 4, {"run": 3, "sit": 1})
+    assert (train["missing"], train["repeated"], train["undecodable"]) == ([], [f"{tmp_path}/b.mp4"], None)
+    assert (test["part"], test["videos"], test["missing"]) == ("test", 2, [f"{tmp_path}/e.mp4"])
+    (tmp_path / "e.mp4").touch()
+    code, said, told = ended(main, "check-list", listed, "--split", "split")
+    assert (code, said) == (0, "")
+    assert told == (
+        f"{listed}: CSV with a header; videos below {tmp_path}\n"
+        "train: 4 videos of 2 classes, 1 (sit) to 3 (run) each\n"
+        f"  listed twice: 1 of 4, {tmp_path}/b.mp4\n"
+        "test: 2 videos of 2 classes, 1 (run) to 1 (sit) each\n"
+        f"in more than one part: 1, {tmp_path}/c.mp4\n"
+    )
+
+
+@pytest.mark.parametrize("workers", [1, 2])
+def test_check_list_decodes(workers, tmp_path):
+    """--decode finds files that are no videos and videos that break off; those that are well are passed over."""
+    for name in ("good.mp4", "cut.mp4"):
+        write_video(tmp_path / name, noise_clip(0, frames=20))
+    data = (tmp_path / "cut.mp4").read_bytes()
+    (tmp_path / "cut.mp4").write_bytes(data[: len(data) // 2])
+    (tmp_path / "no.mp4").write_bytes(b"no video")
+    listed = _write(tmp_path / "l.csv", "good.mp4,a\ncut.mp4,b\nno.mp4,b\n")
+    code, said, told = ended(main, "check-list", listed, "--decode", "--workers", workers, "--json")
+    assert (code, said) == (1, f"synvid-train: {listed}: of 3 videos 2 undecodable.\n")
+    ((cut, no),) = [part["undecodable"] for part in json.loads(told)["parts"]]
+    assert cut.startswith(f"{tmp_path}/cut.mp4: ")
+    assert no.startswith(f"{tmp_path}/no.mp4: ")
+
+
+def test_check_list_of_a_test_and_of_what_is_no_list(tmp_path):
+    """A list without labels is reported as such; one that is not understood ends with 2."""
+    _touch(tmp_path, "3.webm")
+    code, _, told = ended(main, "check-list", _write(tmp_path / "test.json", [{"id": "3"}]))
+    assert code == 0
+    assert "all: 1 video of 0 classes\n  without a label: 1\n" in told
+    code, said, told = ended(main, "check-list", _write(tmp_path / "l.csv", "nonsense\n"))
+    assert (code, told) == (2, "")
+    assert said == f"synvid-train: {tmp_path}/l.csv, line 1: 'nonsense' is no path and label.\n"
