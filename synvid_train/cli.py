@@ -211,13 +211,13 @@ _training_options = _options(
         type=_PATH,
         required=True,
         help="List of videos and labels as datasets publish them, or a folder with CLASS/VIDEO or SPLIT/CLASS/VIDEO.",
-    ),  # fmt: skip
+    ),
     click.option("--val", "validation", type=_PATH, help="The same, for a figure after some epochs."),
     _root_option,
     click.option(
         "--split",
         "column",
-        help="Take rows of --train marked train in this column, those marked test for --val; of HMDB51: 1, 2 or 3.",
+        help="Take rows of --train marked train in this column, for --val those marked val, else test; of HMDB51: 1, 2, 3.",
     ),
 )
 
@@ -331,9 +331,9 @@ def _settings_of(checkpoint: Checkpoint, settings: Sequence[str]) -> Recipe:
 
 @main.command()
 @click.option("--checkpoint", type=_PATH, required=True, help="A classifier.")
-@click.option("--data", type=_PATH, required=True, help="List of videos with labels.")
+@click.option("--data", type=_PATH, required=True, help="List of videos with labels, as --train of finetune.")
 @_root_option
-@click.option("--split", "column", help="Take only rows marked test in this column.")
+@click.option("--split", "column", help="Take only rows marked test, or else val, in this column; of HMDB51: 1, 2 or 3.")
 @click.option(
     "--corruption", "corruptions", multiple=True, metavar="NAME:SEVERITY", help="Change the videos first; repeatable."
 )

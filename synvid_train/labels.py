@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -9,7 +10,8 @@ from pathlib import Path
 from synvid.dataset.real import SUFFIXES
 from synvid.errors import ConfigurationError
 from synvid.strict_yaml import short
-from synvid_train.lists import PARTS, Listing, Row, has_extension, is_file, read_rows
+from synvid.work.words import counted
+from synvid_train.lists import PARTS, Listing, Row, has_extension, read_rows
 
 __all__ = ["VideoList", "class_names", "locate", "number_labels", "read_list", "say_missing"]
 
@@ -121,8 +123,8 @@ def _of_part(listing: Listing, split: str, column: str | None) -> tuple[list[Row
         remarks.append(f"{path}: no rows are marked test; those marked val are taken.")
     others = sorted(set(there) - set(PARTS.values()) - {""})
     if others:
-        count = sum(row.part in others for row in rows)
-        remarks.append(f"{path}: {count:,} rows are of no part that is known, marked {short(others[0])}; they are left out.")
+        count = counted(sum(row.part in others for row in rows), "row")
+        remarks.append(f"{path}: {count} of no part that is known, marked {short(others[0])}, left out.")
     return [row for row in rows if row.part == part], remarks
 
 
@@ -146,13 +148,14 @@ def locate(listing: Listing, rows: Sequence[Row]) -> list[Path | None]:
 
 
 def _locate(listing: Listing, row: Row) -> Path | None:
-    folder = listing.folder
+    folder = str(listing.folder)
     for name in row.names:
         for start in (name, name.lstrip("/\\")) if name.startswith(("/", "\\")) else (name,):
             for end in ("",) if has_extension(name) else ("", *SUFFIXES):
-                if is_file(folder / (start + end)):
-                    return folder / (start + end)
-    frames = [folder / name for name in (row.names[0], row.names[0].lstrip("/\\")) if _is_folder(folder / name)]
+                if os.path.isfile(file := os.path.join(folder, start + end)):
+                    return Path(file)
+    places = [os.path.join(folder, name) for name in (row.names[0], row.names[0].lstrip("/\\"))]
+    frames = [place for place in places if os.path.isdir(place)]
     if frames:
         raise ConfigurationError(
             f"{listing.source}, {row.place}: {frames[0]} is a folder; folders of frames are not read. "
@@ -160,13 +163,6 @@ def _locate(listing: Listing, row: Row) -> Path | None:
             "list the videos as `path label`."
         )
     return None
-
-
-def _is_folder(path: Path) -> bool:
-    try:
-        return path.is_dir()
-    except (OSError, ValueError):
-        return False
 
 
 # ---- Classes ------------------------------------------------------------------------------------------------------

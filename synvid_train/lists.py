@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
+import os
 import re
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -18,7 +19,7 @@ from synvid.errors import ConfigurationError
 from synvid.strict_yaml import short
 from synvid.work.disk import find_files
 
-__all__ = ["PARTS", "Listing", "Row", "has_extension", "is_file", "read_rows"]
+__all__ = ["PARTS", "Listing", "Row", "has_extension", "read_rows"]
 
 #: What datasets call their parts, and what they are here.
 PARTS = {
@@ -168,7 +169,7 @@ def _columns(path: Path, folder: Path, header: list[str], column: str | None) ->
 
     kinetics = {"youtube_id", "time_start", "time_end"} <= set(words)
     file, label = find(["youtube_id"] if kinetics else _PATHS), find(_LABELS)
-    if file is None or (label is None and not kinetics) or is_file(folder / header[0]):
+    if file is None or (label is None and not kinetics) or os.path.isfile(folder / header[0]):
         return None
     if column is not None and column not in header:
         raise ConfigurationError(f"--split {column}: {path} has no such column; it has {', '.join(header)}.")
@@ -216,7 +217,7 @@ def _pairs(path: Path, folder: Path, lines: Sequence[tuple[int, str]]) -> Listin
     delimiter = _delimiter([line for _, line in lines])
     split = _blank_fields if delimiter == " " else _comma_fields
     first = lines[0][1].lower().split() if delimiter == " " else []
-    heading = bool(set(first) & set(_PATHS) and set(first) & set(_LABELS)) and not is_file(folder / first[0])
+    heading = bool(set(first) & set(_PATHS) and set(first) & set(_LABELS)) and not os.path.isfile(folder / first[0])
     rows = []
     for number, line in lines[1:] if heading else lines:
         name, between, label = split(path, number, line, delimiter)
@@ -267,7 +268,7 @@ def _without_frames(rows: list[Row], folder: Path) -> tuple[list[Row], bool]:
     """
     matches = [re.fullmatch(r"(.*\S)\s+\d+", row.names[0]) for row in rows]
     bare = [replace(row, names=(match[1],)) for match, row in zip(matches, rows, strict=True) if match]
-    if not bare or len(bare) < len(rows) or any((folder / row.names[0]).exists() for row in rows):
+    if not bare or len(bare) < len(rows) or any(os.path.exists(folder / row.names[0]) for row in rows):
         return rows, False
     return bare, True
 
@@ -275,14 +276,6 @@ def _without_frames(rows: list[Row], folder: Path) -> tuple[list[Row], bool]:
 def has_extension(name: str) -> bool:
     """Whether a name ends as a video file's does."""
     return name.lower().endswith(SUFFIXES)
-
-
-def is_file(path: Path) -> bool:
-    """Whether there is a file; False, not an error, for what cannot be a path."""
-    try:
-        return path.is_file()
-    except (OSError, ValueError):
-        return False
 
 
 # ---- Folders ------------------------------------------------------------------------------------------------------

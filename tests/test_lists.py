@@ -116,7 +116,7 @@ def test_parts_of_a_column(tmp_path):
     listed = _write(tmp_path / "l.csv", text)
     train = read_list(listed, column="split")
     assert list(_shown(train)) == ["0.mp4", "1.mp4", "4.mp4"]
-    assert "1 rows are of no part that is known, marked 'extra'" in train.remarks[0]
+    assert "1 row of no part that is known, marked 'extra', left out" in train.remarks[0]
     assert list(_shown(read_list(listed, split="val", column="split"))) == ["2.mp4", "3.mp4"]
     test = read_list(listed, split="test", column="split")
     assert list(_shown(test)) == ["2.mp4", "3.mp4"]
