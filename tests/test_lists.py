@@ -355,3 +355,44 @@ def test_check_list_of_a_test_and_of_what_is_no_list(tmp_path):
     code, said, told = ended(main, "check-list", _write(tmp_path / "l.csv", "nonsense\n"))
     assert (code, told) == (2, "")
     assert said == f"synvid-train: {tmp_path}/l.csv, line 1: 'nonsense' is no path and label.\n"
+
+
+# ---- What the commands say ----------------------------------------------------------------------------------------
+def _classifier(folder, classes):
+    pytest.importorskip("torch")
+    from synvid_train.checkpoint import Checkpoint, save_weights
+    from synvid_train.videomae import Architecture, VideoClassifier
+
+    architecture = Architecture("tiny", 4, 16, 8, 2, 1)
+    weights = VideoClassifier(architecture, len(classes)).state_dict()
+    save_weights(folder / "model.safetensors", Checkpoint(architecture, "classifier", weights, classes))
+    return folder / "model.safetensors"
+
+
+def test_commands_say_what_was_taken_for_what(tmp_path):
+    """Matches of numbers and names and missing videos are on stderr before a training or a test begins."""
+    model = _classifier(tmp_path, ("run", "sit"))
+    for i in range(10):
+        write_video(tmp_path / f"{i}.mp4", noise_clip(i))
+    listed = _write(tmp_path / "l.csv", "".join(f"{i}.mp4,{i % 2}\n" for i in range(11)))
+    code, said, told = ended(main, "check-list", listed, "--classes-from", model)
+    assert (code, said) == (1, f"synvid-train: {listed}: of 11 videos 1 missing.\n")
+    position = "its labels are numbers, and the model has names: they are taken by position, 0 for 'run'"
+    assert position in told
+    missing = f"{listed}: 1 of 11 videos are missing, {tmp_path}/10.mp4 for one; of each class some are there.\n"
+    code, said, _ = ended(main, "finetune", "--train", listed, "--checkpoint", tmp_path / "nowhere.pt")
+    assert code == 2
+    assert missing in said
+    code, said, told = ended(main, "evaluate", "--checkpoint", model, "--data", listed, "--workers", 0, "--json")
+    assert code == 0
+    assert missing in said
+    assert position in said
+    assert json.loads(told)["clean"]["videos"] == 10
+
+
+def test_a_label_that_the_model_does_not_know(tmp_path):
+    """check-list --classes-from ends with 2 and names the line and the label."""
+    _touch(tmp_path, "a.mp4", "b.mp4")
+    listed = _write(tmp_path / "l.csv", "a.mp4,run\nb.mp4,jump\n")
+    code, said, _ = ended(main, "check-list", listed, "--classes-from", _classifier(tmp_path, ("run", "sit")))
+    assert (code, "line 2: the label 'jump' is not one of the 2 that the model knows, run, sit, ..." in said) == (2, True)
