@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -211,10 +212,14 @@ class TrainingClips(Dataset[dict[str, Any]]):
 
     def _another(self, epoch: int, index: int, attempt: int) -> int:
         """The clip that takes the place of one that cannot be read."""
-        labels, rng = self.source.labels, np.random.default_rng((self.seed, epoch, index, 0, attempt))
-        if attempt > _OF_ITS_CLASS or not labels:
+        rng = np.random.default_rng((self.seed, epoch, index, 0, attempt))
+        if attempt > _OF_ITS_CLASS or not len(self._labels):
             return int(rng.integers(len(self.source)))
-        return int(rng.choice(np.flatnonzero(np.asarray(labels) == labels[index])))
+        return int(rng.choice(np.flatnonzero(self._labels == self._labels[index])))
+
+    @cached_property
+    def _labels(self) -> NDArray[np.int64]:
+        return np.asarray(self.source.labels, np.int64)
 
     def _sample(self, i: int, frames: Frames, rng: np.random.Generator) -> dict[str, Any]:
         model, views = self.recipe.model, self.recipe.views

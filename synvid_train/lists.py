@@ -227,6 +227,9 @@ def _pairs(path: Path, folder: Path, lines: Sequence[tuple[int, str]]) -> Listin
     if odd is not None and delimiter != " ":
         raise _wrong(path, odd, "it and the first one differ in whether a number of frames is between path and label.")
     made = [Row(place, (name,), label if frames else f"{between} {label}".strip()) for place, name, between, label in rows]
+    several = next((row for row in made if re.fullmatch(r"\d+(\s+\d+)+", row.label)), None)
+    if several is not None:
+        raise _wrong(path, several.place, f"{short(several.label)} is several labels; a video has one.")
     if delimiter == " " and not frames:
         made, frames = _without_frames(made, folder)
     bare = not any(has_extension(row.names[0]) for row in made)
@@ -308,12 +311,18 @@ def _ucf101_list(path: Path, folder: Path, lines: Iterable[tuple[int, str]]) -> 
         match = _ucf101(path, line)
         if match is None:
             raise _wrong(path, f"line {number}", f"{short(line)} is no line of UCF101's lists, CLASS/VIDEO and a number.")
-        rows.append(Row(f"line {number}", (match[1], Path(match[1]).name), match[2]))
+        rows.append(Row(f"line {number}", _anywhere(match[1]), match[2]))
     index, order = path.with_name("classInd.txt"), {}
     if index.is_file():
         numbered = [line.split() for line in _text(index).split("\n") if line.strip()]
         order = {words[-1]: _number(index, words[0]) for words in numbered}
     return Listing(path, "UCF101's list", folder, tuple(rows), tuple(sorted(order, key=order.__getitem__)))
+
+
+def _anywhere(name: str) -> tuple[str, ...]:
+    """CLASS/VIDEO, in the folder of its class or without it, as it was published or converted."""
+    names = (name, name.partition("/")[2])
+    return (*names, *(str(Path(name).with_suffix("")) for name in names))
 
 
 def _number(path: Path, text: object) -> int:
@@ -337,7 +346,7 @@ def _hmdb51(path: Path, folder: Path, split: str) -> Listing:
                 raise _wrong(file, f"line {number}", f"{short(line)} is no video and 0, 1 or 2, as HMDB51's lists have them.")
             if match[2] != "0":
                 part = {"1": "train", "2": "test"}[match[2]]
-                rows.append(Row(f"{file.name}, line {number}", (f"{label}/{match[1]}", match[1]), label, part))
+                rows.append(Row(f"{file.name}, line {number}", _anywhere(f"{label}/{match[1]}"), label, part))
     return Listing(path, f"HMDB51's lists, split {split}", folder, tuple(rows))
 
 

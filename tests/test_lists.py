@@ -80,6 +80,8 @@ def test_paths_that_look_absolute_are_below_the_root(tmp_path):
         ("a.mp4,run\nb.mp4,Putting this, that\n", r"line 2: .* what contains ',' goes in quotes"),
         ('a.mp4,run\n"b.mp4,sit\nc.mp4,sit\n', r"line 2: .* has wrong quotes"),
         ("path,label\na.mp4,run\nb.mp4,Putting this, that\n", r"line 3: .* has 3 fields where the header has 2"),
+        ("a.mp4 1 3 5\nb.mp4 2\n", r"line 1: '1 3 5' is several labels"),
+        ("path,label\n", "lists no videos"),
         ("a.mp4,1,run\nb.mp4,sit\n", r"line 2: it and the first one differ"),
         ("what,where\na.mp4,run\nb.mp4,sit\n", r"line 1: 'what' with 'where' is neither a video that is there nor a header"),
         ("path,label,split\na.mp4,run,train\nb.mp4,,train\n", r"line 3: the row of 'b\.mp4' has no label"),
@@ -193,6 +195,17 @@ def test_hmdb51(tmp_path):
     _write(tmp_path / "sit_test_split3.txt", "d.avi 1\nd.avi\n")
     with pytest.raises(ConfigurationError, match=r"sit_test_split3\.txt, line 2: 'd\.avi' is no video and 0, 1 or 2"):
         read_list(tmp_path, videos, column="3")
+
+
+def test_official_lists_of_converted_videos(tmp_path):
+    """UCF101's and HMDB51's videos are found with another extension, and without the folder of their class."""
+    _touch(tmp_path, "Archery/v_Archery_g01_c01.mp4", "v_Archery_g01_c02.avi", "wave/a.b.webm")
+    ucf101 = "Archery/v_Archery_g01_c01.avi 3\nArchery/v_Archery_g01_c02.avi 3\n"
+    assert _shown(read_list(_write(tmp_path / "trainlist01.txt", ucf101))) == {
+        "Archery/v_Archery_g01_c01.mp4": "Archery",
+        "v_Archery_g01_c02.avi": "Archery",
+    }
+    assert _shown(read_list(_write(tmp_path / "wave_test_split1.txt", "a.b.avi 1\n"))) == {"wave/a.b.webm": "wave"}
 
 
 # ---- Kinetics -----------------------------------------------------------------------------------------------------
