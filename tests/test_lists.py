@@ -1,8 +1,13 @@
 """Lists of labelled videos as the datasets publish them: small copies of each layout, made here."""
 
+import csv
 import json
+import tempfile
+from pathlib import Path
 
 import pytest
+from hypothesis import assume, given, settings
+from hypothesis import strategies as st
 from running import ended, noise_clip, write_video
 
 from synvid.errors import ConfigurationError
@@ -53,6 +58,31 @@ def test_text_and_csv(text, label, tmp_path):
     videos = read_list(_write(tmp_path / "l.csv", text))
     assert [path.resolve().name for path in videos.paths] == ["a.mp4", "b.mp4"]
     assert [videos.classes[i] for i in videos.labels] == [label, "x"]
+
+
+WORDS = st.text(st.characters(codec="utf-8", exclude_categories=("C", "Z"), exclude_characters="/\\"), min_size=1, max_size=8)
+
+
+ROWS = st.lists(st.tuples(WORDS, st.lists(WORDS, min_size=1, max_size=4).map(" ".join)), min_size=1, max_size=6)
+
+
+@given(ROWS, st.booleans())
+@settings(deadline=None, max_examples=100)
+def test_what_a_csv_writer_writes_is_read(rows, header):
+    """Any names and labels come back from a CSV as they went in, row by row, with a header or without."""
+    assume(header or not any(label.replace(" ", "").isdigit() and " " in label for _, label in rows))
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        listed = folder / "l.csv"
+        with listed.open("w", encoding="utf-8", newline="") as file:
+            writer = csv.writer(file)
+            writer.writerows([("path", "label")] * header)
+            writer.writerows((f"{i} {word}.mp4", label) for i, (word, label) in enumerate(rows))
+        for i, (word, _) in enumerate(rows):
+            (folder / f"{i} {word}.mp4").touch()
+        videos = read_list(listed)
+    assert [path.name for path in videos.paths] == [f"{i} {word}.mp4" for i, (word, _) in enumerate(rows)]
+    assert [videos.classes[label] for label in videos.labels] == [label for _, label in rows]
 
 
 def test_names_without_extensions_are_all_read(tmp_path):
