@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -79,6 +80,10 @@ def read_list(
     missing = [i for i, file in enumerate(found) if file is None]
     paths = tuple(file or listing.folder / row.names[0] for file, row in zip(found, rows, strict=True))
     remarks += [remark] if remark else []
+    pairs = Counter(file for file, _ in set(zip(paths, labels, strict=True)))
+    torn = [file for file, count in pairs.items() if count > 1]
+    if torn:
+        remarks.append(f"{path}: {counted(len(torn), 'video')} with more than one label, {min(torn)} for one.")
     if missing:
         sentence = say_missing(path, [paths[i] for i in missing], len(paths))
         if len(missing) > _ABSENT * len(paths):

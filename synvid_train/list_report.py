@@ -56,6 +56,8 @@ class PartReport:
         for what, files in (("missing", self.missing), ("listed twice", self.repeated), ("undecodable", self.undecodable)):
             if files:
                 lines.append(f"  {what}: {len(files):,} of {self.videos:,}, {_some(files)}")
+        if self.undecodable == ():
+            lines.append("  undecodable: none of those that are there")
         return lines
 
 

@@ -346,6 +346,14 @@ def test_missing_videos_are_counted(tmp_path):
         read_list(listed)
 
 
+def test_a_video_with_two_labels_is_said(tmp_path):
+    """A video that is listed twice is as good as two; one with two labels is said."""
+    _touch(tmp_path, "a.mp4", "b.mp4")
+    assert read_list(_write(tmp_path / "l.csv", "a.mp4,run\na.mp4,run\nb.mp4,sit\n")).remarks == ()
+    (remark,) = read_list(_write(tmp_path / "l.csv", "a.mp4,run\na.mp4,sit\nb.mp4,sit\n")).remarks
+    assert remark == f"{tmp_path}/l.csv: 1 video with more than one label, {tmp_path}/a.mp4 for one."
+
+
 # ---- check-list ---------------------------------------------------------------------------------------------------
 def test_check_list(tmp_path):
     """It says format, classes, what is missing, listed twice and in two parts, and ends with 1 if something is missing."""
@@ -387,6 +395,8 @@ def test_check_list_decodes(workers, tmp_path):
     ((cut, no),) = [part["undecodable"] for part in json.loads(told)["parts"]]
     assert cut.startswith(f"{tmp_path}/cut.mp4: ")
     assert no.startswith(f"{tmp_path}/no.mp4: ")
+    code, _, told = ended(main, "check-list", _write(listed, "good.mp4,a\n"), "--decode")
+    assert (code, told.splitlines()[-1]) == (0, "  undecodable: none of those that are there")
 
 
 def test_check_list_of_a_test_and_of_what_is_no_list(tmp_path):
