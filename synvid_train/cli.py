@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synvid import __version__
-from synvid.command import Command, Group, json_option, quiet_option, terminate
+from synvid.command import Command, Group, json_option, quiet_option, terminate, workers_option
 from synvid.errors import ConfigurationError
 from synvid.measure.commands import check_out, find_sources, give, out_option, source_options
 from synvid.texture.commands import textures_options
@@ -205,13 +205,19 @@ def _shards(path: Path | None, rerender: bool, textures: tuple[str, ...], images
 
 _training_options = _options(
     click.option("--checkpoint", type=_PATH, help="Whose encoder to start from.  [default: random weights]"),
-    click.option("--train", "training", type=_PATH, required=True, help="List of videos: CSV or text of paths and labels."),
+    click.option(
+        "--train",
+        "training",
+        type=_PATH,
+        required=True,
+        help="List of videos and labels as datasets publish them, or a folder with CLASS/VIDEO or SPLIT/CLASS/VIDEO.",
+    ),
     click.option("--val", "validation", type=_PATH, help="The same, for a figure after some epochs."),
     _root_option,
     click.option(
         "--split",
         "column",
-        help="Take rows of --train marked train in this column, those marked test for --val; of HMDB51: 1, 2 or 3.",
+        help="Take rows of --train marked train in this column, for --val those marked val, else test; of HMDB51: 1, 2, 3.",
     ),
 )
 
@@ -253,7 +259,9 @@ def _classify(
 
     videos = read_list(training, root, split="train", column=column)
     others = validation or (training if column else None)
-    val = None if others is None else read_list(others, root, videos.classes, split="test", column=column)
+    val = None if others is None else read_list(others, root, videos.classes, split="val", column=column)
+    for remark in (*videos.remarks, *(val.remarks if val else ())):
+        talk(remark)
     start = None if checkpoint is None else load_checkpoint(checkpoint)
     if overwrite and checkpoint is not None and folder.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
         raise ConfigurationError(f"--overwrite: --checkpoint {checkpoint} lies in {folder}, which it would remove.")
@@ -262,14 +270,49 @@ def _classify(
     _train(job, folder, world, workers, overwrite, quiet, talk)
 
 
+@main.command("check-list")
+@click.argument("videos", metavar="LIST", type=_PATH)
+@_root_option
+@click.option("--split", "column", help="Column that marks the parts of a CSV; of HMDB51: 1, 2 or 3.")
+@click.option("--classes-from", "checkpoint", type=_PATH, help="A classifier that is to know the labels.")
+@click.option("--decode", "is_decoded", is_flag=True, help="Decode every video from its first frame to its last.")
+@workers_option
+@json_option
+@quiet_option
+def check_list(
+    videos: Path, root: Path | None, column: str | None, checkpoint: Path | None, is_decoded: bool, workers: int | None,
+    as_json: bool, quiet: bool,
+) -> None:  # fmt: skip
+    """Say what a list of videos holds, what is missing, and what cannot be decoded.
+
+    synvid-train check-list train.csv --decode
+
+    LIST is what `finetune --train` takes. Exit code 1 if something is missing or cannot be decoded.
+    """
+    from synvid.errors import DatasetError
+    from synvid.terminal import Bar
+    from synvid.work.pool import default_workers
+    from synvid_train.list_report import check_list as check
+
+    classes = _classifier(checkpoint, "--classes-from").classes if checkpoint else ()
+    processes = workers or default_workers()
+    report = check(videos, root, classes, column, is_decoded, processes, Bar("decoded", quiet))
+    if as_json:
+        click.echo(json.dumps(report.to_dict(), indent=1))
+    elif not quiet:
+        click.echo("\n".join(report.lines()))
+    if report.problem:
+        raise DatasetError(report.problem)
+
+
 # ---- Looking at what came out -------------------------------------------------------------------------------------
-def _classifier(path: Path) -> Checkpoint:
+def _classifier(path: Path, option: str = "--checkpoint") -> Checkpoint:
     from synvid_train.foreign import load_checkpoint
 
     checkpoint = load_checkpoint(path)
     if checkpoint.kind != "classifier":
         raise ConfigurationError(
-            f"--checkpoint {path}: holds a masked auto-encoder; `synvid-train finetune` makes a classifier of it."
+            f"{option} {path}: holds a masked auto-encoder; `synvid-train finetune` makes a classifier of it."
         )
     return checkpoint
 
@@ -288,9 +331,9 @@ def _settings_of(checkpoint: Checkpoint, settings: Sequence[str]) -> Recipe:
 
 @main.command()
 @click.option("--checkpoint", type=_PATH, required=True, help="A classifier.")
-@click.option("--data", type=_PATH, required=True, help="List of videos with labels.")
+@click.option("--data", type=_PATH, required=True, help="List of videos with labels, as --train of finetune.")
 @_root_option
-@click.option("--split", "column", help="Take only rows marked test in this column.")
+@click.option("--split", "column", help="Take only rows marked test, or else val, in this column; of HMDB51: 1, 2 or 3.")
 @click.option(
     "--corruption", "corruptions", multiple=True, metavar="NAME:SEVERITY", help="Change the videos first; repeatable."
 )
@@ -327,6 +370,8 @@ def evaluate(
     from synvid_train.labels import read_list
 
     videos = read_list(data, root, trained.classes, split="test", column=column)
+    for remark in videos.remarks:
+        talk(remark)
     model = trained.model().to(world.device)
     loaders, results = _workers(workers, world), {}
     for corruption in asked or [None]:

@@ -14,6 +14,7 @@ import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -165,13 +166,17 @@ class LabelledVideos:
             return film.read(finetune_window(film.num_frames, count, stride, rng))
 
 
+#: Attempts at replacing a clip by one of its class.
+_OF_ITS_CLASS = 50
+
+
 class TrainingClips(Dataset[dict[str, Any]]):
     """Samples for training: (epoch, index, repeat) to a clip and its mask or label, the same in whatever process.
 
     Repeats are views of one window, which is decoded once where they are asked for together.
 
-    A clip that cannot be read is replaced by another one, drawn at random, and named in the sample: the next one of a list
-    would be of the same class more often than not.
+    A clip that cannot be read is replaced by another one of its class, drawn at random, and named in the sample: classes keep
+    their shares. Where none of fifty can be read, or clips have no labels, it is replaced by any, which brings its own label.
     """
 
     def __init__(self, source: Source, recipe: Recipe, seed: int, pretraining: bool) -> None:
@@ -194,9 +199,7 @@ class TrainingClips(Dataset[dict[str, Any]]):
     def _samples(self, epoch: int, index: int, repeats: Sequence[int]) -> list[dict[str, Any]]:
         unread = ""
         for attempt in range(100):
-            i = index
-            if attempt:
-                i = int(np.random.default_rng((self.seed, epoch, index, 0, attempt)).integers(len(self.source)))
+            i = index if not attempt else self._another(epoch, index, attempt)
             first = np.random.default_rng((self.seed, epoch, i, 0))  # draws the window, then the view of repeat 0
             try:
                 frames = self.source.window(i, self.recipe.model.num_frames, self.recipe.data.stride, first)
@@ -206,6 +209,17 @@ class TrainingClips(Dataset[dict[str, Any]]):
                 rngs = [np.random.default_rng((self.seed, epoch, i, repeat)) if repeat else first for repeat in repeats]
                 return [{**self._sample(i, frames, rng), "unread": unread} for rng in rngs]
         raise DatasetError(f"a hundred clips cannot be read; the first: {unread}")
+
+    def _another(self, epoch: int, index: int, attempt: int) -> int:
+        """The clip that takes the place of one that cannot be read."""
+        rng = np.random.default_rng((self.seed, epoch, index, 0, attempt))
+        if attempt > _OF_ITS_CLASS or not len(self._labels):
+            return int(rng.integers(len(self.source)))
+        return int(rng.choice(np.flatnonzero(self._labels == self._labels[index])))
+
+    @cached_property
+    def _labels(self) -> NDArray[np.int64]:
+        return np.asarray(self.source.labels, np.int64)
 
     def _sample(self, i: int, frames: Frames, rng: np.random.Generator) -> dict[str, Any]:
         model, views = self.recipe.model, self.recipe.views

@@ -1,18 +1,23 @@
-"""Lists of labelled videos: CSV or text, and the official split files of HMDB51 and UCF101."""
+"""Labelled videos: from the rows of a list to files that are there and the numbers of their classes."""
 
 from __future__ import annotations
 
-import csv
 import os
-import re
+from collections import Counter
 from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
+from synvid.dataset.real import SUFFIXES
 from synvid.errors import ConfigurationError
 from synvid.strict_yaml import short
+from synvid.work.words import counted
+from synvid_train.lists import PARTS, Listing, Row, has_extension, read_rows
 
-__all__ = ["VideoList", "read_list"]
+__all__ = ["VideoList", "class_names", "locate", "number_labels", "read_list", "say_missing"]
+
+#: Share of the videos of a list that may be absent; others take their place.
+_ABSENT = 0.1
 
 
 @dataclass(frozen=True)
@@ -24,12 +29,14 @@ class VideoList:
         paths: of the videos.
         labels: of each, a number below len(classes).
         classes: names of the labels.
+        remarks: sentences that who uses the list should hear: what is missing, what was taken for what.
     """
 
     source: Path
     paths: tuple[Path, ...]
     labels: tuple[int, ...]
     classes: tuple[str, ...]
+    remarks: tuple[str, ...] = ()
 
     def __len__(self) -> int:
         return len(self.paths)
@@ -40,160 +47,181 @@ def read_list(
 ) -> VideoList:
     """Read a list of labelled videos.
 
-    It is one of: lines `path label` or `path frames label`, separated by a comma, a tab or a blank, with or without a header,
-    paths with blanks quoted or not; a CSV whose header has the columns path and label; UCF101's `trainlist01.txt` and
-    `testlist01.txt`; HMDB51's folder of `*_test_split1.txt` files, or one of them.
+    It is one of: lines `path label` or `path frames label`, separated by a comma, a tab, a semicolon or a blank; a CSV whose
+    header names path and label; a folder with CLASS/VIDEO or SPLIT/CLASS/VIDEO; UCF101's `trainlist01.txt` and
+    `testlist01.txt`; HMDB51's folder of `*_test_split1.txt` files, or one of them; Kinetics' CSV or JSON; the JSON of
+    Something-Something v2 and of Diving48.
 
     Args:
         path: of the list.
         root: folder to which paths are relative. None: the folder of the list.
-        classes: names of the labels that are known; others are an error. None known: those of the list, sorted, numbers by
-            value.
-        split: train or test: what is taken where a list holds both.
-        column: of a CSV with a header, that says which rows are which; None takes all. Of HMDB51's files, the split: 1, 2, 3.
+        classes: names of the labels that are known; others are an error, but for numbers in place of names and names in place
+            of numbers, see `number_labels`. None known: those of the list, as its dataset numbers them where a file beside it
+            says so; else sorted, numbers by value.
+        split: train, val or test: what is taken where a list has parts. One of val and test stands in for the other.
+        column: of a CSV with a header, that says which rows are of which part; None takes all, of Kinetics those of its own
+            column. Of HMDB51's files, the split: 1, 2, 3.
 
     Raises:
-        ConfigurationError: the list is missing or empty, holds a line that is none or a label that is not known, or more
-            than a tenth of its videos are not there.
+        ConfigurationError: the list is missing or empty, holds a line that is not understood, a label that is not known or
+            none, or folders of frames, or more than a tenth of its videos are not there.
     """
-    folder = root or (path if path.is_dir() else path.parent)
-    rows = _read_rows(path, split, column)
+    listing = read_rows(path, root, column)
+    rows, remarks = _of_part(listing, split, column)
+    blank = next((row for row in rows if not row.label), None)
+    if blank is not None:
+        raise ConfigurationError(
+            f"{path}, {blank.place}: has no label, as the lists of a test do whose labels are kept secret; videos without "
+            "labels can be neither trained nor tested on."
+        )
+    names = tuple(classes) or class_names(listing, rows)
+    labels, remark = number_labels(listing, rows, names)
+    found = locate(listing, rows)
+    missing = [i for i, file in enumerate(found) if file is None]
+    paths = tuple(file or listing.folder / row.names[0] for file, row in zip(found, rows, strict=True))
+    remarks += [remark] if remark else []
+    pairs = Counter(file for file, _ in set(zip(paths, labels, strict=True)))
+    torn = [file for file, count in pairs.items() if count > 1]
+    if torn:
+        remarks.append(f"{path}: {counted(len(torn), 'video')} with more than one label, {min(torn)} for one.")
+    if missing:
+        sentence = say_missing(path, [paths[i] for i in missing], len(paths))
+        if len(missing) > _ABSENT * len(paths):
+            hint = "its rows look like `folder frames label`, but folders of frames are not read" if listing.frames else (
+                "--root names their folder" if len(missing) == len(paths) else
+                "take them out of the list, or name the right folder by --root"
+            )  # fmt: skip
+            raise ConfigurationError(f"{sentence}; {hint}.")
+        there = {labels[i] for i in range(len(paths)) if found[i] is not None}
+        gone = sorted({names[labels[i]] for i in missing if labels[i] not in there})
+        remarks.append(f"{sentence}; {f'none of {gone[0]} is there' if gone else 'of each class some are there'}.")
+    return VideoList(path, paths, labels, names, tuple(remarks))
+
+
+def say_missing(path: Path, missing: Sequence[Path], count: int) -> str:
+    """How many videos of a list are not there, and one of them; without a full stop."""
+    example = str(missing[0])[:200]
+    if len(missing) == count:
+        return f"{path}: none of its {count:,} videos is there, {example} for one"
+    return f"{path}: {len(missing):,} of {count:,} videos are missing, {example} for one"
+
+
+# ---- Parts --------------------------------------------------------------------------------------------------------
+def _of_part(listing: Listing, split: str, column: str | None) -> tuple[list[Row], list[str]]:
+    """Rows of a part, and what is to be said of the choice."""
+    path, rows, remarks = listing.source, listing.rows, []
     if not rows:
         raise ConfigurationError(f"{path}: lists no videos.")
-    rows = _without_frames(rows, folder)
-    labels = [label for _, label in rows]
-    names = tuple(classes) or _class_names(labels)
-    unknown = sorted(set(labels) - set(names))
-    if unknown:
+    if listing.unused:
+        remarks.append(f"{path}: all rows are taken; `--split {listing.unused}` takes those of one part.")
+    there = list(dict.fromkeys(row.part for row in rows))
+    wanted = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}[split]
+    part = next((part for part in wanted if part in there), None)
+    if part is None and len(there) == 1 and column is None:  # a file of one part, named by who wants it
+        part = there[0]
+        if part:
+            remarks.append(f"{path}: its rows are marked {part}; they are taken for {split}.")
+    if part is None:
+        where = f" in its column {column}" if column else ""
+        raise ConfigurationError(f"{path}: lists no videos for {split}{where}; its rows are marked {', '.join(there)[:80]}.")
+    if part != split and split == "test" and part == "val":
+        remarks.append(f"{path}: no rows are marked test; those marked val are taken.")
+    others = sorted(set(there) - set(PARTS.values()) - {""})
+    if others:
+        count = counted(sum(row.part in others for row in rows), "row")
+        remarks.append(f"{path}: {count} of no part that is known, marked {short(others[0])}, left out.")
+    return [row for row in rows if row.part == part], remarks
+
+
+# ---- Files --------------------------------------------------------------------------------------------------------
+def locate(listing: Listing, rows: Sequence[Row]) -> list[Path | None]:
+    """The file of each row, None where it is not there.
+
+    Paths that begin with / and are not there are looked for below the folder, too, and names without an extension with one.
+
+    Raises:
+        ConfigurationError: a row is a folder of frames, or rather a header than a video.
+    """
+    found = [_locate(listing, row) for row in rows]
+    first = rows[0]
+    if listing.unsure and found[0] is None and any(found) and not any(row.label == first.label for row in rows[1:]):
         raise ConfigurationError(
-            f"{path}: the label {short(unknown[0])} is not one of the {len(names)} that the model knows{_hint(labels, names)}."
+            f"{listing.source}, {first.place}: {short(first.names[0])} with {short(first.label)} is neither a video that is "
+            "there nor a header that is known; make it `path,label`, or take it out."
         )
-    number = {name: i for i, name in enumerate(names)}
-    paths = [folder / name for name, _ in rows]
-    missing = [video for video in paths if not os.path.isfile(video)]  # noqa: PTH113  # no error for what cannot be a path
-    example = str(missing[0])[:200] if missing else ""
-    if len(missing) == len(paths):
+    return found
+
+
+def _locate(listing: Listing, row: Row) -> Path | None:
+    folder = str(listing.folder)
+    for name in row.names:
+        for start in (name, name.lstrip("/\\")) if name.startswith(("/", "\\")) else (name,):
+            for end in ("",) if has_extension(name) else ("", *SUFFIXES):
+                if os.path.isfile(file := os.path.join(folder, start + end)):
+                    return Path(file)
+    places = [os.path.join(folder, name) for name in (row.names[0], row.names[0].lstrip("/\\"))]
+    frames = [place for place in places if os.path.isdir(place)]
+    if frames:
         raise ConfigurationError(
-            f"{path}: none of its {len(paths)} videos is there, {example} for one; --root names their folder."
+            f"{listing.source}, {row.place}: {frames[0]} is a folder; folders of frames are not read. "
+            f"`ffmpeg -framerate 25 -pattern_type glob -i '{frames[0]}/*.jpg' -qp 0 {frames[0]}.mp4` makes a video of one; "
+            "list the videos as `path label`."
         )
-    if len(missing) > _ABSENT * len(paths):
-        raise ConfigurationError(
-            f"{path}: {len(missing)} of its {len(paths)} videos are not there, {example} for one; take them out of "
-            "the list, or name the right folder by --root."
-        )
-    return VideoList(path, tuple(paths), tuple(number[label] for label in labels), names)
+    return None
 
 
-def _without_frames(rows: list[tuple[str, str]], folder: Path) -> list[tuple[str, str]]:
-    """Rows of `path frames label` without the numbers of frames, where paths are files only so."""
-    matches = [re.fullmatch(r"(.*[^\s,])[\s,]+\d+", name) for name, _ in rows]
-    bare = [(match[1], label) for match, (_, label) in zip(matches, rows, strict=True) if match]
-    found = [os.path.isfile(folder / name) for name, _ in (*rows, *bare)]  # noqa: PTH113
-    return bare if len(bare) == len(rows) and not any(found[: len(rows)]) and any(found) else rows
-
-
-def _class_names(labels: Sequence[str]) -> tuple[str, ...]:
-    """The labels in order, numbers by value; a subset of some dataset's numbers leaves gaps."""
-    names = sorted(set(labels))
+# ---- Classes ------------------------------------------------------------------------------------------------------
+def class_names(listing: Listing, rows: Sequence[Row]) -> tuple[str, ...]:
+    """The labels as their dataset numbers them, or sorted, numbers by value; a subset of them leaves gaps."""
+    names = sorted({row.label for row in rows})
+    if set(names) <= set(listing.order):
+        return tuple(sorted(names, key=listing.order.index))
     return tuple(sorted(names, key=int)) if _are_numbers(names) else tuple(names)
+
+
+def number_labels(listing: Listing, rows: Sequence[Row], names: Sequence[str]) -> tuple[tuple[int, ...], str]:
+    """The place of each label among the names, and what is to be said of it, if anything.
+
+    Numbers stand for the names at their places, from 0, where the names are no numbers. Names stand for numbers in the order
+    of their dataset, or sorted, where there are as many. Both may be wrong, so both are said.
+
+    Raises:
+        ConfigurationError: a label is none of the names, and stands for none.
+    """
+    path, number = listing.source, {name: i for i, name in enumerate(names)}
+    unknown = next((row for row in rows if row.label not in number), None)
+    if unknown is None:
+        return tuple(number[row.label] for row in rows), ""
+    labels, first = sorted({row.label for row in rows}), rows[0].label
+    if _are_numbers(labels) and not _are_numbers(names):
+        beyond = next((row for row in rows if int(row.label) >= len(names)), None)
+        if beyond is not None:
+            raise ConfigurationError(
+                f"{path}, {beyond.place}: the label {beyond.label} is not one of 0 to {len(names) - 1}, as the model has "
+                f"{len(names)} classes, {', '.join(names[:3])}, ..."
+            )
+        return tuple(int(row.label) for row in rows), (
+            f"{path}: its labels are numbers, and the model has names: they are taken by position, {int(first)} for "
+            f"{short(names[int(first)])}; if the list counts otherwise, the result is wrong."
+        )
+    if _are_numbers(names) and not _are_numbers(labels):
+        order = list(listing.order) if set(labels) <= set(listing.order) else labels
+        if len(order) == len(names):
+            number = {name: i for i, name in enumerate(order)}
+            how = "in the order of their dataset" if listing.order else "sorted"
+            return tuple(number[row.label] for row in rows), (
+                f"{path}: its labels are names, and the model has numbers: they are taken by position, {how}, {short(first)} "
+                f"for {names[number[first]]}; if the model counts otherwise, the result is wrong."
+            )
+        raise ConfigurationError(
+            f"{path}: its labels are {len(labels)} names, and the model has {len(names)} numbers, which cannot be matched; "
+            f"write its labels as the model has them, {', '.join(names[:3])}, ..."
+        )
+    raise ConfigurationError(
+        f"{path}, {unknown.place}: the label {short(unknown.label)} is not one of the {len(names)} that the model knows, "
+        f"{', '.join(names[:3])[:80]}, ..."
+    )
 
 
 def _are_numbers(labels: Sequence[str]) -> bool:
     return all(label.isascii() and label.isdigit() for label in labels)
-
-
-def _hint(labels: Sequence[str], names: Sequence[str]) -> str:
-    """What is likely meant where a list has names and a model numbers, or the other way round: never guessed."""
-    if _are_numbers(labels) == _are_numbers(names):
-        return ""
-    have, want = ("names", "numbers") if _are_numbers(names) else ("numbers", "names")
-    return f", which has {want} where the list has {have}; write its labels as the model has them, {', '.join(names[:3])}, ..."
-
-
-#: Share of the videos of a list that may be absent; others take their place.
-_ABSENT = 0.1
-#: Words that only the header of a list has; any other first line is a video.
-_HEADINGS = {"path", "label", "file", "filename", "file_name", "video", "video_path", "name", "class", "target"}
-
-
-def _read_rows(path: Path, split: str, column: str | None) -> list[tuple[str, str]]:
-    """(path, label) of each line."""
-    if path.is_dir() or "_test_split" in path.name:
-        return _read_hmdb51(path, split, column or "1")
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise ConfigurationError(f"{path}: is no UTF-8 text.") from None
-    lines = [(number, line) for number, line in enumerate(text.splitlines(), 1) if line.strip()]
-    if not lines:
-        return []
-    delimiter = _find_delimiter([line for _, line in lines])
-    header = next(csv.reader([lines[0][1]], delimiter=delimiter))
-    if delimiter != " " and {"path", "label"} <= set(header):
-        if column is not None and column not in header:
-            raise ConfigurationError(f"--split {column}: {path} has no such column; it has {', '.join(header)}.")
-        table = csv.DictReader((line for _, line in lines), delimiter=delimiter)
-        rows = [(row["path"], row["label"]) for row in table if column is None or row[column] == split]
-        empty = next((row for row in rows if not all(row)), None)
-        if empty:
-            raise ConfigurationError(f"{path}: the row of {empty[0]!r} has no label.")
-        return rows
-    if column is not None:
-        raise ConfigurationError(f"--split {column}: {path} has no header with path and label.")
-    words = [field.strip() for field in header]
-    if len(words) > 1 and _HEADINGS & {word.lower() for word in words}:
-        if len(words) > 2:
-            raise ConfigurationError(f"{path}: its columns are {', '.join(words)[:80]}; two of them must be path and label.")
-        lines = lines[1:]
-    return [_read_line(path, number, line.strip(), delimiter) for number, line in lines]
-
-
-def _find_delimiter(lines: Sequence[str]) -> str:
-    """What separates label from path: no comma that is in the folders of all paths, `fast,slow/a.mp4 run`."""
-    for mark in (",", "\t"):
-        ends = [line.rpartition(mark) for line in lines]
-        if all(found for _, found, _ in ends) and not all(re.search(r"\.\w+ +\S+\s*$", end) for *_, end in ends):
-            return mark
-    return " "
-
-
-def _read_line(path: Path, number: int, line: str, delimiter: str) -> tuple[str, str]:
-    if _is_ucf101(path, line):  # testlist01.txt
-        return line, Path(line).parent.name
-    if line.startswith('"'):
-        fields = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True))
-        name, label = fields[0], fields[-1] if len(fields) > 1 else ""
-    else:
-        name, _, label = line.rpartition(delimiter)  # blanks in the path stay
-    name, label = name.strip(), label.strip()
-    if not name or not label:
-        raise ConfigurationError(f"{path}, line {number}: {line[:60]!r} is no path and label.")
-    if _is_ucf101(path, name) and label.isdigit():
-        label = Path(name).parent.name  # UCF101's trainlist01.txt: numbers from 1, which testlist01.txt lacks
-    return name, label
-
-
-def _is_ucf101(path: Path, name: str) -> bool:
-    """Whether a line is of UCF101's official lists, Archery/v_Archery_g01_c02.avi in testlist01.txt."""
-    named = re.fullmatch(r"(train|test)list\d+\.txt", path.name)
-    return bool(named and re.fullmatch(r"(\w+)/v_\w+_g\d+_c\d+\.\w+", name))
-
-
-def _read_hmdb51(path: Path, split: str, number: str) -> list[tuple[str, str]]:
-    """HMDB51's lists: a file a class, `CLASS_test_splitN.txt`, lines `video.avi 1`; 1 is training, 2 test, 0 neither."""
-    files = sorted(path.glob(f"*_test_split{number}.txt")) if path.is_dir() else [path]
-    wanted = {"train": "1", "test": "2"}[split]
-    rows = []
-    for file in files:
-        label = file.name.partition("_test_split")[0]
-        try:
-            lines = file.read_text(encoding="utf-8").splitlines()
-        except OSError as error:
-            raise ConfigurationError(f"{file}: cannot be read: {error.strerror}.") from None
-        for line in lines:
-            name, _, mark = line.strip().rpartition(" ")
-            if mark == wanted:
-                rows.append((f"{label}/{name}", label))
-    return rows

@@ -169,9 +169,9 @@ def test_lists_with_frames_and_commas(text, names, tmp_path):
 
 
 def test_a_list_of_one_long_line(tmp_path):
-    """JSON in one line is refused in a sentence that does not repeat it."""
+    """JSON in one line whose videos are not there is refused in a sentence that does not repeat it."""
     (tmp_path / "l.json").write_text(json.dumps([{"vid_name": f"v{i}", "label": i} for i in range(1000)]))
-    with pytest.raises(ConfigurationError, match="none of its 1 videos is there") as error:
+    with pytest.raises(ConfigurationError, match="none of its 1,000 videos is there") as error:
         read_list(tmp_path / "l.json")
     assert len(str(error.value)) < 500
 

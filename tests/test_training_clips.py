@@ -402,7 +402,7 @@ def test_shards_are_what_is_rendered(layout, tiny_preset, tmp_path):
 
 
 def test_unreadable_clips_are_replaced_and_named(tiny_preset, tmp_path):
-    """A broken file gives way to the next one, and the sample says which it was; if all are broken, that is an error."""
+    """A broken file, the only one of its class, gives way to another and is named; if all are broken, that is an error."""
     good = tmp_path / "good.mp4"
     synvid.render(synvid.sample_scene(tiny_preset)).save(good)
     (tmp_path / "bad.mp4").write_bytes(b"no video")
@@ -414,6 +414,18 @@ def test_unreadable_clips_are_replaced_and_named(tiny_preset, tmp_path):
     shutil.copy(tmp_path / "bad.mp4", good)
     with pytest.raises(DatasetError, match=r"bad\.mp4"):
         TrainingClips(source, recipe, 0, pretraining=False)[0, 0, 0]
+
+
+def test_replacements_are_of_the_same_class(tiny_preset, tmp_path):
+    """Unreadable clips are replaced by others of their class, the same ones each time, so that no other class gets more."""
+    names = [f"{i}.mp4" for i in range(9)]
+    for i in (2, 3, 7, 8):  # of class 0 two of four are there, of class 1 two of five
+        synvid.render(synvid.sample_scene(tiny_preset, 0, i)).save(tmp_path / names[i])
+    source = LabelledVideos(VideoList(tmp_path, tuple(tmp_path / name for name in names), (0,) * 4 + (1,) * 5, ("a", "b")))
+    recipe = load_recipe("laptop_finetune", TINY_RECIPE[:3])
+    clips, again = (TrainingClips(source, recipe, 0, pretraining=False) for _ in range(2))
+    assert [clips[epoch, i, 0]["label"] for epoch in range(3) for i in range(9)] == 3 * ([0] * 4 + [1] * 5)
+    assert all((clips[0, i, 0]["clip"] == again[0, i, 0]["clip"]).all() for i in range(9))
 
 
 def test_real_videos(tmp_path):
@@ -496,7 +508,7 @@ def test_recipes_of_ones_own(tmp_path):
         load_recipe("laptop_pretran")
 
 
-# ---- Labels are never guessed --------------------------------------------------------------------------------------
+# ---- Numbers and names ---------------------------------------------------------------------------------------------
 def _list(folder, text):
     for name in ("a.mp4", "b.mp4", "c"):
         (folder / name).touch()
@@ -507,15 +519,27 @@ def _list(folder, text):
 @pytest.mark.parametrize(
     ("text", "classes", "words"),
     [
-        ("a.mp4,1\nb.mp4,2\n", ("0", "1"), "label '2' is not one of the 2"),
-        ("a.mp4,run\nb.mp4,sit\n", ("0", "1"), "which has numbers where the list has names"),
-        ("a.mp4,0\nb.mp4,1\n", ("run", "sit"), "which has names where the list has numbers"),
+        ("a.mp4,1\nb.mp4,2\n", ("0", "1"), r"line 2: the label '2' is not one of the 2"),
+        ("a.mp4,1\nb.mp4,2\n", ("run", "sit"), r"line 2: the label 2 is not one of 0 to 1"),
+        ("a.mp4,run\nb.mp4,sit\n", ("0", "1", "2"), "2 names, and the model has 3 numbers"),
+        ("a.mp4,run\nb.mp4,1\n", ("run", "sit"), r"line 2: the label '1' is not one of the 2"),
     ],
 )
-def test_labels_are_never_guessed(text, classes, words, tmp_path):
-    """Numbers that a model does not know, names for numbers and numbers for names are refused, whatever the counts."""
+def test_labels_that_stand_for_none_are_refused(text, classes, words, tmp_path):
+    """Numbers beyond a model's classes, and names that are not as many as a model's numbers, are refused with their line."""
     with pytest.raises(ConfigurationError, match=words):
         read_list(_list(tmp_path, text), classes=classes)
+
+
+def test_numbers_and_names_by_position(tmp_path):
+    """Numbers stand for a model's names by position, and as many sorted names for its numbers; both are said."""
+    videos = read_list(_list(tmp_path, "a.mp4,1\nb.mp4,0\n"), classes=("sit", "run"))
+    assert (videos.classes, videos.labels) == (("sit", "run"), (1, 0))
+    assert "labels are numbers, and the model has names: they are taken by position, 1 for 'run'" in videos.remarks[0]
+    videos = read_list(_list(tmp_path, "a.mp4,sit\nb.mp4,run\n"), classes=("0", "1"))
+    assert (videos.classes, videos.labels) == (("0", "1"), (1, 0))
+    assert "by position, sorted, 'sit' for 1" in videos.remarks[0]
+    assert read_list(_list(tmp_path, "a.mp4,1\n"), classes=("0", "1")).remarks == ()
 
 
 def test_numbers_are_what_they_are(tmp_path):
