@@ -8,9 +8,9 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from pathlib import Path
 
-from synvid.dataset.real import SUFFIXES
 from synvid.errors import ConfigurationError
 from synvid.strict_yaml import short
+from synvid.video.decode import SUFFIXES
 from synvid.work.words import counted
 from synvid_train.lists import PARTS, Listing, Row, has_extension, read_rows
 

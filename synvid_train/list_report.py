@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from synvid.errors import ConfigurationError, DatasetError
-from synvid.video.decode import decode
+from synvid.video.decode import VideoFile
 from synvid.work.pool import run_tasks
 from synvid.work.progress import Progress
 from synvid.work.words import counted
@@ -171,9 +171,11 @@ class _Decode:
     files: Sequence[str]
 
     def __call__(self, i: int, tick: Callable[[], None]) -> None:
-        """Keep one frame only; RuntimeError, for which the others need not end, if it fails."""
+        """No frame is kept; RuntimeError, for which the others need not end, if it fails."""
         try:
-            decode(self.files[i], None, self.files[i], every=1 << 40)
+            with VideoFile(self.files[i]) as film:
+                for _ in film.stream(range(film.num_frames)):
+                    pass
         except DatasetError as error:
             raise RuntimeError(str(error)) from None
         finally:

@@ -14,9 +14,9 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from synvid.dataset.real import SUFFIXES
 from synvid.errors import ConfigurationError
 from synvid.strict_yaml import short
+from synvid.video.decode import SUFFIXES
 from synvid.work.disk import find_files
 
 __all__ = ["PARTS", "Listing", "Row", "has_extension", "read_rows"]

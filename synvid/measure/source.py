@@ -226,7 +226,8 @@ class VideosSource(Source):
         self.folder, self.files, self.total = folder, files, len(files)
 
     def take(self, key: int, choice: Choice) -> Taken:
-        return _decoded(str(self.folder / self.files[key]), self.files[key], choice)
+        path = self.folder / self.files[key]
+        return _decoded(path, str(path), choice)
 
     def digest(self, key: int) -> str:
         return _sha256_of_file(self.folder / self.files[key])
