@@ -226,8 +226,7 @@ class VideosSource(Source):
         self.folder, self.files, self.total = folder, files, len(files)
 
     def take(self, key: int, choice: Choice) -> Taken:
-        path = self.folder / self.files[key]
-        return _decoded(path, str(path), choice)
+        return _decoded(self.folder / self.files[key], self.files[key], choice)
 
     def digest(self, key: int) -> str:
         return _sha256_of_file(self.folder / self.files[key])

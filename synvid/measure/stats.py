@@ -77,7 +77,8 @@ def measure(
     finally:
         progress.finish()
     if not count and source.total == 1:
-        raise ConfigurationError(str(reason))
+        name, _, why = str(reason).partition(": ")
+        raise ConfigurationError(f"{source.path}: {why if source.path.endswith(name) else reason}")
     if not count:
         rest = f"; the last one: {str(reason).rstrip('.')}" if reason else ""
         raise ConfigurationError(f"{source.path}: none of its {counted(source.total or 0, source.what)} can be read{rest}.")
