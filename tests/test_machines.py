@@ -1,0 +1,115 @@
+"""Machines as they are: environments of launchers, packages that do not fit, users without a home, small limits."""
+
+import sys
+from datetime import timedelta
+
+import pytest
+from running import ended
+
+from synvid.errors import ConfigurationError
+from synvid_train import loop
+from synvid_train.cli import main as train_main
+from synvid_train.loop import World
+
+LAUNCHER = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")
+HERE = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517"}
+
+
+@pytest.fixture
+def launched(monkeypatch):
+    """Sets a launcher's variables, and no others of them."""
+
+    def launch(**variables):
+        for name in LAUNCHER:
+            monkeypatch.delenv(name, raising=False)
+        for name, value in variables.items():
+            monkeypatch.setenv(name, value)
+
+    return launch
+
+
+# ---- Launchers -------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("variables", "named"),
+    [
+        ({"WORLD_SIZE": "4"}, ["WORLD_SIZE is 4, but RANK, MASTER_ADDR, MASTER_PORT not set", "torchrun"]),
+        ({"WORLD_SIZE": "4", "RANK": "1"}, ["MASTER_ADDR, MASTER_PORT not set"]),
+        ({"WORLD_SIZE": "4", **HERE}, ["RANK not set"]),
+        ({"WORLD_SIZE": "four"}, ["WORLD_SIZE is 'four'", "whole number"]),
+        ({"WORLD_SIZE": "0"}, ["WORLD_SIZE is 0", "1 or more"]),
+        ({"WORLD_SIZE": "2", "RANK": "2", **HERE}, ["RANK is 2, but WORLD_SIZE is 2"]),
+        ({"RANK": "3"}, ["RANK is 3, but WORLD_SIZE is not set"]),
+        ({"LOCAL_RANK": "1"}, ["LOCAL_RANK is 1, but WORLD_SIZE is not set"]),
+        ({"LOCAL_WORLD_SIZE": "all"}, ["LOCAL_WORLD_SIZE is 'all'"]),
+        ({"WORLD_SIZE": "2", "RANK": "0", **HERE, "MASTER_PORT": "http"}, ["MASTER_PORT is 'http'"]),
+        ({"WORLD_SIZE": "2", "RANK": "0", **HERE, "MASTER_PORT": "70000"}, ["MASTER_PORT is 70000", "65535"]),
+    ],
+    ids=lambda value: " ".join(map("=".join, value.items())) if isinstance(value, dict) else "",
+)
+def test_half_a_launcher_is_refused(variables, named, launched, tmp_path):
+    """Variables of a launcher that contradict one another, or are too few: exit code 2, one sentence that names them."""
+    launched(**variables)
+    code, talk, _ = ended(train_main, "pretrain", "--preset", "moving_circles", "--out", tmp_path / "run", "--device", "cpu")
+    assert code == 2
+    assert len(talk.splitlines()) == 1, talk
+    assert all(text in talk for text in named), talk
+    assert not (tmp_path / "run").exists()
+
+
+@pytest.mark.parametrize(
+    "variables", [{}, {"WORLD_SIZE": "1"}, {"RANK": "0"}, {"WORLD_SIZE": "", "RANK": "", "LOCAL_RANK": ""}]
+)
+def test_one_process_needs_no_launcher(variables, launched):
+    """A world of one needs no address, whatever is set to nothing, one or rank 0."""
+    launched(**variables)
+    world = World.join("cpu")
+    assert (world.rank, world.size, world.first) == (0, 1, True)
+
+
+@pytest.mark.parametrize("rank", ["0", "1"])
+def test_processes_that_do_not_come_are_waited_for_in_words(rank, launched, monkeypatch):
+    """A process whose others were never started says what it waits for, then ends in a sentence instead of hanging."""
+    launched(WORLD_SIZE="2", RANK=rank, **HERE)
+    monkeypatch.setattr(loop, "_MEETING", timedelta(seconds=1))
+    said = []
+    with pytest.raises(ConfigurationError, match=r"2 processes of WORLD_SIZE do not find one another.*29517.*torchrun"):
+        World.join("cpu", said.append)
+    assert len(said) == 1
+    assert f"Rank {rank} of 2 waits for the other processes" in said[0]
+
+
+# ---- TensorBoard -----------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    "error",
+    [
+        "ImportError('cannot import name x')",
+        "AttributeError('no bool8')",
+        "TypeError('Descriptors cannot be created')",
+        "ModuleNotFoundError('No module named six', name='six')",
+    ],
+)
+def test_a_broken_tensorboard_costs_its_curves_only(error, monkeypatch, tmp_path):
+    """A TensorBoard that cannot be imported is told in a sentence, and the log is written."""
+    (tmp_path / "tensorboard").mkdir()
+    (tmp_path / "tensorboard" / "__init__.py").write_text(f"raise {error}\n")
+    monkeypatch.syspath_prepend(tmp_path)
+    for name in [name for name in sys.modules if name.startswith(("tensorboard", "torch.utils.tensorboard"))]:
+        monkeypatch.delitem(sys.modules, name)
+    (tmp_path / "run").mkdir()
+    said = []
+    log = loop._Log(tmp_path / "run", said.append)
+    log.cut(0, evaluated=True)
+    log.write({"step": 1, "loss": 0.5})
+    assert len(said) == 1
+    assert "TensorBoard is installed but cannot be used" in said[0]
+    assert error.partition("'")[2].partition("'")[0] in said[0]
+    assert [line["step"] for line in loop.read_log(tmp_path / "run" / "log.jsonl")] == [1]
+
+
+def test_no_tensorboard_is_no_news(monkeypatch, tmp_path):
+    """Where TensorBoard is not installed nothing is said."""
+    monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
+    monkeypatch.setitem(sys.modules, "tensorboard", None)
+    said = []
+    loop._Log(tmp_path, said.append).cut(0, evaluated=True)
+    assert said == []
