@@ -22,6 +22,7 @@ from typing import Any
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from synvid.errors import ConfigurationError, DatasetError
@@ -162,18 +163,18 @@ def _whole(name: str, default: int) -> int:
     return int(text)
 
 
-def _meet(rank: int, size: int, talk: Callable[[str], None]) -> dist.Store:
+def _meet(rank: int, size: int, talk: Callable[[str], None]) -> Any:
     """The store through which the processes of a run find one another; waits until all are there."""
     where = f"MASTER_ADDR {os.environ['MASTER_ADDR']}, MASTER_PORT {os.environ['MASTER_PORT']}"
     if not dist.is_torchelastic_launched():  # torchrun starts all of them
         talk(f"Rank {rank} of {size} waits for the other processes, at most {_MEETING.seconds // 60} minutes ({where}).")
     try:
-        store, *_ = next(dist.rendezvous("env://", rank, size, timeout=_MEETING))
+        store, *_ = next(rendezvous("env://", rank, size, timeout=_MEETING))
     except (RuntimeError, ValueError) as error:  # torch's errors of the network are RuntimeErrors
         why = str(error).partition("\n")[0][:200].rstrip(".")
         raise ConfigurationError(
-            f"the {size} processes of WORLD_SIZE do not find one another by {where}: {why}; start all of them, with torchrun, or "
-            "unset WORLD_SIZE to train in one process."
+            f"the {size} processes of WORLD_SIZE do not find one another by {where}: {why}; start all of them, with torchrun, "
+            "or unset WORLD_SIZE to train in one process."
         ) from None
     return store
 

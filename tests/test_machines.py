@@ -113,3 +113,36 @@ def test_no_tensorboard_is_no_news(monkeypatch, tmp_path):
     said = []
     loop._Log(tmp_path, said.append).cut(0, evaluated=True)
     assert said == []
+
+
+# ---- Users without a home --------------------------------------------------------------------------------------------
+def test_a_user_without_a_home_has_a_temporary_cache(monkeypatch, tmp_path):
+    """No HOME, and a number that nobody in the list of users has: caches lie in a private folder among temporary files."""
+    pwd = pytest.importorskip("pwd")
+
+    from synvid import _jit
+
+    def nobody(number):
+        raise KeyError(f"getpwuid(): uid not found: {number}")
+
+    for name in ("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"):
+        monkeypatch.delenv(name, raising=False)
+    monkeypatch.setattr(pwd, "getpwuid", nobody)
+    monkeypatch.setattr(_jit.tempfile, "tempdir", str(tmp_path))
+    _jit._temporary_home.cache_clear()
+    try:
+        home = _jit.cache_home()
+        assert (home.parent, home.stat().st_mode & 0o777) == (tmp_path, 0o700)
+        assert _jit.cache_home() == home
+        assert _jit._cache_folder().startswith(str(home))
+    finally:
+        _jit._temporary_home.cache_clear()
+
+
+@pytest.mark.parametrize("path", ["~nobody-of-that-name/set", "~nobody-of-that-name"])
+def test_the_home_of_an_unknown_user_is_one_sentence(path):
+    """A path in the home of a user who is not there: ConfigurationError names it."""
+    import synvid
+
+    with pytest.raises(ConfigurationError, match=r"~nobody-of-that-name.*no such user"):
+        synvid.open_dataset(path)
