@@ -1,13 +1,18 @@
 """Machines as they are: environments of launchers, packages that do not fit, users without a home, small limits."""
 
+import errno
+import multiprocessing
+import os
 import sys
 from datetime import timedelta
 
 import pytest
 from running import ended
 
-from synvid.errors import ConfigurationError
-from synvid_train import loop
+from synvid.errors import ConfigurationError, DatasetError
+from synvid.work.pool import run_tasks
+from synvid.work.progress import Progress
+from synvid_train import clips, loop
 from synvid_train.cli import main as train_main
 from synvid_train.loop import World
 
@@ -146,3 +151,56 @@ def test_the_home_of_an_unknown_user_is_one_sentence(path):
 
     with pytest.raises(ConfigurationError, match=r"~nobody-of-that-name.*no such user"):
         synvid.open_dataset(path)
+
+
+# ---- Small limits ----------------------------------------------------------------------------------------------------
+class Nothing:
+    def __call__(self, _, tick):
+        tick()
+
+
+@pytest.mark.parametrize(
+    ("number", "sentence"),
+    [
+        (errno.EMFILE, r"too many open files: a process may have \d+; raise `ulimit -n`, or take fewer --workers\."),
+        (errno.ENOSPC, r"shm: No space left on device\."),
+        (errno.EAGAIN, r"no more processes can be started \(`ulimit -u`, .*\); take fewer --workers\."),
+    ],
+    ids=["files", "shared memory", "processes"],
+)
+@pytest.mark.skipif(sys.platform != "linux", reason="forks, and /dev/shm")
+def test_a_pool_that_cannot_begin_says_why(number, sentence, monkeypatch):
+    """Where the second worker cannot be started the run ends in a sentence that names the limit, and the first one with it."""
+    start, begun = multiprocessing.context.ForkProcess.start, []
+
+    def refuse(self):
+        if begun:
+            raise OSError(number, os.strerror(number))
+        start(self)
+        begun.append(self)
+
+    monkeypatch.setattr(multiprocessing.context.ForkProcess, "start", refuse)
+    with pytest.raises(DatasetError, match=sentence):
+        run_tasks(Nothing(), [(task, 1) for task in range(8)], 4, Progress())
+    begun[0].join(5)
+    assert begun[0].exitcode is not None
+
+
+@pytest.mark.parametrize(("files", "workers"), [(64 + 10, 4), (40 + 10, 1), (30 + 10, 0), (1034, 8)])
+def test_loaders_fit_into_the_files_that_may_be_open(files, workers, monkeypatch):
+    """Where a process may have few files open, fewer loaders are used, and it is said; half of the files stay free."""
+    monkeypatch.setattr(clips, "most_files", lambda: files)
+    monkeypatch.setattr(clips, "_open_files", lambda: 10)
+    said = []
+    assert clips._prefetch([0], [0], 8, said.append)[0] == workers
+    assert len(said) == (workers < 8)
+    assert all(text in sentence for sentence in said for text in (f"{files} files", "--workers 8", f"{workers} are used"))
+
+
+@pytest.mark.parametrize(
+    "words", ["unable to open shared memory object </x>: Too many open files (24)", "received 0 items of ancdata"]
+)
+def test_too_many_files_of_loaders_are_one_sentence(words):
+    """What torch says of too many open files names the limit, not shared memory."""
+    with pytest.raises(DatasetError, match="ulimit -n"), clips.living_loaders():
+        raise RuntimeError(words)

@@ -1,9 +1,11 @@
 """Processes begun by fork, forkserver (the default of Python 3.14) and spawn give what one process gives."""
 
 import multiprocessing
+import subprocess
 import sys
 
 import numpy as np
+import psutil
 import pytest
 import torch
 from running import noise_clip, write_video
@@ -45,7 +47,8 @@ def files(folder):
     return {path.relative_to(folder): path.read_bytes() for path in folder.rglob("*") if path.is_file()}
 
 
-def test_render(method, preset, tmp_path):
+@pytest.mark.usefixtures("method")
+def test_render(preset, tmp_path):
     """A dataset rendered by two workers is the one of a single process, byte for byte."""
     recipe = Recipe(preset, CLIPS, shard_size=2)
     for name, workers in (("one", 1), ("two", 2)):
@@ -53,7 +56,8 @@ def test_render(method, preset, tmp_path):
     assert files(tmp_path / "two") == files(tmp_path / "one")
 
 
-def test_textures(method, tmp_path):
+@pytest.mark.usefixtures("method")
+def test_textures(tmp_path):
     """A bank of textures, as `render`, `stats` and `preview` build it, is the one of a single process."""
     for name, workers in (("one", 1), ("two", 2)):
         build_bank(tmp_path / f"{name}.bank", header_of("stylegan-high-freq", 70, 32, 3), None, workers, Progress())
@@ -65,8 +69,9 @@ def mean_network():
     return Network("mean", "mean", "mean", "0", lambda frames: torch.from_numpy(frames.mean((1, 2), dtype=np.float32)))
 
 
+@pytest.mark.usefixtures("method")
 @pytest.mark.parametrize("kind", ["preset", "videos", "dataset"])
-def test_compare(kind, method, preset, tmp_path):
+def test_compare(kind, preset, tmp_path):
     """What a network sees in a source is the same where other processes read it."""
     if kind == "preset":
         source = find_source("moving_circles", prepare=lambda _: preset)
@@ -84,8 +89,9 @@ def test_compare(kind, method, preset, tmp_path):
     np.testing.assert_array_equal(found[1].vectors, found[0].vectors)
 
 
+@pytest.mark.usefixtures("method")
 @pytest.mark.parametrize("kind", ["rendered", "decoded"])
-def test_training(kind, method, preset, tmp_path):
+def test_training(kind, preset, tmp_path):
     """Batches of a training are the same where other processes load them."""
     if kind == "rendered":
         source = RenderedClips(preset, 0, CLIPS)
@@ -101,3 +107,34 @@ def test_training(kind, method, preset, tmp_path):
     assert len(one) == len(other) == 2
     for mine, its in zip(one, other, strict=True):
         assert all(torch.equal(mine[name], its[name]) for name in mine if isinstance(mine[name], torch.Tensor))
+
+
+ORPHANS = """
+import multiprocessing, os, signal, sys, time
+from synvid.work.pool import end_with_parent
+
+def child(connection):
+    end_with_parent()
+    connection.send(os.getpid())
+    time.sleep(60)
+
+if __name__ == "__main__":
+    context = multiprocessing.get_context(sys.argv[1])
+    here, there = context.Pipe()
+    for _ in range(2):
+        context.Process(target=child, args=(there,), daemon=True).start()
+        print(here.recv(), flush=True)
+    os.kill(os.getpid(), signal.SIGKILL)
+"""
+
+
+@pytest.mark.parametrize("name", ["fork", "forkserver", "spawn"])
+def test_workers_end_with_their_parent(name, tmp_path):
+    """A process whose parent is killed ends, also one that a server of forks began; while it lives, they live."""
+    program = tmp_path / "program.py"
+    program.write_text(ORPHANS)
+    ended = subprocess.run([sys.executable, program, name], stdout=subprocess.PIPE, text=True, check=False, timeout=60)
+    orphans = [int(line) for line in ended.stdout.split()]
+    assert len(orphans) == 2
+    psutil.wait_procs([psutil.Process(pid) for pid in orphans if psutil.pid_exists(pid)], timeout=10)
+    assert [pid for pid in orphans if psutil.pid_exists(pid) and psutil.Process(pid).status() != psutil.STATUS_ZOMBIE] == []
