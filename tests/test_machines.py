@@ -3,13 +3,18 @@
 import errno
 import multiprocessing
 import os
+import struct
 import sys
 from datetime import timedelta
 
+import numpy as np
 import pytest
+from PIL import Image
 from running import ended
 
 from synvid.errors import ConfigurationError, DatasetError
+from synvid.texture.folder import read_picture
+from synvid.work.disk import find_files
 from synvid.work.pool import run_tasks
 from synvid.work.progress import Progress
 from synvid_train import clips, loop
@@ -204,3 +209,36 @@ def test_too_many_files_of_loaders_are_one_sentence(words):
     """What torch says of too many open files names the limit, not shared memory."""
     with pytest.raises(DatasetError, match="ulimit -n"), clips.living_loaders():
         raise RuntimeError(words)
+
+
+# ---- Files of other machines -----------------------------------------------------------------------------------------
+@pytest.mark.parametrize("end", [12, 20, 24, 30])
+def test_a_picture_with_damaged_exif_is_read_as_it_lies(end, tmp_path):
+    """EXIF data that end too soon cost the orientation they hold, and nothing else."""
+    pixels = np.full((16, 24, 3), 80, np.uint8)
+    exif = Image.Exif()
+    exif[0x0112], exif[0x010F] = 6, "a camera of some length"
+    data = exif.tobytes()
+    Image.fromarray(pixels).save(tmp_path / "whole.jpg", exif=data, quality=95)
+    assert read_picture(tmp_path / "whole.jpg").shape == (24, 16, 3)
+    Image.fromarray(pixels).save(tmp_path / "cut.jpg", exif=data[:end], quality=95)
+    assert read_picture(tmp_path / "cut.jpg").shape in ((16, 24, 3), (24, 16, 3))  # turned if that much is left
+
+
+def test_whatever_pillow_raises_of_exif_is_no_matter(monkeypatch, tmp_path):
+    """A struct.error from Pillow's reader of EXIF ends nothing."""
+    Image.fromarray(np.full((16, 24, 3), 80, np.uint8)).save(tmp_path / "one.jpg")
+
+    def broken(_):
+        raise struct.error("unpack requires a buffer of 8 bytes")
+
+    monkeypatch.setattr("synvid.texture.folder.ImageOps.exif_transpose", broken)
+    assert read_picture(tmp_path / "one.jpg").shape == (16, 24, 3)
+
+
+def test_twins_of_macos_are_passed_over(tmp_path):
+    """`._x.mp4`, in which macOS keeps attributes of `x.mp4`, is no video."""
+    for name in ("x.mp4", "._x.mp4", "below/y.MP4", "below/._y.MP4", ".z.mp4"):
+        (tmp_path / name).parent.mkdir(exist_ok=True)
+        (tmp_path / name).touch()
+    assert find_files(tmp_path, (".mp4",)) == [".z.mp4", "below/y.MP4", "x.mp4"]

@@ -166,6 +166,7 @@ def write_at(descriptor: int, data: memoryview, at: int) -> None:
 def find_files(root: Path, suffixes: tuple[str, ...], without: str = "") -> list[str]:
     """Files with one of some suffixes anywhere below a folder, links to folders followed; relative paths, sorted.
 
+    Files whose names begin with `._` are passed over: macOS keeps there what other file systems cannot hold of their twins.
     Folders below it in which a file called `without` is are passed over.
     """
     found: list[str] = []
@@ -176,7 +177,7 @@ def find_files(root: Path, suffixes: tuple[str, ...], without: str = "") -> list
             below.clear()
             continue
         seen.add(real)
-        some = (Path(folder, name) for name in names if name.lower().endswith(suffixes))
+        some = (Path(folder, name) for name in names if name.lower().endswith(suffixes) and not name.startswith("._"))
         found += [path.relative_to(root).as_posix() for path in some if path.is_file()]
     return sorted(found)
 
