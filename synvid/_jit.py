@@ -9,6 +9,7 @@ import stat
 import sys
 import tempfile
 from collections.abc import Callable
+from functools import lru_cache
 from pathlib import Path
 from typing import Any, TypeVar
 
@@ -39,8 +40,30 @@ def _source_stamp() -> str:
 
 
 def cache_home() -> Path:
-    """The user's folder for caches."""
-    return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    """The user's folder for caches; a temporary one of a user who has no home.
+
+    Raises:
+        OSError: there is none of either.
+    """
+    return _user_cache() or _temporary_home()
+
+
+def _user_cache() -> Path | None:
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or "~/.cache").expanduser()
+    except RuntimeError:  # no HOME, and nobody of this number in the list of users
+        return None
+
+
+def _temporary_cache() -> Path:
+    """A folder that nobody else may write to; the same one next time, unless somebody has taken its name."""
+    folder = Path(tempfile.gettempdir(), f"synvid-{os.getuid() if hasattr(os, 'getuid') else ''}")
+    folder.mkdir(mode=0o700, exist_ok=True)
+    return folder if _is_private(folder) else Path(tempfile.mkdtemp(prefix="synvid-"))
+
+
+#: The same one as long as the process lives.
+_temporary_home = lru_cache(maxsize=1)(_temporary_cache)
 
 
 def _cache_folder() -> str:
@@ -49,17 +72,16 @@ def _cache_folder() -> str:
     Numba runs what lies there, so nobody else may be able to put anything into it.
     """
     stamp = _source_stamp()
+    named = os.environ.get("NUMBA_CACHE_DIR")
+    home = Path(named) if named else _user_cache()
     with contextlib.suppress(OSError):
-        folder = Path(os.environ.get("NUMBA_CACHE_DIR") or cache_home() / "synvid" / "numba") / stamp
-        folder.mkdir(mode=0o700, parents=True, exist_ok=True)
-        if _is_private(folder) and _is_writable(folder):
-            return str(folder)
+        if home is not None:
+            folder = (home if named else home / "synvid" / "numba") / stamp
+            folder.mkdir(mode=0o700, parents=True, exist_ok=True)
+            if _is_private(folder) and _is_writable(folder):
+                return str(folder)
     with contextlib.suppress(OSError):  # others may write to what lies above: our folder is checked before we look into it
-        base = Path(tempfile.gettempdir(), f"synvid-{os.getuid() if hasattr(os, 'getuid') else ''}")
-        base.mkdir(mode=0o700, exist_ok=True)
-        if not _is_private(base):
-            base = Path(tempfile.mkdtemp(prefix="synvid-"))
-        folder = base / stamp
+        folder = _temporary_cache() / stamp
         folder.mkdir(mode=0o700, exist_ok=True)
         if _is_private(folder) and _is_writable(folder):
             return str(folder)

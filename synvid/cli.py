@@ -59,7 +59,11 @@ def _set_option(command: Command) -> Command:
 @textures_options
 @click.option("--real", type=FOLDER, help="Folder of videos, for presets that mix in real clips.")
 @workers_option
-@click.option("--part", metavar="I/N", help="Only the I-th of N parts, counted from 0.  [default: from SLURM_ARRAY_TASK_*]")
+@click.option(
+    "--part",
+    metavar="I/N",
+    help="Only the I-th of N parts, counted from 0.  [default: all; in a Slurm array of tasks 0 to N - 1, the task's]",
+)
 @click.option("--dry-run", is_flag=True, help="Say what would be done, how large and how long.")
 @click.option("--overwrite", is_flag=True, help="Remove another dataset that is in the folder.")
 @json_option
@@ -96,7 +100,7 @@ def render(
 
     talk = Talk(quiet)
     made = _recipe(preset, n, recipe, seed, settings, shard_size, layout, encoding, encoder, codec, real)
-    share = _parse_part(part, talk)
+    share = _parse_part(part)
     if overwrite and share[1] > 1:
         raise ConfigurationError(
             f"--overwrite with part {share[0]}/{share[1]}: parts would remove each other's work; "
@@ -107,6 +111,7 @@ def render(
     from synvid.dataset.engine import check_folder, render_dataset
     from synvid.terminal import Bar
     from synvid.work.pool import default_workers
+    from synvid.work.words import counted
 
     workers = workers or default_workers()
     if not (out / "synvid.yaml").is_file():
@@ -122,6 +127,8 @@ def render(
     signal.signal(signal.SIGTERM, terminate)
     if is_cold():
         talk("Compiling the kernels, once on this machine: about ten seconds.")
+    if share[0] >= made.num_shards:
+        click.echo(f"Part {share[0]}/{share[1]} is empty: the dataset has {counted(made.num_shards, 'shard')}.", err=True)
     bar = Bar(made.preset.name, quiet)
     result = render_dataset(made, out, workers=workers, part=share, overwrite=overwrite, progress=bar)
     _report(made, out, result, as_json, talk)
@@ -187,25 +194,34 @@ def _is_given(parameter: str) -> bool:
     return source is click.core.ParameterSource.COMMANDLINE
 
 
-def _parse_part(text: str | None, talk: Callable[[str], None]) -> tuple[int, int]:
+def _parse_part(text: str | None) -> tuple[int, int]:
+    """(i, n): the part that is asked for, or else the one that a job array says, which is told."""
     if text is None:
-        task, count = os.environ.get("SLURM_ARRAY_TASK_ID"), os.environ.get("SLURM_ARRAY_TASK_COUNT")
-        if task is None or count is None:
-            return 0, 1
-        first, step = (
-            _number(os.environ.get(f"SLURM_ARRAY_TASK_{name}", value)) for name, value in (("MIN", "0"), ("STEP", "1"))
-        )
-        i, n = (_number(task) - first) // max(step, 1), _number(count)
-        if not (task.isdigit() and 0 <= i < n):
-            raise ConfigurationError(
-                f"SLURM_ARRAY_TASK_ID is {task!r} of {count} tasks; it is none of them. --part overrules it."
-            )
-        talk(f"Part {i}/{n}, from SLURM_ARRAY_TASK_ID and SLURM_ARRAY_TASK_COUNT.")
-        return i, n
+        return _part_of_array()
     one, _, other = text.partition("/")
     i, n = _number(one), _number(other)
     if not 0 <= i < n:
         raise ConfigurationError(f"--part {text}: write I/N with I from 0 to N - 1, for example 0/8 for the first of eight.")
+    return i, n
+
+
+def _part_of_array() -> tuple[int, int]:
+    """The part of a task of a Slurm array, where its tasks are surely 0 to N - 1 or 1 to N; (0, 1) outside of arrays.
+
+    An array with gaps, and one of a single task, may do some tasks of another array again: which part is meant is not known.
+    """
+    facts = {name: os.environ.get(f"SLURM_ARRAY_TASK_{name}") for name in ("ID", "MIN", "MAX", "STEP", "COUNT")}
+    if facts["ID"] is None:
+        return 0, 1
+    task, first, last, step, n = (_number(value or "") for value in facts.values())
+    if not (first in (0, 1) and step == 1 and n > 1 and last - first + 1 == n and first <= task <= last):
+        said = ", ".join(f"{name} {'not set' if value is None else value}" for name, value in facts.items())
+        raise ConfigurationError(
+            f"SLURM_ARRAY_TASK_ID is set, but its array ({said}) is not one of tasks 0 to N - 1 or 1 to N: which part this is "
+            "cannot be told; say --part I/N, for example --part $SLURM_ARRAY_TASK_ID/8, or --part 0/1 to render all."
+        )
+    i = task - first
+    click.echo(f"Part {i}/{n}, counted from 0, from SLURM_ARRAY_TASK_ID; --part 0/1 renders all.", err=True)
     return i, n
 
 

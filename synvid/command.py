@@ -15,6 +15,7 @@ from typing import Any
 import click
 
 from synvid.errors import ConfigurationError, DatasetError
+from synvid.work.disk import in_words, most_files
 
 __all__ = ["FOLDER", "Command", "Group", "json_option", "quiet_option", "seed_option", "terminate", "workers_option"]
 
@@ -34,6 +35,7 @@ class Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command and leave."""
+        most_files()
         try:
             return super().main(*args, **{**kwargs, "standalone_mode": False})
         except click.ClickException as error:
@@ -58,8 +60,7 @@ class Group(click.Group):
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1
         except OSError as error:  # what no named_errors has caught
-            name = f"{error.filename}: " if isinstance(error.filename, str) else ""
-            code = self._say(f"{name}{error.strerror or error}.", 1)
+            code = self._say(in_words(error), 1)
         sys.exit(code)
 
     def _say(self, sentence: str, code: int) -> int:

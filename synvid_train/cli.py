@@ -84,7 +84,7 @@ def _begin(device: str | None, quiet: bool) -> tuple[World, Any]:
     from synvid.terminal import Talk
     from synvid_train.loop import World
 
-    world = World.join(device)
+    world = World.join(device, Talk(quiet))
     return world, Talk(quiet or not world.first)
 
 

@@ -3,18 +3,19 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import hashlib
 import io
 import itertools
+import multiprocessing
 import os
 import shutil
 import signal
-import threading
-import time
 import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -28,6 +29,8 @@ from synvid.preset import Preset
 from synvid.renderer import render_frames
 from synvid.scene import sample_scene
 from synvid.video.decode import VideoFile, decode
+from synvid.work.disk import in_words, most_files
+from synvid.work.pool import end_with_parent
 from synvid_train.corruption import Corruption
 from synvid_train.labels import VideoList
 from synvid_train.recipe import Recipe
@@ -371,15 +374,21 @@ def load(
     if first is None:
         return
     workers, ahead = _prefetch(dataset, first, workers, talk)
-    with warnings.catch_warnings():
-        warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)  # more workers than cores: as asked
-        loader: Any = iter(
-            DataLoader(
-                dataset, batch_sampler=itertools.chain([first], batches), num_workers=workers,
-                pin_memory=device.type == "cuda", collate_fn=collate, prefetch_factor=ahead if workers else None,
-                worker_init_fn=_Obedient(os.getpid()) if workers else None,
-            )
-        )  # fmt: skip
+    others = multiprocessing.active_children()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)  # more workers than cores: as asked
+            loader: Any = iter(
+                DataLoader(
+                    dataset, batch_sampler=itertools.chain([first], batches), num_workers=workers,
+                    pin_memory=device.type == "cuda", collate_fn=collate, prefetch_factor=ahead if workers else None,
+                    worker_init_fn=_be_obedient if workers else None,
+                )
+            )  # fmt: skip
+    except BaseException:  # some of them may have begun
+        for process in set(multiprocessing.active_children()).difference(others):
+            process.kill()
+        raise
     try:
         yield from loader
     except DatasetError as error:  # from a worker: with its traceback as text
@@ -394,12 +403,21 @@ def load(
 #: Bytes of batches that wait in shared memory, over all workers.
 PREFETCH_BYTES = 1 << 30
 _AHEAD = 4
+#: Files that a worker keeps open in this process, pipes; and those that batches of its take on their way.
+_FILES_EACH, _FILES = 4, 16
 
 
 def _prefetch(
     dataset: Dataset[dict[str, Any]], batch: list[Any], workers: int, talk: Callable[[str], None]
 ) -> tuple[int, int]:
     """How many workers there may be, and how many batches each prepares, so that shared memory does not overflow."""
+    files = max((most_files() - _open_files()) // 2 - _FILES, 0) // _FILES_EACH
+    if files < workers:
+        talk(
+            f"--workers {workers}: a process may have {most_files()} files open, which is too few for them; {files} are used. "
+            "A higher `ulimit -n` lets more."
+        )
+        workers = files
     if workers == 0 or not hasattr(dataset, "sample_bytes"):
         return workers, _AHEAD
     size = len(batch) * int(dataset.sample_bytes)
@@ -413,6 +431,14 @@ def _prefetch(
     return fit, max(1, min(_AHEAD, min(room, PREFETCH_BYTES) // (size * max(fit, 1))))
 
 
+def _open_files() -> int:
+    """How many files this process has open; some where that is not known."""
+    try:
+        return sum(1 for _ in Path("/dev/fd").iterdir())
+    except OSError:
+        return _FILES
+
+
 def _free_shared_memory() -> int:
     """Bytes; where there is no /dev/shm, shared memory is not limited so."""
     try:
@@ -421,22 +447,11 @@ def _free_shared_memory() -> int:
         return PREFETCH_BYTES * 2
 
 
-@dataclass(frozen=True)
-class _Obedient:
-    """Makes a process that loads clips leave signals to its parent, and end when that is gone."""
-
-    parent: int
-
-    def __call__(self, _: int) -> None:
-        for number in (signal.SIGINT, signal.SIGTERM):
-            signal.signal(number, signal.SIG_IGN)
-
-        def watch() -> None:
-            while os.getppid() == self.parent:
-                time.sleep(0.5)
-            os._exit(1)
-
-        threading.Thread(target=watch, daemon=True).start()
+def _be_obedient(_: int) -> None:
+    """Make a process that loads clips leave signals to its parent, and end when that is gone."""
+    for number in (signal.SIGINT, signal.SIGTERM):
+        signal.signal(number, signal.SIG_IGN)
+    end_with_parent()
 
 
 def load_singly(
@@ -450,6 +465,8 @@ def _only(batch: list[dict[str, Any]]) -> dict[str, Any]:
     return batch[0]
 
 
+#: What torch says where no more files can be opened, or handed over.
+_NO_FILES = ("Too many open files", "items of ancdata")
 #: What torch says where shared memory, a file of its own, cannot be had.
 _NO_ROOM = ("unable to resize file", "unable to mmap", "unable to write to file", "unable to open shared memory")
 
@@ -464,6 +481,8 @@ def living_loaders() -> Iterator[None]:
     try:
         yield
     except RuntimeError as error:
+        if any(words in str(error) for words in _NO_FILES):
+            raise DatasetError(in_words(OSError(errno.EMFILE, ""))) from error
         if any(words in str(error) for words in _NO_ROOM):
             raise DatasetError(
                 "processes that load clips find no room in shared memory (/dev/shm); fewer --workers or a smaller "

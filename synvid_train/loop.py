@@ -15,12 +15,14 @@ import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
 from dataclasses import dataclass
+from datetime import timedelta
 from pathlib import Path
 from typing import Any
 
 import torch
 import torch.distributed as dist
 from torch import Tensor, nn
+from torch.distributed.rendezvous import rendezvous
 from torch.nn.parallel import DistributedDataParallel
 
 from synvid.errors import ConfigurationError, DatasetError
@@ -62,13 +64,17 @@ class World:
     device: torch.device
 
     @classmethod
-    def join(cls, device: str | None = None) -> World:
-        """Join the processes that torchrun started, if it did.
+    def join(cls, device: str | None = None, talk: Callable[[str], None] = lambda _: None) -> World:
+        """Join the processes that torchrun started, if it did, or another launcher that sets the same variables.
+
+        Args:
+            device: a name of torch's; None: cuda if there is one.
+            talk: says a sentence where others are waited for.
 
         Raises:
-            ConfigurationError: there is no such device.
+            ConfigurationError: there is no such device, the environment contradicts itself, or the others do not come.
         """
-        size, rank, local = (int(os.environ.get(name, default)) for name, default in _TORCHRUN)
+        size, rank, local = _places()
         try:
             chosen = torch.device(device or ("cuda" if torch.cuda.is_available() else "cpu"))
             if chosen.type == "cuda" and torch.cuda.is_available():
@@ -76,9 +82,11 @@ class World:
                 torch.cuda.set_device(chosen)
             torch.empty(1, device=chosen)
         except (RuntimeError, AssertionError, ValueError):
-            raise ConfigurationError(f"--device {device}: there is no such device here; cpu always is.") from None
+            asked = f"--device {device}" if device else f"LOCAL_RANK {local}"
+            raise ConfigurationError(f"{asked}: there is no such device here; cpu always is.") from None
         if size > 1 and not dist.is_initialized():
-            dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo")
+            store = _meet(rank, size, talk)
+            dist.init_process_group("nccl" if chosen.type == "cuda" else "gloo", store=store, rank=rank, world_size=size)
         return cls(rank, size, chosen)
 
     @property
@@ -123,7 +131,52 @@ class World:
 
 
 _BREATH = 0.2  # seconds
-_TORCHRUN = (("WORLD_SIZE", "1"), ("RANK", "0"), ("LOCAL_RANK", "0"))
+#: Processes of a run start within this time, or it ends: machines of a cluster are handed out one after the other.
+_MEETING = timedelta(minutes=10)
+
+
+def _places() -> tuple[int, int, int]:
+    """How many processes there are, which this one is, and which of its machine, as the environment says."""
+    size, rank, local, _ = (
+        _whole(name, default) for name, default in (("WORLD_SIZE", 1), ("RANK", 0), ("LOCAL_RANK", 0), ("LOCAL_WORLD_SIZE", 1))
+    )
+    way = "start with torchrun, or unset it to train in one process"
+    if size < 1:
+        raise ConfigurationError(f"WORLD_SIZE is {size}; it must be 1 or more: {way}.")
+    missing = [name for name in ("RANK", "MASTER_ADDR", "MASTER_PORT") if not os.environ.get(name)]
+    if size > 1 and missing:
+        raise ConfigurationError(f"WORLD_SIZE is {size}, but {', '.join(missing)} not set: {way}.")
+    for name, value in (("RANK", rank), ("LOCAL_RANK", local)):
+        if value >= size:
+            known = f"is {size}" if "WORLD_SIZE" in os.environ else "is not set"
+            raise ConfigurationError(f"{name} is {value}, but WORLD_SIZE {known}: {way}.")
+    if size > 1 and not 0 < _whole("MASTER_PORT", 0) < 65536:
+        raise ConfigurationError(f"MASTER_PORT is {os.environ['MASTER_PORT']}; it must be a number from 1 to 65535.")
+    return size, rank, local
+
+
+def _whole(name: str, default: int) -> int:
+    """A variable of the environment that is a whole number from 0."""
+    text = os.environ.get(name) or str(default)
+    if not (text.isascii() and text.isdigit() and len(text) < 10):
+        raise ConfigurationError(f"{name} is {text[:40]!r}; it must be a whole number, as torchrun sets it.")
+    return int(text)
+
+
+def _meet(rank: int, size: int, talk: Callable[[str], None]) -> Any:
+    """The store through which the processes of a run find one another; waits until all are there."""
+    where = f"MASTER_ADDR {os.environ['MASTER_ADDR']}, MASTER_PORT {os.environ['MASTER_PORT']}"
+    if not dist.is_torchelastic_launched():  # torchrun starts all of them
+        talk(f"Rank {rank} of {size} waits for the other processes, at most {_MEETING.seconds // 60} minutes ({where}).")
+    try:
+        store, *_ = next(rendezvous("env://", rank, size, timeout=_MEETING))
+    except (RuntimeError, ValueError) as error:  # torch's errors of the network are RuntimeErrors
+        why = str(error).partition("\n")[0][:200].rstrip(".")
+        raise ConfigurationError(
+            f"the {size} processes of WORLD_SIZE do not find one another by {where}: {why}; start all of them, with torchrun, "
+            "or unset WORLD_SIZE to train in one process."
+        ) from None
+    return store
 
 
 # ---- A run --------------------------------------------------------------------------------------------------------
@@ -300,7 +353,7 @@ class _Run:
                     module.compile()
         self.optimizer = make_optimizer(self.model, recipe.optim, SIZES[recipe.model.size][1])
         self.parallel: nn.Module = DistributedDataParallel(self.model) if world.size > 1 else self.model
-        self.log = _Log(out) if world.first else None
+        self.log = _Log(out, talk) if world.first else None
         self.unread: dict[str, bool] = {}  # sentence: whether it has been said
         self.metrics: dict[str, float] = {}
 
@@ -544,21 +597,32 @@ class _Meter:
 class _Log:
     """`log.jsonl`, and TensorBoard where it is installed."""
 
-    def __init__(self, out: Path) -> None:
-        self.path = out / "log.jsonl"
+    def __init__(self, out: Path, talk: Callable[[str], None] = lambda _: None) -> None:
+        self.path, self.talk = out / "log.jsonl", talk
         self.board: Any = None
 
     def cut(self, step: int, evaluated: bool) -> None:
         """Forget lines of steps that are done again, and figures of the last one if they are measured again."""
-        with contextlib.suppress(ImportError):
-            from torch.utils.tensorboard import SummaryWriter
-
-            self.board = SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=step + 1)
+        self.board = self._open_board(step)
         if self.path.is_file():
             lines = [line for line in read_log(self.path) if line["step"] <= step]
             if not evaluated:
                 lines = [line for line in lines if line["step"] < step or "loss" in line]
             write_whole(self.path, "".join(json.dumps(line) + "\n" for line in lines))
+
+    def _open_board(self, step: int) -> Any:
+        """TensorBoard's writer, or None; an installation that is broken is told, and costs its curves only."""
+        try:
+            from torch.utils.tensorboard import SummaryWriter
+
+            return SummaryWriter(str(self.path.parent / "tensorboard"), purge_step=step + 1)
+        except OSError:
+            raise
+        except Exception as error:  # noqa: BLE001  # whatever packages that do not fit together raise
+            if getattr(error, "name", None) != "tensorboard":
+                why = f"{type(error).__name__}: {error}".partition("\n")[0][:200].rstrip(".")
+                self.talk(f"TensorBoard is installed but cannot be used ({why}); log.jsonl and curves.png have its curves.")
+            return None
 
     def write(self, line: dict[str, float]) -> None:
         """Add a line."""

@@ -80,7 +80,8 @@ class _Chosen(Dataset[dict[str, Any]]):
     """The frames of each clip that a network sees, read in the loader's processes."""
 
     def __init__(self, source: Source, keys: Sequence[Any], network: Network, selection: Selection) -> None:
-        self.source, self.keys, self.network, self.selection = source, keys, network, selection
+        self.source, self.keys, self.selection = source, keys, selection
+        self.num_frames, self.stride = network.num_frames, network.stride  # not the network, which no process can be sent
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         try:
@@ -89,11 +90,11 @@ class _Chosen(Dataset[dict[str, Any]]):
             return {"place": place, "unread": str(error)}
 
     def _choice(self, place: int) -> Choice:
-        network, selection = self.network, self.selection
-        if network.num_frames is None:
+        count, stride, selection = self.num_frames, self.stride, self.selection
+        if count is None:
             return lambda length: sorted({int(t) for t in np.linspace(0, length - 1, selection.frames).round()})
-        count, rng = network.num_frames, np.random.default_rng((selection.seed, place))
-        return lambda length: sample_window(length, count, network.stride, rng)
+        rng = np.random.default_rng((selection.seed, place))
+        return lambda length: sample_window(length, count, stride, rng)
 
 
 def extract(

@@ -758,37 +758,75 @@ def test_merge_of_another_configuration_is_refused(small, tmp_path):
     assert_same(folder, before)
 
 
-@pytest.mark.parametrize(("first", "step", "count"), [(0, 1, 3), (1, 1, 3), (10, 1, 2), (0, 2, 3), (5, 10, 2)], ids=str)
-def test_slurm_array_tasks_are_parts(first, step, count, small, undisturbed, tmp_path, monkeypatch):
-    """Tasks of a Slurm array, wherever they count from and in whatever steps, make up the whole set."""
+def slurm_array(monkeypatch, task, low, high, step, count):
+    """The environment of a task of an array, as Slurm sets it; None is not set."""
+    for name, value in {"ID": task, "MIN": low, "MAX": high, "STEP": step, "COUNT": count}.items():
+        if value is None:
+            monkeypatch.delenv(f"SLURM_ARRAY_TASK_{name}", raising=False)
+        else:
+            monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
+
+
+@pytest.mark.parametrize("first", [0, 1])
+def test_slurm_array_tasks_are_parts(first, small, undisturbed, tmp_path, monkeypatch):
+    """Tasks of a whole Slurm array, from 0 or 1, make up the whole set; each says which part it takes, even with --quiet."""
     folder = tmp_path / "set"
-    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", str(count))
-    monkeypatch.setenv("SLURM_ARRAY_TASK_MIN", str(first))
-    monkeypatch.setenv("SLURM_ARRAY_TASK_STEP", str(step))
-    for i in range(count):
-        monkeypatch.setenv("SLURM_ARRAY_TASK_ID", str(first + step * i))
-        ended = synvid(*command(small, "tar", folder, "--json"))
+    for i in range(3):
+        slurm_array(monkeypatch, first + i, first, first + 2, 1, 3)
+        ended = synvid(*command(small, "tar", folder, "--json", "--quiet"))
         assert ended.code == 0
-        assert f"Part {i}/{count}" in ended.talk
-        assert json.loads(ended.data)["clips"] == CLIPS / count
+        assert ended.talk == f"Part {i}/3, counted from 0, from SLURM_ARRAY_TASK_ID; --part 0/1 renders all.\n"
+        assert json.loads(ended.data)["clips"] == CLIPS / 3
     assert_same(folder, undisturbed(small, "tar"))
 
 
 def test_a_part_asked_for_comes_before_slurms(small, tmp_path, monkeypatch):
     """--part says more than the environment does."""
-    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "3")
-    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "2")
-    assert synvid(*command(small, "tar", tmp_path / "set", "--part", "0/6")).code == 0
+    slurm_array(monkeypatch, 2, 0, 2, 1, 3)
+    ended = synvid(*command(small, "tar", tmp_path / "set", "--part", "0/6"))
+    assert (ended.code, "SLURM" in ended.talk) == (0, False)
     assert [path.name for path in (tmp_path / "set" / "train").iterdir()] == ["shard-000000.tar"]
 
 
-@pytest.mark.parametrize(("task", "count"), [("x", "3"), ("3", "3"), ("-1", "3"), ("0", "0")])
-def test_nonsense_from_slurm_is_refused(task, count, small, tmp_path, monkeypatch):
-    """A task that is none of the array's: exit code 2, and the sentence names Slurm's variable."""
-    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", task)
-    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", count)
-    assert_one_sentence(synvid(*command(small, "tar", tmp_path / "set", "--quiet")), 2, "SLURM_ARRAY_TASK_ID")
+def test_all_is_rendered_in_an_array_where_asked_for(small, undisturbed, tmp_path, monkeypatch):
+    """--part 0/1 renders the whole set in a task of an array, as the tasks of a sweep want it."""
+    slurm_array(monkeypatch, 3, 1, 7, 1, 3)
+    assert synvid(*command(small, "tar", tmp_path / "set", "--part", "0/1")).code == 0
+    assert_same(tmp_path / "set", undisturbed(small, "tar"))
+
+
+@pytest.mark.parametrize(
+    "array",
+    [
+        ("x", 0, 2, 1, 3),
+        (3, 0, 2, 1, 3),
+        (-1, 0, 2, 1, 3),
+        (0, 0, 0, 1, 0),
+        (2, 2, 2, 1, 1),
+        (0, 0, 0, 1, 1),
+        (3, 1, 7, 1, 3),
+        (11, 10, 11, 1, 2),
+        (2, 0, 4, 2, 3),
+        (1, None, None, None, None),
+        (1, 0, None, 1, 3),
+    ],
+    ids=["no number", "above", "below", "none", "one again", "one", "gaps", "from 10", "steps", "task only", "no maximum"],
+)
+def test_an_array_that_may_not_be_one_of_parts_is_refused(array, small, tmp_path, monkeypatch):
+    """Tasks done again, arrays with gaps, nonsense: exit code 2, and the sentence names Slurm's variable and --part."""
+    slurm_array(monkeypatch, *array)
+    ended = synvid(*command(small, "tar", tmp_path / "set", "--quiet"))
+    assert_one_sentence(ended, 2, "SLURM_ARRAY_TASK_ID", "--part I/N", "--part 0/1")
     assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize("more", [[], ["--quiet"]], ids=["", "quiet"])
+def test_an_empty_part_says_so(more, small, tmp_path):
+    """A part beyond the last shard renders nothing, and says why: exit code 0."""
+    ended = synvid(*command(small, "tar", tmp_path / "set", "--part", f"{SHARDS}/9", *more))
+    assert ended.code == 0
+    assert f"Part {SHARDS}/9 is empty: the dataset has {SHARDS} shards." in ended.talk
+    assert not list((tmp_path / "set").glob("train/*"))
 
 
 # ---- Another dataset, other people's files ---------------------------------------------------------------------------

@@ -221,8 +221,8 @@ def test_overwriting_by_parts_is_refused(dataset, finished, monkeypatch):
     folder = dataset()
     talk, _ = render(folder, "--overwrite", "--part", "0/2", seed=2, code=2)
     assert "--overwrite with part 0/2" in talk
-    monkeypatch.setenv("SLURM_ARRAY_TASK_ID", "1")
-    monkeypatch.setenv("SLURM_ARRAY_TASK_COUNT", "2")
+    for name, value in {"ID": 1, "MIN": 0, "MAX": 1, "STEP": 1, "COUNT": 2}.items():
+        monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
     render(folder, "--overwrite", seed=2, code=2)
     assert contents(folder) == contents(finished / "tar1")
 

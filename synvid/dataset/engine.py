@@ -7,7 +7,7 @@ import enum
 import os
 import time
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from pathlib import Path
 
 from synvid.dataset.check import State, shard_state
@@ -53,6 +53,7 @@ class Home(enum.Enum):
 
     EMPTY = "empty"
     OURS = "holds this dataset, or a part of it"
+    SHORTER = "holds the beginning of this dataset, which has more clips now"
     OTHER = "holds another dataset, which is to be overwritten"
 
 
@@ -76,14 +77,23 @@ def check_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> Home:
                 f"{folder}: is not empty and holds no dataset of synvid; choose an empty folder for --out."
             )
         differences = recipe.differences(Recipe.load(folder)) if present else []
+    if not present:
+        return Home.EMPTY
+    there = Recipe.load(folder).n
+    if recipe.n != there and len(differences) == 1:  # clips do not depend on how many there are
+        if recipe.n > there:
+            return Home.SHORTER
+        if not overwrite:
+            raise ConfigurationError(
+                f"{folder}: holds {there} clips of this dataset, {recipe.n} are asked for; it can grow, but not shrink: "
+                f"--n {there} or more goes on with it, --overwrite removes what is too much."
+            )
     if differences and not overwrite:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise ConfigurationError(
             f"{folder}: holds a dataset of another configuration (asked, there: {'; '.join(differences[:3])}{more}); "
             "choose another folder, or --overwrite it."
         )
-    if not present:
-        return Home.EMPTY
     return Home.OTHER if differences else Home.OURS
 
 
@@ -98,6 +108,8 @@ def _open_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> None:
     with named_errors(folder):
         if home is Home.OTHER:
             _replace(Recipe.load(folder), recipe, folder)
+        elif home is Home.SHORTER:
+            _grow(Recipe.load(folder), recipe, folder)
         elif home is Home.EMPTY:
             with workspace(folder) as room:
                 first = write_first(folder / RECIPE_FILE, recipe.to_yaml(), room)
@@ -131,6 +143,16 @@ def _replace(old: Recipe, new: Recipe, folder: Path) -> None:
     with workspace(folder) as room:
         write_whole(folder / _REPLACED, old.to_yaml(), room)
         write_whole(folder / RECIPE_FILE, new.to_yaml(), room)
+
+
+def _grow(old: Recipe, new: Recipe, folder: Path) -> None:
+    """Make the home of a dataset that of the same one with more clips; full shards stay, and another run may be working."""
+    with workspace(folder) as room:
+        write_whole(folder / RECIPE_FILE, new.to_yaml(), room)
+    for name in (MANIFESTS[old.format], LIST):  # of a finished dataset, which it is no longer
+        (folder / name).unlink(missing_ok=True)
+    if old.n % old.shard_size:
+        record_path(folder, old.num_shards - 1).unlink(missing_ok=True)
 
 
 def _remove_replaced(recipe: Recipe, folder: Path) -> None:
@@ -229,6 +251,8 @@ def render_dataset(
 def merge_parts(folder: Path, sources: list[Path]) -> tuple[int, list[int]]:
     """Copy finished shards from other folders of the same recipe, and finish the dataset if it is whole.
 
+    Where they have different numbers of clips, the dataset grows to the largest.
+
     Returns:
         How many shards were copied, and which are still missing.
 
@@ -236,13 +260,16 @@ def merge_parts(folder: Path, sources: list[Path]) -> tuple[int, list[int]]:
         ConfigurationError: a source is of another configuration.
         DatasetError: a folder holds no dataset, or the file system refuses.
     """
-    recipe = Recipe.load(folder if (folder / RECIPE_FILE).is_file() or not sources else sources[0])
+    first = Recipe.load(folder if (folder / RECIPE_FILE).is_file() or not sources else sources[0])
+    recipes = [first, *(Recipe.load(source) for source in sources)]
+    recipe = max(recipes, key=lambda one: one.n)
+    for source, other in zip(sources, recipes[1:], strict=True):
+        differences = first.differences(replace(other, n=first.n))
+        if differences:
+            raise ConfigurationError(f"{source}: is of another configuration than {folder}: {'; '.join(differences[:3])}.")
     _open_folder(recipe, folder)
     copied = 0
     for source in sources:
-        differences = recipe.differences(Recipe.load(source))
-        if differences:
-            raise ConfigurationError(f"{source}: is of another configuration than {folder}: {'; '.join(differences[:3])}.")
         for shard in todo(recipe, folder)[0]:
             if shard_state(recipe, source, shard) is State.DONE:
                 copy_shard(recipe, source, folder, shard)

@@ -15,7 +15,7 @@ from synvid._jit import cache_home
 from synvid.dataset.real import RealVideos
 from synvid.dataset.recipe import BankFacts, Recipe
 from synvid.errors import ConfigurationError, DatasetError
-from synvid.preset import TEXTURE_KINDS
+from synvid.preset import TEXTURE_KINDS, expanded
 from synvid.texture.bank import Header, open_bank
 from synvid.texture.folder import Pictures
 from synvid.texture.supply import cached_bank, header_of
@@ -50,7 +50,7 @@ def locate(
         ConfigurationError: one is not the one that the dataset was made from, or is not there; a name is not known.
         DatasetError: a bank is damaged.
     """
-    given = {name: Path(path).expanduser() for name, path in (textures or {}).items()}
+    given = {name: expanded(path) for name, path in (textures or {}).items()}
     for name, path in given.items():
         if name not in recipe.banks:
             names = ", ".join(recipe.banks) or "none"

@@ -14,6 +14,7 @@ from synvid.dataset.locate import locate
 from synvid.dataset.manifest import Manifest
 from synvid.dataset.recipe import Recipe
 from synvid.errors import ConfigurationError, DatasetError
+from synvid.preset import expanded
 from synvid.renderer import render
 from synvid.scene import Scene, sample_scene
 from synvid.texture.folder import Pictures
@@ -128,11 +129,11 @@ def open_dataset(path: str | Path, textures: Mapping[str, str] | None = None, im
         DatasetError: there is none, or it is not finished.
         ConfigurationError: its recipe is damaged or of another output version.
     """
-    folder = Path(path).expanduser()
+    folder = expanded(path)
     recipe = Recipe.load(folder)
     for name in textures or {}:
         if name not in recipe.banks:
             names = ", ".join(recipe.banks) or "none"
             raise ConfigurationError(f"textures {name!r}: {folder} has no such bank; its banks: {names}.")
-    shown = None if images is None else Path(images).expanduser()
+    shown = None if images is None else expanded(images)
     return Dataset(path=folder, recipe=recipe, rows=Manifest(recipe, folder), textures=dict(textures or {}), images=shown)

@@ -99,7 +99,8 @@ def read_square(path: Path, size: int, scale: float = 1.0, across: float = 0.5, 
 def read_picture(path: Path) -> NDArray[np.uint8]:
     """Read a picture, uint8 (H, W, 3).
 
-    Turned as its EXIF data say; grey, palette, CMYK and 16-bit pictures become RGB; what is transparent shows black.
+    Turned as its EXIF data say, unless they are damaged; grey, palette, CMYK and 16-bit pictures become RGB; what is
+    transparent shows black.
 
     Raises:
         OSError, ValueError: the file is no picture, damaged, or larger than MAX_PIXELS.
@@ -116,7 +117,16 @@ def _read(path: Path, near: int | None = None) -> Image.Image:
                 raise ValueError(f"has {image.width} x {image.height} pixels")
             if near is not None:
                 image.draft("RGB", (near, near))
-            return _to_rgb(ImageOps.exif_transpose(image))
+            return _to_rgb(_turned(image))
+
+
+def _turned(image: Image.Image) -> Image.Image:
+    """A picture as its EXIF data say; as it is where they are damaged."""
+    image.load()  # first: what is wrong with the pixels is another matter
+    try:
+        return ImageOps.exif_transpose(image)
+    except Exception:  # noqa: BLE001  # Pillow checks little there: struct.error, SyntaxError, KeyError, ...
+        return image
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import contextlib
+import errno
 import os
 import secrets
 import shutil
@@ -18,6 +19,8 @@ __all__ = [
     "STATE",
     "clean_leftovers",
     "find_files",
+    "in_words",
+    "most_files",
     "named_errors",
     "read_at",
     "take_names",
@@ -43,8 +46,31 @@ def named_errors(path: Path) -> Iterator[None]:
     try:
         yield
     except OSError as error:
-        name = error.filename if isinstance(error.filename, str) else path
-        raise DatasetError(f"{name}: {error.strerror or error}.") from None
+        raise DatasetError(in_words(error, path)) from None
+
+
+def in_words(error: OSError, path: Path | None = None) -> str:
+    """An error of the operating system as a sentence: the file, or `path`, or the limit that it met, and what is wrong."""
+    if error.errno == errno.EMFILE:
+        return f"too many open files: a process may have {most_files()}; raise `ulimit -n`, or take fewer --workers."
+    if error.errno == errno.EAGAIN and error.filename is None:
+        return "no more processes can be started (`ulimit -u`, or a limit of the container); take fewer --workers."
+    name = error.filename if isinstance(error.filename, str) else path
+    return f"{name}: {error.strerror or error}." if name else f"{error.strerror or error}."
+
+
+def most_files() -> int:
+    """How many files this process may have open, after the limit has been raised as far as we may."""
+    try:
+        import resource
+    except ImportError:  # Windows
+        return 1 << 20
+    soft, hard = resource.getrlimit(resource.RLIMIT_NOFILE)
+    if soft != hard:
+        with contextlib.suppress(OSError, ValueError):
+            resource.setrlimit(resource.RLIMIT_NOFILE, (hard, hard))
+    soft, _ = resource.getrlimit(resource.RLIMIT_NOFILE)
+    return 1 << 20 if soft == resource.RLIM_INFINITY else soft
 
 
 @contextlib.contextmanager
@@ -140,6 +166,7 @@ def write_at(descriptor: int, data: memoryview, at: int) -> None:
 def find_files(root: Path, suffixes: tuple[str, ...], without: str = "") -> list[str]:
     """Files with one of some suffixes anywhere below a folder, links to folders followed; relative paths, sorted.
 
+    Files whose names begin with `._` are passed over: macOS keeps there what other file systems cannot hold of their twins.
     Folders below it in which a file called `without` is are passed over.
     """
     found: list[str] = []
@@ -150,7 +177,7 @@ def find_files(root: Path, suffixes: tuple[str, ...], without: str = "") -> list
             below.clear()
             continue
         seen.add(real)
-        some = (Path(folder, name) for name in names if name.lower().endswith(suffixes))
+        some = (Path(folder, name) for name in names if name.lower().endswith(suffixes) and not name.startswith("._"))
         found += [path.relative_to(root).as_posix() for path in some if path.is_file()]
     return sorted(found)
 

@@ -24,7 +24,7 @@ from synvid.work.disk import named_errors
 from synvid.work.interrupt import Cancelled, also_ask, interrupted, postponed, stop_if_interrupted
 from synvid.work.progress import Progress
 
-__all__ = ["default_workers", "run_tasks"]
+__all__ = ["default_workers", "end_with_parent", "run_tasks"]
 
 _ATTEMPTS = 3
 _DEATHS = f"its worker died {_ATTEMPTS} times, of too little memory perhaps"
@@ -38,6 +38,11 @@ _AHEAD = 4
 def default_workers() -> int:
     """The cores this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+
+
+def _shared_memory() -> Path:
+    """Where locks and memory lie that processes share: an error of theirs names no file."""
+    return path if (path := Path("/dev/shm")).is_dir() else Path(tempfile.gettempdir())  # noqa: S108
 
 
 class _Shared:
@@ -63,7 +68,19 @@ _shared: _Shared | None = None
 _call: Any = None
 
 
-def _begin_worker(shared: _Shared, call: Any, parent: int) -> None:
+def end_with_parent() -> None:
+    """End this process when the one that started it has ended, whichever way it was started, also by a server of forks."""
+    parent = multiprocessing.parent_process()
+    assert parent is not None  # a process of multiprocessing's
+
+    def watch() -> None:
+        parent.join()
+        os._exit(1)
+
+    threading.Thread(target=watch, daemon=True).start()
+
+
+def _begin_worker(shared: _Shared, call: Any) -> None:
     """Between tasks: leave Ctrl-C to the parent, end when terminated, and die with the parent."""
     global _shared, _call  # a worker's one link to its parent; the work is sent once, not with each task
     _shared, _call = shared, call
@@ -71,13 +88,7 @@ def _begin_worker(shared: _Shared, call: Any, parent: int) -> None:
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is in the background
         signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, see `postponed`
     signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
-
-    def watch() -> None:
-        while os.getppid() == parent:
-            time.sleep(0.5)
-        os._exit(1)
-
-    threading.Thread(target=watch, daemon=True).start()
+    end_with_parent()
 
 
 def _work(place: int, task: int) -> str | None:
@@ -164,7 +175,7 @@ def _run_pool(call: Any, tasks: list[int], workers: int, progress: Progress, don
     come last, each alone in a pool of one worker, and one whose worker dies three times then fails.
     """
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with named_errors(Path(tempfile.gettempdir())):
+    with named_errors(_shared_memory()):
         run = _Run(call, context, _Shared(context, len(tasks)), progress, done, {})
     left, suspects = deque(enumerate(tasks)), deque[tuple[int, int]]()
     barren = 0  # pools in a row that died before a task was begun
@@ -208,10 +219,11 @@ class _Run:
             Tasks whose worker died.
         """
         count = min(workers, len(left))
-        start = (self.shared, self.call, os.getpid())
+        start = (self.shared, self.call)
         waiting: dict[Future[str | None], tuple[int, int]] = {}
+        others = multiprocessing.active_children()
         with (
-            named_errors(Path(tempfile.gettempdir())),
+            named_errors(_shared_memory()),
             ProcessPoolExecutor(count, self.context, _begin_worker, start) as pool,
         ):
             try:
@@ -226,6 +238,10 @@ class _Run:
                         del waiting[future]
             except BrokenProcessPool:
                 pass
+            except OSError:  # no more files or processes: those that have begun would wait for ever
+                for process in set(multiprocessing.active_children()).difference(others):
+                    process.kill()
+                raise
             finally:
                 self.shared.stop.value = bool(waiting)
                 pool.shutdown(wait=True, cancel_futures=True)
