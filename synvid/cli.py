@@ -125,6 +125,12 @@ def render(
         _plan(made, missing, out, workers, share, as_json)
         return
     signal.signal(signal.SIGTERM, terminate)
+    pattern = next((sign for sign in _PATTERNS if sign in str(out.absolute())), "")
+    if pattern:
+        talk(
+            f"{out.absolute()}: `datasets` and webdataset take {pattern} for a pattern or the end of a path and will not find "
+            "the clips there; letters, digits, _ - . and blanks are safe."
+        )
     if is_cold():
         talk("Compiling the kernels, once on this machine: about ten seconds.")
     if share[0] >= made.num_shards:
@@ -132,6 +138,10 @@ def render(
     bar = Bar(made.preset.name, quiet)
     result = render_dataset(made, out, workers=workers, part=share, overwrite=overwrite, progress=bar)
     _report(made, out, result, as_json, talk)
+
+
+#: What loaders of datasets do not take literally in a path.
+_PATTERNS = ("[", "]", "{", "}", "*", "?", "#", "::")
 
 
 def _recipe(

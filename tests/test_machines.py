@@ -12,6 +12,8 @@ import pytest
 from PIL import Image
 from running import ended
 
+import synvid
+from synvid.cli import main
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.texture.folder import read_picture
 from synvid.work.disk import find_files
@@ -242,3 +244,21 @@ def test_twins_of_macos_are_passed_over(tmp_path):
         (tmp_path / name).parent.mkdir(exist_ok=True)
         (tmp_path / name).touch()
     assert find_files(tmp_path, (".mp4",)) == [".z.mp4", "below/y.MP4", "x.mp4"]
+
+
+# ---- Names that loaders take for patterns ------------------------------------------------------------------------------
+@pytest.mark.parametrize(("name", "sign"), [("[v1]", "["), ("{a,b}", "{"), ("a#b", "#"), ("a b.c_d-50%", "")])
+def test_a_folder_that_loaders_do_not_find_is_warned_of(name, sign, tmp_path):
+    """`datasets` finds no clip in a folder called [v1]; synvid does, and says so; where no warning comes it finds all."""
+    datasets = pytest.importorskip("datasets")
+    out = tmp_path / name / "set"
+    line = ["render", "--preset", "moving_circles", "--n", 2, "--shard-size", 1, "--out", out, "--workers", 1]
+    settings = ("video.width=32", "video.height=32", "objects.count=2")
+    code, said, _ = ended(main, *line, *(f"--set={setting}" for setting in settings))
+    assert code == 0
+    assert len(synvid.open_dataset(out)) == 2
+    assert (f"take {sign} for a pattern" in said) == bool(sign)
+    assert "at most 2 can share the work" in (out / "README.md").read_text()
+    if name != "[v1]":
+        files = datasets.load_dataset_builder(str(out)).config.data_files["train"]
+        assert len(files) == 2

@@ -89,6 +89,8 @@ dataset.render(0, frames=range(0, 64, 4))     # the same frames, rendered: exact
 `offset` and `size` in the manifest open one clip inside its shard:
 `subfile,,start,OFFSET,end,OFFSET+SIZE,,:train/shard-000000.tar` is a path for FFmpeg and for all that is built on it.
 `lists/videomae.csv` has such paths, relative to this folder.
+
+webdataset and `datasets` give each loader process whole shards, so that at most %d can share the work.
 """,
     "files": """```python
 import datasets
@@ -349,6 +351,6 @@ def _card(recipe: Recipe, records: list[Record]) -> str:
         ),
         manifest=MANIFESTS[recipe.format],
         recipe=RECIPE_FILE,
-        loading=(loading % (shards - 1) if tar else loading).replace("{{", "{").replace("}}", "}"),
+        loading=(loading % (shards - 1, shards) if tar else loading).replace("{{", "{").replace("}}", "}"),
     )
     return text + _seal(text.encode()).decode()
