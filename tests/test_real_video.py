@@ -1,6 +1,7 @@
 """Frame t of a real video is the t-th frame shown, whatever the container, the codec, and the way it is asked for."""
 
 import contextlib
+import dataclasses
 import pathlib
 import tracemalloc
 
@@ -266,6 +267,24 @@ def _packets_read(monkeypatch, path, numbers):
     return len(seen)
 
 
+def test_an_index_that_was_wrong_is_made_once_more(tmp_path, monkeypatch):
+    """Where time stamps are there but lie, frames come in another order than they say; that is noticed once a file."""
+    path = write_film(tmp_path / "film.mp4", FILMS["no_b_frames.mp4"])
+    whole = linear(path)
+    make, made = VideoFile._make_index, []
+    wrong = {"numbers": lambda n: n[[1, 0, *range(2, len(n))]]}
+
+    def lying(self, decode=False):
+        made.append(decode)
+        index = make(self, decode)
+        return index if decode else dataclasses.replace(index, numbers=wrong["numbers"](index.numbers))
+
+    monkeypatch.setattr(VideoFile, "_make_index", lying)
+    for _ in range(2):
+        assert (decode(path, [0, 5]) == whole[[0, 5]]).all()
+    assert made == [False, True]
+
+
 @pytest.mark.parametrize("name", ["b_frames.mp4", "b_frames.mkv", "xvid_b_frames.avi", "xvid.avi", "b_frames.avi", "mpeg2.mpg",
                                   "b_frames.ts", "wmv2.wmv", "vp9.webm"])  # fmt: skip
 def test_a_window_costs_its_group(name, tmp_path, monkeypatch):
@@ -294,6 +313,10 @@ def test_an_index_is_made_once(folder, monkeypatch, tmp_path):
         cached.write_bytes(b"PK\x03\x04 nonsense")
     decode_module._known.clear()
     assert number_of(decode(path, [3])[0]) == 3
+    decode_module._known.clear()
+    made.clear()
+    decode(path, [3])  # what was nonsense has been written anew
+    assert not made
     path.write_bytes((folder / "xvid.avi").read_bytes())  # another film under the same name
     assert [number_of(frame) for frame in decode(path)] == list(range(COUNT))
 

@@ -53,11 +53,11 @@ _MANY = 2000
 _NO_STAMP = -(2**63)
 
 
-#: Indices by path, size and date of the file: the latest ones of this process.
-_known: dict[bytes, _Index] = {}
+#: Indices by the file that keeps each: the latest ones of this process.
+_known: dict[Path, _Index] = {}
 _MOST_KNOWN = 256
 #: Part of the names of indices on disk.
-_VERSION = b"1"
+_VERSION = 1
 
 
 def decode(file: Any, frames: Sequence[int] | None = None, name: str | None = None) -> Frames:
@@ -94,6 +94,8 @@ class VideoFile:
         self._file: Any = file if hasattr(file, "read") else os.path.abspath(file)  # noqa: PTH100  # "a:b.mp4": no protocol a
         self._container: Any = None
         self._stream: Any = None
+        self._unread = False
+        self._index: _Index | None = None
         with self._sentences():
             self._open()
             self._index = self._find_index()
@@ -113,11 +115,12 @@ class VideoFile:
     @property
     def num_frames(self) -> int:
         """How many frames are shown; a damaged end does not count."""
-        return len(self._index.times)
+        return len(self.times)
 
     @property
     def times(self) -> NDArray[np.float64]:
         """float64 (T,), seconds from the first frame to each."""
+        assert self._index is not None
         return self._index.times
 
     @property
@@ -147,26 +150,27 @@ class VideoFile:
         beyond = [number for number in numbers if not 0 <= number < self.num_frames]
         if beyond:
             raise DatasetError(f"{self.name}: has no frame {beyond[0]}; it has {self.num_frames}.")
-        done, size = 0, None
+        index, done, size = self._index, 0, None
+        assert index is not None
         with self._sentences():
-            for earlier in range(len(self._index.keys) + 2):
+            for earlier in range(len(index.keys) + 2):
                 try:
-                    for frame in self._wanted(numbers[done:], earlier):
+                    for frame in self._wanted(index, numbers[done:], earlier):
                         if size not in {None, frame.shape}:
                             raise ValueError(f"its frames change their size at frame {numbers[done]}")
                         size, done = frame.shape, done + 1
                         yield frame
                     return
                 except _WrongOrderError:
-                    if not self._index.decoded:
-                        self._index = self._make_index(decode=True)
+                    if not index.decoded:
+                        self._index = index = self._keep(self._make_index(decode=True))
             raise ValueError(f"frame {numbers[done]} cannot be found")
 
-    def _wanted(self, numbers: Sequence[int], earlier: int) -> Iterator[Frames]:
+    def _wanted(self, index: _Index, numbers: Sequence[int], earlier: int) -> Iterator[Frames]:
         """Frames of ascending numbers, decoded from the last key before each, or from one so many keys earlier."""
-        index, done = self._index, 0
+        done = 0
         while done < len(numbers):
-            for number, frame in self._shown(*index.key(numbers[done], earlier)):
+            for number, frame in self._shown(index, *index.key(numbers[done], earlier)):
                 if number == numbers[done]:
                     if frame is None:
                         raise ValueError(f"frame {number} is damaged")
@@ -177,28 +181,33 @@ class VideoFile:
             else:
                 raise _WrongOrderError
 
-    def _shown(self, key: int, expected: int) -> Iterator[tuple[int, Any]]:
-        """Numbers and frames as the decoder gives them from a packet on; None for a frame that is damaged.
+    def _shown(self, index: _Index, key: int, expected: int) -> Iterator[tuple[int, Any]]:
+        """Numbers and frames as the decoder gives them from a packet on; None for a frame that is damaged or lost.
 
         Args:
+            index: of the file.
             key: the packet.
             expected: the first number.
 
         Raises:
             _WrongOrderError: they do not follow one another, though nothing is damaged.
         """
-        index = self._index
-        for place, frame, damaged in self._decoded(self._packets(key)):
+        for place, frame, damaged, lost in self._decoded(self._packets(key)):
             number = int(index.numbers[place]) if 0 <= place < len(index.numbers) else -1
-            if number > expected and not damaged:
+            if number > expected and not (damaged or lost):
                 raise _WrongOrderError
             yield from ((missing, None) for missing in range(expected, number))
             if number >= expected:
                 yield number, None if damaged else frame
                 expected = number + 1
 
-    def _decoded(self, packets: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any, bool]]:
-        """Frames, which packet each came from, and whether it is damaged or comes between a damaged one and the next key."""
+    def _decoded(self, packets: Iterator[tuple[int, Any]]) -> Iterator[tuple[int, Any, bool, bool]]:
+        """Frames as the decoder gives them.
+
+        Yields:
+            The packet that a frame came from, the frame, whether it is damaged or comes between a damaged one and the next
+            key, and whether damage may have lost others before it.
+        """
         import av
 
         damaged, torn = False, set()
@@ -213,8 +222,8 @@ class VideoFile:
                 frames, damaged = [], True
             for frame in frames:
                 _check_size(frame.width, frame.height)
-                damaged = frame.is_corrupt or frame.pts in torn or (damaged and not frame.key_frame)
-                yield -1 if frame.pts is None else frame.pts, frame, damaged
+                lost, damaged = damaged, frame.is_corrupt or frame.pts in torn or (damaged and not frame.key_frame)
+                yield -1 if frame.pts is None else frame.pts, frame, damaged, lost
 
     # ---- Packets --------------------------------------------------------------------------------------------------
     def _open(self) -> None:
@@ -236,13 +245,16 @@ class VideoFile:
         self._stream = films[0]
         _check_size(self._stream.codec_context.width or 0, self._stream.codec_context.height or 0)
         self._stream.codec_context.thread_count = 1
+        self._unread = True
 
     def _packets(self, first: int = 0) -> Iterator[tuple[int, Any]]:
         """Packets with data in them and their places, from one of them on, to the end or to where the file is broken."""
-        found = self._seek(first) if first else None
+        found = None if self._unread or self._index is None else self._seek(self._index, first)
         if found is None:
-            self._open()
+            if not self._unread:
+                self._open()
             found = ((place, packet) for place, packet in enumerate(self._demuxed()) if place >= first)
+        self._unread = False
         return found
 
     def _demuxed(self) -> Iterator[Any]:
@@ -251,11 +263,10 @@ class VideoFile:
         with contextlib.suppress(av.FFmpegError):
             yield from (packet for packet in self._container.demux(self._stream) if packet.size)
 
-    def _seek(self, first: int) -> Iterator[tuple[int, Any]] | None:
+    def _seek(self, index: _Index, first: int) -> Iterator[tuple[int, Any]] | None:
         """Packets from one of them on, without reading all before it; None if that cannot be."""
         import av
 
-        index = self._index
         if index.stamps[first] == _NO_STAMP:
             return None
         try:
@@ -273,21 +284,29 @@ class VideoFile:
     # ---- Index ----------------------------------------------------------------------------------------------------
     def _find_index(self) -> _Index:
         """The index of a file: known to this process, in the user's cache, or made now."""
-        path = self._file
-        if not isinstance(path, str):
-            return self._make_index()
-        status = os.stat(path)  # noqa: PTH116
-        key = f"{path}\0{status.st_size}\0{status.st_mtime_ns}".encode(errors="surrogateescape")
-        cached = cache_home() / "synvid" / "videos" / f"{hashlib.sha256(_VERSION + key).hexdigest()[:32]}.npz"
-        index = _known.pop(key, None) or _Index.load(cached)
-        if index is None:
-            index = self._make_index()
-            if index.decoded or len(index.numbers) >= _MANY:
-                index.save(cached)
-        _known[key] = index
-        if len(_known) > _MOST_KNOWN:
-            del _known[next(iter(_known))]
+        path = self._cached()
+        index = None if path is None else _known.get(path) or _Index.load(path)
+        return self._keep(index or self._make_index(), is_new=index is None)
+
+    def _keep(self, index: _Index, is_new: bool = True) -> _Index:
+        """Keep an index for the next time; on disk, if it took long to make."""
+        path = self._cached()
+        if path is not None:
+            if is_new and (index.decoded or len(index.numbers) >= _MANY):
+                index.save(path)
+            _known.pop(path, None)
+            _known[path] = index  # as the latest
+            if len(_known) > _MOST_KNOWN:
+                del _known[next(iter(_known))]
         return index
+
+    def _cached(self) -> Path | None:
+        """Where the index of the file is kept, by its path, size and date; None for a file that has no path."""
+        if not isinstance(self._file, str):
+            return None
+        status = os.stat(self._file)  # noqa: PTH116
+        key = f"{_VERSION}\0{self._file}\0{status.st_size}\0{status.st_mtime_ns}".encode(errors="surrogateescape")
+        return cache_home() / "synvid" / "videos" / f"{hashlib.sha256(key).hexdigest()[:32]}.npz"
 
     def _make_index(self, decode: bool = False) -> _Index:
         """Go through a file once, reading all packets, or decoding them, too.
@@ -308,7 +327,7 @@ class VideoFile:
 
         if decode:
             shown, keys, sound = [], [], 0
-            for place, frame, damaged in self._decoded(noted()):
+            for place, frame, damaged, _ in self._decoded(noted()):
                 shown.append(place)
                 sound = sound if damaged else len(shown)
                 keys += [place] if frame.key_frame else []
