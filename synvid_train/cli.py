@@ -254,7 +254,7 @@ def _classify(
     folder = _folder(out, made)
 
     from synvid_train.finetune import finetuning
-    from synvid_train.foreign import load_checkpoint, weights_file
+    from synvid_train.foreign import load_checkpoint
     from synvid_train.labels import read_list
 
     videos = read_list(training, root, split="train", column=column)
@@ -265,8 +265,7 @@ def _classify(
     start = None if checkpoint is None else load_checkpoint(checkpoint)
     if overwrite and checkpoint is not None and folder.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
         raise ConfigurationError(f"--overwrite: --checkpoint {checkpoint} lies in {folder}, which it would remove.")
-    origin = "scratch" if checkpoint is None else str(weights_file(checkpoint).resolve())
-    job = finetuning(made, videos, val, checkpoint=start, probe=kind == "probe", seed=seed, origin=origin)
+    job = finetuning(made, videos, val, checkpoint=start, probe=kind == "probe", seed=seed)
     _train(job, folder, world, workers, overwrite, quiet, talk)
 
 

@@ -15,6 +15,7 @@ import warnings
 from collections.abc import Callable, Generator, Iterable, Iterator, Sequence
 from dataclasses import dataclass
 from functools import cached_property
+from pathlib import Path
 from typing import Any, ClassVar, Protocol
 
 import numpy as np
@@ -28,6 +29,7 @@ from synvid.preset import Preset
 from synvid.renderer import render_frames
 from synvid.scene import sample_scene
 from synvid.video.decode import VideoFile, decode
+from synvid.work.words import counted
 from synvid_train.corruption import Corruption
 from synvid_train.labels import VideoList
 from synvid_train.recipe import Recipe
@@ -156,8 +158,10 @@ class LabelledVideos:
 
     @property
     def identity(self) -> str:
-        """A hash of paths, labels and classes."""
-        listed = [str(path.absolute()) for path in self.videos.paths], self.videos.labels, self.videos.classes
+        """A hash of labels, classes and paths below the folder that all videos share, wherever that lies."""
+        paths = [os.path.abspath(path) for path in self.videos.paths]  # noqa: PTH100  # links keep their names
+        shared = os.path.commonpath([Path(path).parent for path in paths])
+        listed = [os.path.relpath(path, shared) for path in paths], self.videos.labels, self.videos.classes
         return hashlib.sha256(repr(listed).encode(errors="surrogateescape")).hexdigest()
 
     def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
@@ -295,6 +299,7 @@ class Schedule:
         seed: of the order.
         fresh: clips of an epoch are others than those of the one before.
         rank, world: which part is ours.
+        pairs: samples are mixed in pairs, so a piece must have an even number of them.
     """
 
     count: int
@@ -306,6 +311,7 @@ class Schedule:
     fresh: bool = False
     rank: int = 0
     world: int = 1
+    pairs: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world:
@@ -317,6 +323,20 @@ class Schedule:
                 f"optim.batch_size is {self.batch_size}, but an epoch has only {self.count} clips; "
                 f"--set optim.batch_size={self.count} or less."
             )
+        if self.pairs and self.piece % 2:
+            raise ConfigurationError(
+                f"objective.mixup and cutmix mix clips in pairs, but optim.batch_size={self.batch_size} over "
+                f"{counted(self.world, 'device')} with run.device_batch={self.device_batch} is cut into pieces of "
+                f"{self.piece}; {self._even()}."
+            )
+
+    def _even(self) -> str:
+        """What would make pieces even."""
+        if self._share % 2:
+            whole = 2 * self.world
+            return f"--set optim.batch_size={max(self.batch_size // whole, 1) * whole}"
+        sizes = range(2, max(min(self._share, self.device_batch), 2) + 1, 2)
+        return f"--set run.device_batch={max(size for size in sizes if self._share % size == 0)}"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -329,15 +349,25 @@ class Schedule:
         return self.steps_per_epoch * self.epochs
 
     @property
+    def _share(self) -> int:
+        """Samples of a step that a rank takes."""
+        return self.batch_size // self.world * self.repeats
+
+    @property
     def accumulate(self) -> int:
         """Pieces that a rank's part of a step is cut into, equal ones."""
-        share = self.batch_size // self.world * self.repeats
-        return next(pieces for pieces in range(1, share + 1) if share % pieces == 0 and share // pieces <= self.device_batch)
+        return self._share // self.piece
+
+    @property
+    def piece(self) -> int:
+        """Samples of such a piece, as many as a rank may take at once."""
+        share = self._share
+        return next(size for size in range(min(share, self.device_batch), 0, -1) if share % size == 0)
 
     def pieces(self, start: int = 0) -> Iterator[list[tuple[int, int, int]]]:
         """(epoch, index, repeat) of the clips of each piece, from step `start` on."""
         share = self.batch_size // self.world
-        size = share * self.repeats // self.accumulate
+        size = self.piece
         order, known = np.empty(0, np.int64), -1
         for step in range(start, self.steps):
             epoch, place = divmod(step, self.steps_per_epoch)
