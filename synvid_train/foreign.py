@@ -122,7 +122,7 @@ def _deepspeed(folder: Path) -> Path | None:
             raise ConfigurationError(f"{latest}: names {tag!r}, but there is no such folder beside it.")
     if any(folder.glob("zero_pp_rank_*_model_states.pt")):
         raise ConfigurationError(
-            f"{folder}: its weights are in pieces, as ZeRO stage 3 of DeepSpeed saves them; the zero_to_fp32.py beside it joins "
+            f"{folder}: its weights are in pieces, as ZeRO stage 3 of DeepSpeed saves them; zero_to_fp32.py beside it joins "
             "them into one file that can be read."
         )
     parts = len(list(folder.glob("mp_rank_*_model_states.pt")))
@@ -179,7 +179,7 @@ def _official(path: Path, weights: Weights) -> Checkpoint:
     kernel = weights.get("encoder.patch_embed.proj.weight")
     if kernel is None or kernel.ndim != 5 or kernel.shape[-1] != kernel.shape[-2]:
         raise ConfigurationError(
-            f"{path}: it is not a VideoMAE: encoder.patch_embed.proj.weight must be there, of shape (width, 3, tubelet, p, p); "
+            f"{path}: it is not a VideoMAE: encoder.patch_embed.proj.weight must be there, (width, 3, tubelet, p, p); "
             f"it has {_some(weights) if kernel is None else tuple(kernel.shape)}."
         )
     decoder = {name.split(".")[2] for name in weights if name.startswith("decoder.blocks.")}

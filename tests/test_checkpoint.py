@@ -245,7 +245,7 @@ def test_numbers_of_numpy_do_no_harm(tmp_path):
 
 
 def test_folders_of_deepspeed(tmp_path):
-    """The weights that `latest` names are read, or those of the folder itself; weights in pieces are refused with the way out."""
+    """The weights that `latest` names are read, or those of the folder itself; weights in pieces are refused."""
     before, run = made(), tmp_path / "run"
     for step, seed in ((10, 1), (20, 0)):
         (run / f"global_step{step}").mkdir(parents=True)
