@@ -152,7 +152,7 @@ def pretrain(
 
     synvid-train pretrain --preset moving_shapes
 
-    The same command again goes on where it stopped.
+    The same command again goes on where it stopped, wherever data and run have moved to.
     """
     if (preset is None) == (shards is None):
         raise ConfigurationError("give --preset NAME, or --shards DIR of a rendered dataset.")
@@ -204,7 +204,12 @@ def _shards(path: Path | None, rerender: bool, textures: tuple[str, ...], images
 
 
 _training_options = _options(
-    click.option("--checkpoint", type=_PATH, help="Whose encoder to start from.  [default: random weights]"),
+    click.option(
+        "--checkpoint",
+        type=_PATH,
+        help="Whose encoder to start from: file or folder of ours, of VideoMAE, DeepSpeed or Hugging Face.  "
+        "[default: random weights]",
+    ),
     click.option(
         "--train",
         "training",

@@ -25,9 +25,10 @@ from torch.utils.data import DataLoader, Dataset
 
 from synvid.dataset.reader import Dataset as Shards
 from synvid.errors import ConfigurationError, DatasetError
-from synvid.preset import Preset
+from synvid.preset import BANK_SUFFIX, Preset
 from synvid.renderer import render_frames
 from synvid.scene import sample_scene
+from synvid.texture.supply import find_bank
 from synvid.video.decode import VideoFile, decode
 from synvid.work.words import counted
 from synvid_train.corruption import Corruption
@@ -99,10 +100,11 @@ class RenderedClips:
     def __len__(self) -> int:
         return self.count
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        """Settings of the preset, seed, and how many."""
-        return f"{self.preset.digest()}, seed {self.seed}, {self.count} clips"
+        """Settings of the preset with its textures by what they are, wherever they lie; seed, and how many."""
+        banks = {name: f"{k}-{find_bank(name).header.digest}{BANK_SUFFIX}" for k, name in enumerate(self.preset.banks())}
+        return f"{self.preset.with_banks(banks).digest()}, seed {self.seed}, {self.count} clips"
 
     def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
         """Render them."""
@@ -132,10 +134,8 @@ class ShardClips:
 
     @property
     def identity(self) -> str:
-        """Settings of the preset, seed, how many, and whether they are decoded."""
-        recipe = self.shards.recipe
-        decoded = "rendered" if self.rerender else f"decoded from {recipe.encoding}"
-        return f"{recipe.preset.digest()}, seed {recipe.seed}, {len(self)} clips, {decoded}"
+        """All that decides the dataset's clips, how many, and whether they are decoded."""
+        return f"{self.shards.recipe.digest}, {len(self)} clips, {'rendered' if self.rerender else 'decoded'}"
 
     def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
         """Decode or render them."""
@@ -156,7 +156,7 @@ class LabelledVideos:
     def __len__(self) -> int:
         return len(self.videos)
 
-    @property
+    @cached_property
     def identity(self) -> str:
         """A hash of labels, classes and paths below the folder that all videos share, wherever that lies."""
         paths = [os.path.abspath(path) for path in self.videos.paths]  # noqa: PTH100  # links keep their names
