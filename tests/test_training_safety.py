@@ -411,6 +411,18 @@ def test_more_epochs_are_another_run_once_the_rate_falls(tmp_path):
     assert last_steps(tmp_path) == (9, 9)
 
 
+def test_more_epochs_of_a_fine_tuning_begin_from_its_encoder(tmp_path):
+    """The refusal names what the commands can do, and that does work."""
+    films, out, other = _films(tmp_path), tmp_path / "run", tmp_path / "other"
+    settings = (*TUNING, "optim.warmup_epochs=0")
+    assert _tuned(out, "--train", films, settings=settings)[0] == 0
+    code, said = _tuned(out, "--train", films, settings=(*settings, "optim.epochs=2"))
+    assert code == 2
+    assert f"or begin one in another --out, with --checkpoint {out} from the encoder of this one." in said
+    code, said = _tuned(other, "--train", films, "--checkpoint", out, settings=(*settings, "optim.epochs=2"))
+    assert (code, last_steps(other)) == (0, (4, 4)), said
+
+
 @pytest.mark.parametrize("settings", [["optim.min_learning_rate=1"], ["optim.warmup_epochs=3.5"]], ids=["constant", "warm-up"])
 def test_epochs_may_change_where_no_rate_does(settings, tmp_path):
     """At a constant rate, or still in the warm-up, a run goes on to more epochs and ends as a run of so many does."""
