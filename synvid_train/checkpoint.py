@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import argparse
 import contextlib
+import hashlib
 import json
 import os
 import pickle
@@ -19,6 +20,7 @@ from dataclasses import asdict, dataclass, field
 from pathlib import Path
 from typing import IO, Any, TypeGuard
 
+import numpy as np
 import torch
 from safetensors import SafetensorError, safe_open
 from safetensors.torch import save_file
@@ -61,6 +63,14 @@ class Checkpoint:
     classes: tuple[str, ...] = ()
     metrics: dict[str, float] = field(default_factory=dict)
     recipe: dict[str, Any] = field(default_factory=dict)
+
+    def digest(self) -> str:
+        """SHA-256 of the names, shapes, kinds and numbers of the weights, whatever file they came from."""
+        digest = hashlib.sha256()
+        for name, value in sorted(self.weights.items()):
+            digest.update(f"{name} {tuple(value.shape)} {value.dtype};".encode())
+            digest.update(value.detach().cpu().contiguous().flatten().view(torch.uint8).numpy().tobytes())
+        return digest.hexdigest()
 
     def model(self, drop_path: float = 0.0, dropout: float = 0.0) -> VideoMAE | VideoClassifier:
         """The model with these weights, of float32.
@@ -289,10 +299,36 @@ def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:
         raise ConfigurationError(f"{path}: it is not a whole safetensors file ({error}).") from None
 
 
+class _NumpyKind:
+    """Stands for numpy.dtype in a pickle: the real one could be told to take bytes for objects."""
+
+    def __init__(self, code: str, *_: Any) -> None:
+        self.code, self.order = code, "="
+
+    def __setstate__(self, state: tuple[Any, ...]) -> None:
+        self.order = state[1]
+
+
+def _numpy_number(kind: _NumpyKind, data: bytes) -> Any:
+    """Stands for the function that makes numpy's scalars: numbers come as those of Python."""
+    if not re.fullmatch(r"[<>=|][bifuc]\d{1,2}", f"{kind.order}{kind.code}"):
+        raise pickle.UnpicklingError("GLOBAL numpy.dtype")  # as torch says what it does not load
+    return np.frombuffer(data, kind.order + kind.code)[0].item()
+
+
+#: What else a file may hold beside tensors and plain values: the arguments of a program, and numbers of numpy.
+_HARMLESS: list[Any] = [
+    argparse.Namespace,
+    (_NumpyKind, "numpy.dtype"),
+    (_numpy_number, "numpy._core.multiarray.scalar"),
+    (_numpy_number, "numpy.core.multiarray.scalar"),
+]
+
+
 def unpickle(path: Path) -> Any:
     """The tensors and plain values in a file of torch.save; anything else is refused, not run."""
     try:
-        with torch.serialization.safe_globals([argparse.Namespace]), warnings.catch_warnings():
+        with torch.serialization.safe_globals(_HARMLESS), warnings.catch_warnings():
             warnings.simplefilter("ignore")  # of archives of TorchScript, which are refused
             return torch.load(path, map_location="cpu", weights_only=True)
     except OSError:

@@ -152,7 +152,7 @@ def pretrain(
 
     synvid-train pretrain --preset moving_shapes
 
-    The same command again goes on where it stopped.
+    The same command again goes on where it stopped, wherever data and run have moved to.
     """
     if (preset is None) == (shards is None):
         raise ConfigurationError("give --preset NAME, or --shards DIR of a rendered dataset.")
@@ -204,7 +204,12 @@ def _shards(path: Path | None, rerender: bool, textures: tuple[str, ...], images
 
 
 _training_options = _options(
-    click.option("--checkpoint", type=_PATH, help="Whose encoder to start from.  [default: random weights]"),
+    click.option(
+        "--checkpoint",
+        type=_PATH,
+        help="Whose encoder to start from: file or folder of ours, of VideoMAE, DeepSpeed or Hugging Face.  "
+        "[default: random weights]",
+    ),
     click.option(
         "--train",
         "training",
@@ -254,7 +259,7 @@ def _classify(
     folder = _folder(out, made)
 
     from synvid_train.finetune import finetuning
-    from synvid_train.foreign import load_checkpoint, weights_file
+    from synvid_train.foreign import load_checkpoint
     from synvid_train.labels import read_list
 
     videos = read_list(training, root, split="train", column=column)
@@ -265,8 +270,7 @@ def _classify(
     start = None if checkpoint is None else load_checkpoint(checkpoint)
     if overwrite and checkpoint is not None and folder.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
         raise ConfigurationError(f"--overwrite: --checkpoint {checkpoint} lies in {folder}, which it would remove.")
-    origin = "scratch" if checkpoint is None else str(weights_file(checkpoint).resolve())
-    job = finetuning(made, videos, val, checkpoint=start, probe=kind == "probe", seed=seed, origin=origin)
+    job = finetuning(made, videos, val, checkpoint=start, probe=kind == "probe", seed=seed)
     _train(job, folder, world, workers, overwrite, quiet, talk)
 
 

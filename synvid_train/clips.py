@@ -25,12 +25,14 @@ from torch.utils.data import DataLoader, Dataset
 
 from synvid.dataset.reader import Dataset as Shards
 from synvid.errors import ConfigurationError, DatasetError
-from synvid.preset import Preset
+from synvid.preset import BANK_SUFFIX, Preset
 from synvid.renderer import render_frames
 from synvid.scene import sample_scene
+from synvid.texture.supply import find_bank
 from synvid.video.decode import VideoFile, decode
 from synvid.work.disk import in_words, most_files
 from synvid.work.pool import end_with_parent
+from synvid.work.words import counted
 from synvid_train.corruption import Corruption
 from synvid_train.labels import VideoList
 from synvid_train.recipe import Recipe
@@ -100,10 +102,11 @@ class RenderedClips:
     def __len__(self) -> int:
         return self.count
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        """Settings of the preset, seed, and how many."""
-        return f"{self.preset.digest()}, seed {self.seed}, {self.count} clips"
+        """Settings of the preset with its textures by what they are, wherever they lie; seed, and how many."""
+        banks = {name: f"{k}-{find_bank(name).header.digest}{BANK_SUFFIX}" for k, name in enumerate(self.preset.banks())}
+        return f"{self.preset.with_banks(banks).digest()}, seed {self.seed}, {self.count} clips"
 
     def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
         """Render them."""
@@ -133,10 +136,8 @@ class ShardClips:
 
     @property
     def identity(self) -> str:
-        """Settings of the preset, seed, how many, and whether they are decoded."""
-        recipe = self.shards.recipe
-        decoded = "rendered" if self.rerender else f"decoded from {recipe.encoding}"
-        return f"{recipe.preset.digest()}, seed {recipe.seed}, {len(self)} clips, {decoded}"
+        """All that decides the dataset's clips, how many, and whether they are decoded."""
+        return f"{self.shards.recipe.digest}, {len(self)} clips, {'rendered' if self.rerender else 'decoded'}"
 
     def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
         """Decode or render them."""
@@ -157,10 +158,12 @@ class LabelledVideos:
     def __len__(self) -> int:
         return len(self.videos)
 
-    @property
+    @cached_property
     def identity(self) -> str:
-        """A hash of paths, labels and classes."""
-        listed = [str(path.absolute()) for path in self.videos.paths], self.videos.labels, self.videos.classes
+        """A hash of labels, classes and paths below the folder that all videos share, wherever that lies."""
+        paths = [os.path.abspath(path) for path in self.videos.paths]  # noqa: PTH100  # links keep their names
+        shared = os.path.commonpath([Path(path).parent for path in paths])
+        listed = [os.path.relpath(path, shared) for path in paths], self.videos.labels, self.videos.classes
         return hashlib.sha256(repr(listed).encode(errors="surrogateescape")).hexdigest()
 
     def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
@@ -298,6 +301,7 @@ class Schedule:
         seed: of the order.
         fresh: clips of an epoch are others than those of the one before.
         rank, world: which part is ours.
+        pairs: samples are mixed in pairs, so a piece must have an even number of them.
     """
 
     count: int
@@ -309,6 +313,7 @@ class Schedule:
     fresh: bool = False
     rank: int = 0
     world: int = 1
+    pairs: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world:
@@ -320,6 +325,20 @@ class Schedule:
                 f"optim.batch_size is {self.batch_size}, but an epoch has only {self.count} clips; "
                 f"--set optim.batch_size={self.count} or less."
             )
+        if self.pairs and self.piece % 2:
+            raise ConfigurationError(
+                f"objective.mixup and cutmix mix clips in pairs, but optim.batch_size={self.batch_size} over "
+                f"{counted(self.world, 'device')} with run.device_batch={self.device_batch} is cut into pieces of "
+                f"{self.piece}; {self._even()}."
+            )
+
+    def _even(self) -> str:
+        """What would make pieces even."""
+        if self._share % 2:
+            whole = 2 * self.world
+            return f"--set optim.batch_size={max(self.batch_size // whole, 1) * whole}"
+        sizes = range(2, max(min(self._share, self.device_batch), 2) + 1, 2)
+        return f"--set run.device_batch={max(size for size in sizes if self._share % size == 0)}"
 
     @property
     def steps_per_epoch(self) -> int:
@@ -332,15 +351,25 @@ class Schedule:
         return self.steps_per_epoch * self.epochs
 
     @property
+    def _share(self) -> int:
+        """Samples of a step that a rank takes."""
+        return self.batch_size // self.world * self.repeats
+
+    @property
     def accumulate(self) -> int:
         """Pieces that a rank's part of a step is cut into, equal ones."""
-        share = self.batch_size // self.world * self.repeats
-        return next(pieces for pieces in range(1, share + 1) if share % pieces == 0 and share // pieces <= self.device_batch)
+        return self._share // self.piece
+
+    @property
+    def piece(self) -> int:
+        """Samples of such a piece, as many as a rank may take at once."""
+        share = self._share
+        return next(size for size in range(min(share, self.device_batch), 0, -1) if share % size == 0)
 
     def pieces(self, start: int = 0) -> Iterator[list[tuple[int, int, int]]]:
         """(epoch, index, repeat) of the clips of each piece, from step `start` on."""
         share = self.batch_size // self.world
-        size = share * self.repeats // self.accumulate
+        size = self.piece
         order, known = np.empty(0, np.int64), -1
         for step in range(start, self.steps):
             epoch, place = divmod(step, self.steps_per_epoch)

@@ -85,6 +85,11 @@ def compare(
             counts[k] = max(counts[k], features.num_clips)
             if features.unread:
                 notes[k].append(unreadable(source.what, names_of_unread(source, features.unread, selection)))
+            if features.short and source.kind != "images":
+                notes[k].append(
+                    f"{network.distance}: fewer than the {network.span} frames that it sees in {features.short:,} of "
+                    f"{counted(features.num_clips, 'clip')}, whose last frame is repeated."
+                )
             properties[k] |= judge.properties(source, features, reference=reference)
         notes[-1].append(judge.floor())
     settings = {

@@ -34,7 +34,6 @@ def finetuning(
     checkpoint: Checkpoint | None = None,
     probe: bool = False,
     seed: int = 0,
-    origin: str = "scratch",
 ) -> Job:
     """What `loop.train` is to do to train a classifier.
 
@@ -44,7 +43,6 @@ def finetuning(
         checkpoint: its encoder is taken; None starts from random weights.
         probe: the encoder stays as it is, only the norm and the linear layer after it learn.
         seed: of new weights, order, windows and views.
-        origin: what the checkpoint is, for the record.
 
     Raises:
         ConfigurationError: the checkpoint's encoder has another shape than the recipe's model.
@@ -80,8 +78,11 @@ def finetuning(
         result = evaluate(trained, validation, glance, world, workers)
         return {"val_top1": result.top1, "val_top5": result.top5}
 
+    origin = "scratch" if checkpoint is None else checkpoint.digest()
     clips = TrainingClips(LabelledVideos(training), recipe, seed, pretraining=False)
-    return Job("classifier", recipe, model, clips, loss, figures, seed, classes=training.classes, origin=origin)
+    return Job(
+        "classifier", recipe, model, clips, loss, figures, seed, classes=training.classes, origin=origin, pairs=mix is not None
+    )
 
 
 #: Videos of a list for validation that are tried before the training.
@@ -124,10 +125,6 @@ def _mixing(recipe: Recipe, classes: int) -> Callable[[Tensor, Tensor], tuple[Te
 
     def mix(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         _, frames, height, width, channels = pixels.shape
-        if len(pixels) % 2:
-            raise ConfigurationError(
-                f"{len(pixels)} clips at once; mixup needs an even number: see optim.batch_size, run.device_batch."
-            )
         flat = pixels.permute(0, 1, 4, 2, 3).reshape(len(pixels), frames * channels, height, width).contiguous()
         mixed, target = mixup(flat, labels)
         return mixed.unflatten(1, (frames, channels)).permute(0, 1, 3, 4, 2), target

@@ -2,10 +2,11 @@
 
 from __future__ import annotations
 
+import itertools
 import json
 import os
 import re
-from collections.abc import Callable
+from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -29,10 +30,16 @@ from synvid_train.checkpoint import (
 )
 from synvid_train.videomae import MEAN, SIZES, STD, Architecture
 
-__all__ = ["export_huggingface", "load_checkpoint", "weights_file"]
+__all__ = ["export_huggingface", "load_checkpoint"]
 
 #: What a folder is searched for, the quickest first.
 _IN_A_FOLDER = ("last.safetensors", "last.pt", "config.json")
+
+#: The file with the weights in a folder of DeepSpeed, or in the one of its folders that `latest` names.
+_DEEPSPEED = "mp_rank_00_model_states.pt"
+
+#: Where programs put the weights in what they save.
+_HOLDERS = ("model", "module", "state_dict")
 
 #: Class of transformers and kind of ours.
 _HUGGINGFACE = {"pretraining": "VideoMAEForPreTraining", "classifier": "VideoMAEForVideoClassification"}
@@ -60,8 +67,8 @@ def load_checkpoint(path: str | os.PathLike[str], num_frames: int | None = None,
 
     Args:
         path: a file of `save_weights` or `save_training`; a folder with `last.safetensors` or `last.pt`; an official file
-            (`.pth`, `.pt`) of VideoMAE, pre-trained or fine-tuned; a folder of Hugging Face (`config.json`,
-            `model.safetensors`).
+            (`.pth`, `.pt`) of VideoMAE, pre-trained or fine-tuned, its weights wrapped or not; a folder of DeepSpeed; one of
+            Hugging Face (`config.json`, `model.safetensors`).
         num_frames: that the model shall take, if not as many as before; positions are no weights.
         image_size: likewise; 16 frames of 224 pixels where the file does not say.
 
@@ -71,7 +78,7 @@ def load_checkpoint(path: str | os.PathLike[str], num_frames: int | None = None,
     """
     path = Path(path)
     with named_errors(path):
-        path = weights_file(path)
+        path = _weights_file(path)
         checkpoint = _READERS.get(path.suffix, _read_torch)(path)
         architecture = replace(
             checkpoint.architecture,
@@ -84,7 +91,7 @@ def load_checkpoint(path: str | os.PathLike[str], num_frames: int | None = None,
     return checkpoint
 
 
-def weights_file(path: Path) -> Path:
+def _weights_file(path: Path) -> Path:
     """The file that `load_checkpoint` reads: the path itself, or one in a folder.
 
     Raises:
@@ -97,7 +104,31 @@ def weights_file(path: Path) -> Path:
     for name in _IN_A_FOLDER:
         if (path / name).is_file():
             return path / name
-    raise ConfigurationError(f"{path}: there is no checkpoint in it, that is, none of {', '.join(_IN_A_FOLDER)}.")
+    states = _deepspeed(path)
+    if states:
+        return states
+    raise ConfigurationError(
+        f"{path}: there is no checkpoint in it, that is, none of {', '.join((*_IN_A_FOLDER, _DEEPSPEED))}."
+    )
+
+
+def _deepspeed(folder: Path) -> Path | None:
+    """The weights in a folder of DeepSpeed, the last ones; None if it is no such folder."""
+    latest = folder / "latest"
+    if latest.is_file():
+        tag = latest.read_text(encoding="utf-8", errors="replace")[:256].strip()
+        folder = folder / Path(tag).name
+        if not folder.is_dir():
+            raise ConfigurationError(f"{latest}: names {tag!r}, but there is no such folder beside it.")
+    if any(folder.glob("zero_pp_rank_*_model_states.pt")):
+        raise ConfigurationError(
+            f"{folder}: its weights are in pieces, as ZeRO stage 3 of DeepSpeed saves them; zero_to_fp32.py beside it joins "
+            "them into one file that can be read."
+        )
+    parts = len(list(folder.glob("mp_rank_*_model_states.pt")))
+    if parts > 1:
+        raise ConfigurationError(f"{folder}: its model is spread over {parts} devices (mp_rank_*); one file must hold it.")
+    return folder / _DEEPSPEED if (folder / _DEEPSPEED).is_file() else None
 
 
 def _read_safetensors(path: Path) -> Checkpoint:
@@ -115,10 +146,29 @@ def _read_torch(path: Path) -> Checkpoint:
     content = unpickle(path)
     if isinstance(content, dict) and "synvid" in content:
         return described(path, content["synvid"], content.get("model"))
-    weights = content.get("model", content.get("module", content)) if isinstance(content, dict) else None
-    if not are_weights(weights):
-        raise ConfigurationError(f"{path}: it has no weights, neither as `model` nor as `module`.")
-    return _official(path, dict(weights))
+    if not isinstance(content, dict):
+        raise ConfigurationError(f"{path}: it holds a {type(content).__name__}; it must be a dict with weights.")
+    places = [content, *(content.get(key) for key in _HOLDERS)]
+    weights = next((place for place in places if are_weights(place)), None)
+    if weights is None:
+        raise ConfigurationError(
+            f"{path}: it has no weights, neither itself nor as {', '.join(_HOLDERS)}; it has {_some(content)}."
+        )
+    return _official(path, _unwrapped(path, weights))
+
+
+def _some(names: Iterable[Any]) -> str:
+    """The first few of them, or that there are none."""
+    shown = [str(name)[:80] for name in itertools.islice(names, 4)]
+    return f"{', '.join(shown[:3])}{', ...' if len(shown) > 3 else ''}" if shown else "nothing"
+
+
+def _unwrapped(path: Path, weights: Weights) -> Weights:
+    """Without the names of wrappers: `module.` of parallel models, `_orig_mod.` of compiled ones, in any order."""
+    plain = {re.sub(r"^(module\.)+", "", name.replace("_orig_mod.", "")): value for name, value in weights.items()}
+    if len(plain) < len(weights):
+        raise ConfigurationError(f"{path}: it has some weights twice, with and without `module.` or `_orig_mod.`.")
+    return plain
 
 
 def _official(path: Path, weights: Weights) -> Checkpoint:
@@ -129,7 +179,8 @@ def _official(path: Path, weights: Weights) -> Checkpoint:
     kernel = weights.get("encoder.patch_embed.proj.weight")
     if kernel is None or kernel.ndim != 5 or kernel.shape[-1] != kernel.shape[-2]:
         raise ConfigurationError(
-            f"{path}: it is not a VideoMAE: encoder.patch_embed.proj.weight must be there, of shape (width, 3, tubelet, p, p)."
+            f"{path}: it is not a VideoMAE: encoder.patch_embed.proj.weight must be there, (width, 3, tubelet, p, p); "
+            f"it has {_some(weights) if kernel is None else tuple(kernel.shape)}."
         )
     decoder = {name.split(".")[2] for name in weights if name.startswith("decoder.blocks.")}
     size = _size(path, kernel.shape[0])

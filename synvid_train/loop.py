@@ -194,7 +194,8 @@ class Job:
         seed: of order, views, masks and all that a step draws.
         fresh: clips of an epoch are others than those of the one before.
         classes: names of the labels.
-        origin: where the weights came from, for the record.
+        origin: digest of the weights that the model starts from.
+        pairs: the loss mixes clips in pairs.
     """
 
     kind: str
@@ -207,6 +208,7 @@ class Job:
     fresh: bool = False
     classes: tuple[str, ...] = ()
     origin: str = ""
+    pairs: bool = False
 
 
 def train(
@@ -344,7 +346,7 @@ class _Run:
         recipe, source = job.recipe, job.clips.source
         self.schedule = Schedule(
             len(source), recipe.data.samples_per_clip, recipe.optim.batch_size, recipe.run.device_batch, recipe.optim.epochs,
-            job.seed, job.fresh, world.rank, world.size,
+            job.seed, job.fresh, world.rank, world.size, job.pairs,
         )  # fmt: skip
         self.model = job.model.to(world.device)
         if recipe.run.compile:
@@ -371,7 +373,8 @@ class _Run:
             return
         if path.is_file():
             with contextlib.suppress(ConfigurationError):  # damaged: not one to go on with
-                if load_training(path)[3].get("identity") == self.identity():
+                _, _, step, extra = load_training(path)
+                if not self.differences(extra.get("identity", {}), step):
                     return
         with named_errors(self.out):
             for found in [found for pattern in FILES for found in self.out.glob(pattern)]:
@@ -385,7 +388,7 @@ class _Run:
         Returns:
             The step to go on from, 0 of a new run; whether the model has been evaluated after the last one.
         """
-        path, settings = self.out / "last.pt", self.identity()
+        path = self.out / "last.pt"
         start, evaluated = 0, True
         if self.world.first:
             for left in self.out.glob(".*"):
@@ -396,10 +399,10 @@ class _Run:
             steps = self.world.gather([str(start)])
             if len(set(steps)) > 1:
                 raise ConfigurationError(f"{path}: the processes read it at different steps, {', '.join(steps)}; start again.")
-            if extra.get("identity") != settings:
-                keys = ", ".join(_differences(extra.get("identity", {}), settings)) or "its data"
+            differences = self.differences(extra.get("identity", {}), start)
+            if differences:
                 raise ConfigurationError(
-                    f"{self.out} holds a run with other settings ({keys}); give another --out, or --overwrite."
+                    f"{self.out} holds a run with other settings ({', '.join(differences)}); {self.way_out(differences)}."
                 )
             self.metrics, evaluated = checkpoint.metrics, bool(extra.get("evaluated", True))
             self.model.load_state_dict(checkpoint.weights)
@@ -426,6 +429,42 @@ class _Run:
             "new clips each epoch": self.job.fresh,
             "origin": self.job.origin,
         }
+
+    def differences(self, held: dict[str, Any], step: int) -> list[str]:
+        """How the run in the folder is another than this one, in words; none where it can go on.
+
+        The number of epochs may be another where all steps so far had the learning rates that they would have had with it.
+
+        Args:
+            held: its identity.
+            step: how many steps it has done.
+        """
+        here, optim = self.identity(), held.get("optim", {})
+        epochs = optim.get("epochs", 0)
+        if self.same_rates(epochs, step):
+            if step > self.schedule.steps:
+                return [f"{step:,} steps are done there, {self.schedule.steps:,} are all here"]
+            held = {**held, "optim": {**optim, "epochs": here["optim"]["epochs"]}}
+        return _differences(held, here)
+
+    def same_rates(self, epochs: int, step: int) -> bool:
+        """Whether the steps before `step` have in a run of so many epochs the learning rates that they have here."""
+        optim, schedule = self.job.recipe.optim, self.schedule
+        per = schedule.steps_per_epoch
+        return epochs == optim.epochs or all(
+            learning_rate(optim, done, epochs * per, per) == learning_rate(optim, done, schedule.steps, per)
+            for done in range(step)
+        )
+
+    def way_out(self, differences: list[str]) -> str:
+        """What may be done where the folder holds another run."""
+        if len(differences) > 1 or not differences[0].startswith("optim.epochs"):
+            return "give another --out, or --overwrite"
+        encoder = f", with --checkpoint {self.out} from the encoder of this one" if self.job.kind == "classifier" else ""
+        return (
+            "its learning rate falls to the last of its epochs, so with more or fewer it would be another run: go on with as "
+            f"many as there, or begin one in another --out{encoder}"
+        )
 
     def save(self, step: int, evaluated: bool = True) -> None:
         """Write both files of a checkpoint; whoever is killed, the one before is whole.
@@ -646,13 +685,17 @@ def read_log(path: Path) -> list[dict[str, Any]]:
     return lines
 
 
-def _differences(one: dict[str, Any], other: dict[str, Any]) -> list[str]:
-    """Keys at which two nested mappings differ."""
+def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
+    """Where two nested mappings differ, in words."""
     found = []
-    for key in sorted({*one, *other}):
-        a, b = one.get(key), other.get(key)
+    for key in sorted({*there, *here}):
+        a, b = there.get(key), here.get(key)
         if isinstance(a, dict) and isinstance(b, dict):
-            found += [f"{key}.{name}" for name in _differences(a, b)]
+            found += [f"{key}.{words}" for words in _differences(a, b)]
         elif a != b:
-            found.append(key)
+            found.append(_HASHED.get(key) or f"{key} is {a} there, {b} here")
     return found
+
+
+#: What differs where hashes do.
+_HASHED = {"clips": "other clips, names or labels", "origin": "other weights to start from"}

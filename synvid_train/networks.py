@@ -73,6 +73,11 @@ class Network:
     num_frames: int | None = None
     stride: int = 1
 
+    @property
+    def span(self) -> int:
+        """Frames from the first to the last that it sees of a clip; 1 of a network that sees single frames."""
+        return 1 if self.num_frames is None else (self.num_frames - 1) * self.stride + 1
+
 
 def find_network(text: str, device: torch.device | None = None) -> Network:
     """A network by its name or its file.

@@ -102,7 +102,8 @@ class Optim:
         optimizer: adamw, or sgd with momentum betas[0].
         base_learning_rate, min_learning_rate: for 256 clips a step; both grow in proportion to batch_size.
         batch_size: clips a step, over all devices.
-        epochs, warmup_epochs: the rate rises from 0 in the warm-up, then falls as a cosine, step by step.
+        epochs, warmup_epochs: the rate rises from 0 in the warm-up, then falls as a cosine to the last step, so that another
+            number of epochs is another run once it falls.
         weight_decay: none on biases, norms and the mask token.
         betas: of AdamW.
         layer_decay: the rate of a block is multiplied by this once for every layer above it.

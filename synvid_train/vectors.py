@@ -57,11 +57,13 @@ class Features:
         vectors: float32 (n, D), of frames or of clips.
         clips: int64 (n,), the clip that each is of, ascending.
         unread: the places of those that could not be read.
+        short: how many clips have fewer frames than a network of clips sees, so that their last one is repeated.
     """
 
     vectors: NDArray[np.float32]
     clips: NDArray[np.int64]
     unread: tuple[int, ...] = ()
+    short: int = 0
 
     @property
     def num_clips(self) -> int:
@@ -85,9 +87,10 @@ class _Chosen(Dataset[dict[str, Any]]):
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         try:
-            return {"place": place, "frames": self.source.take(self.keys[place], self._choice(place)).frames}
+            taken = self.source.take(self.keys[place], self._choice(place))
         except DatasetError as error:
             return {"place": place, "unread": str(error)}
+        return {"place": place, "frames": taken.frames, "short": taken.num_frames < self.network.span}
 
     def _choice(self, place: int) -> Choice:
         count, stride, selection = self.num_frames, self.stride, self.selection
@@ -125,7 +128,7 @@ def extract(
         return known
     progress = progress or Progress()
     progress.start(len(keys), 0, source.what)
-    vectors, clips, unread, reason = [], [], [], ""
+    vectors, clips, unread, reason, short = [], [], [], "", 0
     chosen = _Chosen(source, keys, network, selection)
     try:
         samples = load_singly(chosen, range(len(keys)), workers, torch.device("cpu"))
@@ -136,6 +139,7 @@ def extract(
                     unread.append(sample["place"])
                     reason = sample["unread"]
                     continue
+                short += sample["short"]
                 found = _vectors(network, sample["frames"])
                 vectors.append(found)
                 clips.append(np.full(len(found), sample["place"]))
@@ -145,7 +149,7 @@ def extract(
         raise ConfigurationError(
             f"{source.path}: none of its {counted(len(keys), source.what)} can be read; the last one: {reason}"
         )
-    features = Features(np.concatenate(vectors), np.concatenate(clips), tuple(unread))
+    features = Features(np.concatenate(vectors), np.concatenate(clips), tuple(unread), short)
     _write(path, features)
     return features
 
@@ -188,7 +192,8 @@ def _read(path: Path) -> Features | None:
         return None
     try:
         tensors, metadata = read_tensors(path)
-        return Features(tensors["vectors"].numpy(), tensors["clips"].numpy(), tuple(json.loads(metadata["unread"])))
+        unread, short = tuple(json.loads(metadata["unread"])), int(metadata["short"])
+        return Features(tensors["vectors"].numpy(), tensors["clips"].numpy(), unread, short)
     except (ConfigurationError, KeyError, ValueError, OSError):
         return None
 
@@ -197,6 +202,6 @@ def _write(path: Path, features: Features) -> None:
     """Keep them; where that cannot be, say so and go on."""
     tensors = {"vectors": torch.from_numpy(features.vectors), "clips": torch.from_numpy(features.clips)}
     try:
-        write_safetensors(path, tensors, {"unread": json.dumps(features.unread)})
+        write_safetensors(path, tensors, {"unread": json.dumps(features.unread), "short": str(features.short)})
     except DatasetError as error:
         log.warning("The features are not kept for the next time: %s", error)

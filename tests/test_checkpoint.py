@@ -210,6 +210,69 @@ def test_bare_weights(tmp_path):
     assert_same_weights(load_checkpoint(tmp_path / "a.pt").weights, made().weights)
 
 
+@pytest.mark.parametrize("prefix", ["module.", "_orig_mod.", "module._orig_mod.", "_orig_mod.module."])
+@pytest.mark.parametrize("key", ["model", "module", "state_dict"])
+def test_wrapped_weights(prefix, key, tmp_path):
+    """Names of parallel and compiled models are those of the model within, wherever the weights are."""
+    before = made("classifier")
+    content = official(before, key)
+    content[key] = {prefix + name: value for name, value in content[key].items()}
+    torch.save(content, tmp_path / "a.pt")
+    assert_same_weights(load_checkpoint(tmp_path / "a.pt").weights, before.weights)
+
+
+def test_compiled_parts_and_weights_that_are_there_twice(tmp_path):
+    """A compiled encoder in a plain model is read; weights that would come twice are refused, not chosen from."""
+    weights = made().weights
+    compiled = {name.replace("encoder.", "encoder._orig_mod."): value for name, value in weights.items()}
+    torch.save(compiled, tmp_path / "a.pt")
+    assert_same_weights(load_checkpoint(tmp_path / "a.pt").weights, weights)
+    torch.save({"model": {**weights, **compiled}}, tmp_path / "a.pt")
+    assert "some weights twice" in refusal(load_checkpoint, tmp_path / "a.pt")
+
+
+def test_numbers_of_numpy_do_no_harm(tmp_path):
+    """A best accuracy that is a number of numpy is no obstacle; it comes as the plain number, of either byte order."""
+    numbers = {"epoch": np.int64(-7), "best": np.float64(71.25), "half": np.float16(0.5), "done": np.bool_(True)}
+    swapped = np.array([1.5], ">f4")[0]
+    torch.save({**official(made()), **numbers, "swapped": swapped}, tmp_path / "a.pth")
+    assert_same_weights(load_checkpoint(tmp_path / "a.pth").weights, made().weights)
+    found = module.unpickle(tmp_path / "a.pth")
+    assert {name: found[name] for name in numbers} == {"epoch": -7, "best": 71.25, "half": 0.5, "done": True}
+    assert (found["swapped"], type(found["best"])) == (1.5, float)
+    torch.save({**official(made()), "name": np.str_("best")}, tmp_path / "a.pth")
+    assert "it holds numpy.dtype, which is not loaded" in refusal(load_checkpoint, tmp_path / "a.pth")
+
+
+def test_folders_of_deepspeed(tmp_path):
+    """The weights that `latest` names are read, or those of the folder itself; weights in pieces are refused."""
+    before, run = made(), tmp_path / "run"
+    for step, seed in ((10, 1), (20, 0)):
+        (run / f"global_step{step}").mkdir(parents=True)
+        torch.save(official(made(seed=seed), "module"), run / f"global_step{step}" / "mp_rank_00_model_states.pt")
+    assert "there is no checkpoint in it" in refusal(load_checkpoint, run)
+    (run / "latest").write_text("global_step20\n")
+    for path in (run, run / "global_step20"):
+        assert_same_weights(load_checkpoint(path).weights, before.weights)
+    (run / "latest").write_text("global_step30")
+    assert "names 'global_step30', but there is no such folder" in refusal(load_checkpoint, run)
+    (run / "latest").write_text("global_step10")
+    shutil.copy(run / "global_step10" / "mp_rank_00_model_states.pt", run / "global_step10" / "mp_rank_01_model_states.pt")
+    assert "spread over 2 devices" in refusal(load_checkpoint, run)
+    (run / "global_step10" / "zero_pp_rank_0_mp_rank_00_model_states.pt").touch()
+    assert "zero_to_fp32.py beside it joins them" in refusal(load_checkpoint, run)
+
+
+def test_what_has_no_weights_of_ours_is_named(tmp_path):
+    """The sentence says what is there instead."""
+    torch.save({"generator": {"a": torch.zeros(1)}, "step": 3}, tmp_path / "a.pt")
+    assert "neither itself nor as model, module, state_dict; it has generator, step." in refusal(
+        load_checkpoint, tmp_path / "a.pt"
+    )
+    torch.save({f"layer{k}.weight": torch.zeros(1) for k in range(5)}, tmp_path / "a.pt")
+    assert "it has layer0.weight, layer1.weight, layer2.weight, ..." in refusal(load_checkpoint, tmp_path / "a.pt")
+
+
 # ---- Hugging Face --------------------------------------------------------------------------------------------------
 @each_kind
 def test_huggingface_round_trip(kind, tmp_path):

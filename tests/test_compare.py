@@ -517,6 +517,24 @@ def test_a_network_of_clips_sees_windows_at_its_stride(tmp_path):
     assert len(set(starts[3, 0])) > 2
 
 
+def test_clips_that_are_too_short_for_a_network_are_said(tmp_path):
+    """Of clips with fewer frames than the window the last one is repeated, and a note counts them, from the cache, too."""
+    long, network, cache = ramps(tmp_path / "long", 3, length=13), looking(5, 3), tmp_path / "cache"
+    ramps(tmp_path / "mixed" / "long", 3, length=13)
+    mixed = ramps(tmp_path / "mixed", 2, length=12)
+    assert network.span == 13
+    for _ in range(2):
+        records = compare([mixed, long], [network], cache=cache)
+        said = (
+            "Fréchet distance on a test: fewer than the 13 frames that it sees in 2 of 5 clips, whose last frame is repeated."
+        )
+        assert [said in record.notes for record in records] == [True, False]
+        assert not any("fewer" in note for note in records[1].notes)
+    seen = extract(mixed, network, Selection(), cache=cache).vectors.round()
+    assert sorted(row[4] - row[3] for row in seen.tolist()) == [0, 0, 3, 3, 3]
+    assert extract(mixed, counting()[0], Selection(), cache=cache).short == 0
+
+
 def test_what_is_left_at_infinity_is_a_line_through_shares_of_the_clips(tmp_path, folders):
     """Its distances rise as shares fall, the first is the plain one, and the value is where their line ends."""
 

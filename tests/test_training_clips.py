@@ -14,7 +14,10 @@ torch = pytest.importorskip("torch")
 
 import synvid  # noqa: E402
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
+from synvid.texture.bank import build_bank  # noqa: E402
+from synvid.texture.supply import header_of  # noqa: E402
 from synvid.video.decode import decode  # noqa: E402
+from synvid.work.progress import Progress  # noqa: E402
 from synvid_train import views as view_module  # noqa: E402
 from synvid_train.clips import LabelledVideos, RenderedClips, Schedule, ShardClips, TrainingClips, load  # noqa: E402
 from synvid_train.finetune import _mixing  # noqa: E402
@@ -365,6 +368,21 @@ def test_schedule_refuses():
         Schedule(100, 1, 16, 8, 1, 0, world=3)
 
 
+def test_clips_are_known_by_their_textures_not_by_paths(tmp_path):
+    """A bank elsewhere or under another name is the same; one with other textures under the old path is not."""
+    path, moved = tmp_path / "a.bank", tmp_path / "moved" / "b.bank"
+    build_bank(path, header_of("stylegan-high-freq", 4, 32, 0), None, 1, Progress())
+    moved.parent.mkdir()
+    moved.write_bytes(path.read_bytes())
+    preset = synvid.load_preset("moving_shapes", {"fill.textures": [str(path)]})
+    known = RenderedClips(preset, 0, 8).identity
+    assert RenderedClips(preset.with_banks({str(path): str(moved)}), 0, 8).identity == known
+    assert RenderedClips(preset, 0, 9).identity != known
+    path.unlink()
+    build_bank(path, header_of("stylegan-high-freq", 4, 32, 1), None, 1, Progress())
+    assert RenderedClips(preset, 0, 8).identity != known
+
+
 def _samples(source, workers, recipe=None):
     recipe = recipe or load_recipe("laptop_pretrain", TINY_RECIPE)
     clips = TrainingClips(source, recipe, 3, pretraining=True)
@@ -392,6 +410,8 @@ def test_shards_are_what_is_rendered(layout, tiny_preset, tmp_path):
 
     render_dataset(DatasetRecipe(tiny_preset, 12, 0, 4, layout, "lossless"), tmp_path, workers=1)
     shards = synvid.open_dataset(tmp_path)
+    moved = synvid.open_dataset(shutil.copytree(tmp_path, tmp_path / "moved"))
+    assert ShardClips(moved).identity == ShardClips(shards).identity != ShardClips(shards, rerender=True).identity
     fresh = _samples(RenderedClips(tiny_preset, 0, 12), 0)
     again = _samples(ShardClips(shards, rerender=True), 0)
     decoded = _samples(ShardClips(shards), 0)

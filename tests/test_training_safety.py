@@ -3,6 +3,7 @@
 import json
 import multiprocessing
 import os
+import re
 import signal
 import stat
 import subprocess
@@ -15,7 +16,7 @@ import pytest
 torch = pytest.importorskip("torch")
 
 from running import ended  # noqa: E402
-from test_training import ALONE, PRESET, SMALL, _films, _recipe, _source, pretrain  # noqa: E402
+from test_training import ALONE, PRESET, SMALL, _films, _recipe, _same_run, _source, pretrain  # noqa: E402
 
 import synvid  # noqa: E402
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
@@ -23,6 +24,7 @@ from synvid.work.locks import hold  # noqa: E402
 from synvid_train import clips as clips_module  # noqa: E402
 from synvid_train.checkpoint import load_training  # noqa: E402
 from synvid_train.cli import main  # noqa: E402
+from synvid_train.clips import Schedule  # noqa: E402
 from synvid_train.foreign import load_checkpoint  # noqa: E402
 from synvid_train.loop import World, read_log, train  # noqa: E402
 from synvid_train.pretrain import pretraining  # noqa: E402
@@ -352,3 +354,129 @@ def test_hold_is_not_held_twice_in_a_process(tmp_path):
     """A second hold on a file in the same process is refused, too."""
     with hold(tmp_path / "run.lock") as one, hold(tmp_path / "run.lock") as other:
         assert (one, other) == (True, False)
+
+
+# ---- Which run it is -------------------------------------------------------------------------------------------------
+TUNING = (*SMALL[:3], "optim.batch_size=4", "optim.epochs=1", "optim.warmup_epochs=0.5", "run.precision=fp32")
+
+
+def _tuned(out, *words, settings=TUNING):
+    """Exit code of a fine-tuning, and what it said."""
+    line = ["finetune", "--recipe", "laptop_finetune", "--workers", 0, "--device", "cpu", "--out", out, *words]
+    return ended(main, *line, *(f"--set={text}" for text in settings))[:2]
+
+
+def test_a_run_is_known_by_its_content(tmp_path, monkeypatch):
+    """Videos, list, checkpoint and run may move, and be named by any path; other labels or weights are another run."""
+    data, out, start = tmp_path / "data", tmp_path / "run", tmp_path / "start"
+    data.mkdir()
+    films = _films(data)
+    pretrain(_recipe(), _source(), start)
+    monkeypatch.chdir(tmp_path)
+    begun = _tuned(out, "--train", "data/list.csv", "--checkpoint", "start")
+    assert begun[0] == 0, begun[1]
+    going_on = "going on after step 2 of 2"
+    assert going_on in _tuned(out, "--train", films, "--checkpoint", start / "last.safetensors")[1]
+    (tmp_path / "copied.csv").write_text(films.read_text())
+    assert going_on in _tuned(out, "--train", "copied.csv", "--root", data, "--checkpoint", start)[1]
+    (tmp_path / "absolute.csv").write_text(re.sub(r"(?m)^(?!path)", f"{data}/", films.read_text().rstrip()))
+    assert going_on in _tuned(out, "--train", "absolute.csv", "--checkpoint", start)[1]
+    data.rename(tmp_path / "moved")
+    start.rename(tmp_path / "elsewhere")
+    out.rename(tmp_path / "runs")
+    moved = ("--train", "moved/list.csv", "--checkpoint", "elsewhere")
+    assert going_on in _tuned("runs", *moved)[1]
+
+    rows = (tmp_path / "moved" / "list.csv").read_text()
+    (tmp_path / "moved" / "list.csv").write_text(re.sub("0.mp4,left", "0.mp4,right", rows))
+    code, said = _tuned("runs", *moved)
+    assert code == 2
+    assert "runs holds a run with other settings (other clips, names or labels); give another --out" in said
+    (tmp_path / "moved" / "list.csv").write_text(rows)
+    pretrain(_recipe("optim.base_learning_rate=0.5"), _source(), tmp_path / "other")
+    code, said = _tuned("runs", "--train", "moved/list.csv", "--checkpoint", "other")
+    assert code == 2
+    assert "runs holds a run with other settings (other weights to start from); give another --out" in said
+    assert _tuned("runs", *moved)[0] == 0
+
+
+def test_more_epochs_are_another_run_once_the_rate_falls(tmp_path):
+    """Each rate of the cosine depends on the number of epochs: a sentence says both numbers and what to do instead."""
+    pretrain(_recipe(), _source(), tmp_path)
+    with pytest.raises(ConfigurationError, match=r"\(optim.epochs is 3 there, 5 here\); its learning rate falls") as refused:
+        pretrain(_recipe("optim.epochs=5"), _source(), tmp_path)
+    assert str(refused.value).endswith("go on with as many as there, or begin one in another --out.")
+    with pytest.raises(ConfigurationError, match=r"5 here, seed is 0 there, 1 here\); give another"):
+        train(pretraining(_recipe("optim.epochs=5"), _source(), seed=1), tmp_path, ALONE)
+    assert last_steps(tmp_path) == (9, 9)
+
+
+def test_more_epochs_of_a_fine_tuning_begin_from_its_encoder(tmp_path):
+    """The refusal names what the commands can do, and that does work."""
+    films, out, other = _films(tmp_path), tmp_path / "run", tmp_path / "other"
+    settings = (*TUNING, "optim.warmup_epochs=0")
+    assert _tuned(out, "--train", films, settings=settings)[0] == 0
+    code, said = _tuned(out, "--train", films, settings=(*settings, "optim.epochs=2"))
+    assert code == 2
+    assert f"or begin one in another --out, with --checkpoint {out} from the encoder of this one." in said
+    code, said = _tuned(other, "--train", films, "--checkpoint", out, settings=(*settings, "optim.epochs=2"))
+    assert (code, last_steps(other)) == (0, (4, 4)), said
+
+
+@pytest.mark.parametrize("settings", [["optim.min_learning_rate=1"], ["optim.warmup_epochs=3.5"]], ids=["constant", "warm-up"])
+def test_epochs_may_change_where_no_rate_does(settings, tmp_path):
+    """At a constant rate, or still in the warm-up, a run goes on to more epochs and ends as a run of so many does."""
+    epochs = ["optim.epochs=4", "optim.epochs=5"]
+    if "min" in settings[0]:
+        pretrain(_recipe(*settings, epochs[0]), _source(), tmp_path / "run")
+    else:
+        _broken_off(_recipe(*settings, epochs[0]), 6, tmp_path / "run")
+    pretrain(_recipe(*settings, epochs[1]), _source(), tmp_path / "run")
+    pretrain(_recipe(*settings, epochs[1]), _source(), tmp_path / "whole")
+    _same_run(tmp_path / "run", tmp_path / "whole")
+    with pytest.raises(ConfigurationError, match=r"15 steps are done there, 12 are all here|optim.epochs is 5 there, 4 here"):
+        pretrain(_recipe(*settings, epochs[0]), _source(), tmp_path / "run")
+
+
+def _broken_off(recipe, step, out):
+    """A pre-training that ends in its evaluation after a step."""
+    job = pretraining(recipe, _source())
+
+    def evaluate(*_):
+        if load_training(out / "last.pt")[2] == step:
+            raise DatasetError("enough")
+        return {}
+
+    job.evaluate = evaluate
+    with pytest.raises(DatasetError, match="enough"):
+        train(job, out, ALONE)
+
+
+# ---- Pairs -----------------------------------------------------------------------------------------------------------
+@pytest.mark.parametrize(
+    ("changes", "said"),
+    [
+        (["optim.batch_size=6", "run.device_batch=3"], "pieces of 3; --set run.device_batch=2."),
+        (["optim.batch_size=4", "run.device_batch=1"], "pieces of 1; --set run.device_batch=2."),
+        (["optim.batch_size=5"], "optim.batch_size=5 over 1 device with run.device_batch=2 is cut"),
+        (["optim.batch_size=5"], "pieces of 1; --set optim.batch_size=4."),
+    ],
+)
+def test_clips_that_cannot_be_paired_are_refused_first(changes, said, tmp_path):
+    """Mixup and cutmix need pieces of an even size: the sentence has the numbers and what works; nothing is written."""
+    films, out = _films(tmp_path), tmp_path / "run"
+    settings = (*TUNING, "objective.cutmix=1", "run.device_batch=2", *changes)
+    code, answer = _tuned(out, "--train", films, settings=settings)
+    assert (code, said in answer, "Traceback" in answer) == (2, True, False), answer
+    assert not out.exists()
+
+
+@pytest.mark.parametrize(("world", "advice"), [(3, "optim.batch_size=6"), (1, "run.device_batch=6")])
+def test_what_makes_pairs_is_found_for_all_devices(world, advice):
+    """A batch of 9 on 3 devices, or pieces of 9 out of 18 on one: what the sentence advises has even pieces."""
+    batch = {3: 9, 1: 18}[world]
+    with pytest.raises(ConfigurationError, match=f"--set {advice}."):
+        Schedule(100, 1, batch, 9, 1, 0, world=world, pairs=True)
+    key, _, number = advice.rpartition("=")
+    given = {"optim.batch_size": batch, "run.device_batch": 9, key: int(number)}
+    assert Schedule(100, 1, given["optim.batch_size"], given["run.device_batch"], 1, 0, world=world, pairs=True).piece % 2 == 0
