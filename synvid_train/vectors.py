@@ -79,18 +79,18 @@ class Features:
 
 # ---- Extraction ---------------------------------------------------------------------------------------------------
 class _Chosen(Dataset[dict[str, Any]]):
-    """The frames of each clip that a network sees, read in the loader's processes."""
+    """The frames of each clip that a network sees, read in the loader's processes, to which no network can be sent."""
 
     def __init__(self, source: Source, keys: Sequence[Any], network: Network, selection: Selection) -> None:
         self.source, self.keys, self.selection = source, keys, selection
-        self.num_frames, self.stride = network.num_frames, network.stride  # not the network, which no process can be sent
+        self.num_frames, self.stride, self.span = network.num_frames, network.stride, network.span
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         try:
             taken = self.source.take(self.keys[place], self._choice(place))
         except DatasetError as error:
             return {"place": place, "unread": str(error)}
-        return {"place": place, "frames": taken.frames, "short": taken.num_frames < self.network.span}
+        return {"place": place, "frames": taken.frames, "short": taken.num_frames < self.span}
 
     def _choice(self, place: int) -> Choice:
         count, stride, selection = self.num_frames, self.stride, self.selection
