@@ -132,6 +132,8 @@ def evaluate(
                 unread.append(item["unread"])
             else:
                 scores = average_softmax(model, item["clips"].to(world.device), recipe.run.device_batch)
+                if not torch.isfinite(scores).all():
+                    raise DatasetError(f"{videos.source}: the model's scores are not finite; its weights are of no use.")
                 ranking = scores.argsort(descending=True)
                 counts[item["label"] * count + ranking[0]] += 1
                 counts[-1] += item["label"] in ranking[:5].tolist()

@@ -106,7 +106,17 @@ def read_rows(path: Path, root: Path | None = None, column: str | None = None) -
         listing = Listing(path, "an empty file", folder, ())
     if column is not None and not any(row.part for row in listing.rows):
         raise ConfigurationError(f"--split {column}: {path} has no header with path and label.")
-    return listing
+    return replace(listing, rows=tuple(_with_whole_label(path, row) for row in listing.rows))
+
+
+def _with_whole_label(path: Path, row: Row) -> Row:
+    """The row with the number 3 for the label 3.0, as tables write it whose column has gaps; no number is below 0."""
+    number = re.fullmatch(r"(-?\d+)(\.0*)?", row.label)
+    if number is None:
+        return row
+    if number[1].startswith("-"):
+        raise _wrong(path, row.place, f"the label {row.label} is no class; numbers of classes begin at 0.")
+    return replace(row, label=number[1])
 
 
 def _text(path: Path) -> str:
@@ -140,6 +150,21 @@ def _fields(path: Path, number: int, line: str, delimiter: str) -> list[str]:
     except csv.Error as error:
         raise _wrong(path, f"line {number}", f"{short(line)} has wrong quotes ({error}).") from None
     return [field.strip() for field in fields]
+
+
+#: Columns that say which part of a video is meant.
+_SEGMENTS = {
+    "start",
+    "end",
+    "time_start",
+    "time_end",
+    "start_time",
+    "end_time",
+    "start_frame",
+    "end_frame",
+    "t_start",
+    "t_end",
+}
 
 
 @dataclass(frozen=True)
@@ -185,6 +210,12 @@ def _table(path: Path, folder: Path, lines: Sequence[tuple[int, str]], column: s
     columns = _columns(path, folder, header, column) if header else None
     if columns is None:
         return None
+    segment = [name for name in header if name.lower() in _SEGMENTS and columns.times is None]
+    if segment:
+        raise ConfigurationError(
+            f"{path}: parts of videos ({', '.join(segment)}) are not read: cut them out, ffmpeg -ss START -to END -i IN OUT, "
+            "or take these columns away to use whole videos."
+        )
     rows = []
     for number, line in lines[1:]:
         fields = _fields(path, number, line, delimiter)
@@ -284,7 +315,7 @@ def has_extension(name: str) -> bool:
 # ---- Folders ------------------------------------------------------------------------------------------------------
 def _folders(path: Path) -> Listing:
     """CLASS/VIDEO, or SPLIT/CLASS/VIDEO with all folders at the top named as parts are."""
-    files = [Path(name) for name in find_files(path, SUFFIXES) if not Path(name).name.startswith(".")]
+    files = [Path(name) for name in find_files(path, SUFFIXES) if not any(part.startswith(".") for part in Path(name).parts)]
     if not files:
         raise ConfigurationError(f"{path}: a folder that lists no videos; it should hold CLASS/VIDEO or SPLIT/CLASS/VIDEO.")
     parts = all(file.parts[0].lower() in PARTS for file in files) and any(len(file.parts) == 3 for file in files)

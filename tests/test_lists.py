@@ -449,3 +449,37 @@ def test_a_label_that_the_model_does_not_know(tmp_path):
     listed = _write(tmp_path / "l.csv", "a.mp4,run\nb.mp4,jump\n")
     code, said, _ = ended(main, "check-list", listed, "--classes-from", _classifier(tmp_path, ("run", "sit")))
     assert (code, "line 2: the label 'jump' is not one of the 2 that the model knows, run, sit, ..." in said) == (2, True)
+
+
+def _videos(folder, *names):
+    for name in names:
+        (folder / name).parent.mkdir(parents=True, exist_ok=True)
+        (folder / name).write_bytes(b"")
+
+
+# ---- What would be wrong without a word ---------------------------------------------------------------------------
+def test_segments_of_videos_are_refused(tmp_path):
+    """Columns of start and end are not passed over: whole videos would be trained on."""
+    _videos(tmp_path, "a.mp4")
+    listed = _write(tmp_path / "l.csv", "path,start_time,end_time,label\na.mp4,0,1,run\n")
+    with pytest.raises(ConfigurationError, match=r"parts of videos \(start_time, end_time\) are not read"):
+        read_list(listed)
+
+
+def test_numbers_with_a_point_are_numbers(tmp_path):
+    """Labels 0.0 to 10.0 are the classes 0 to 10 in this order; a negative one is none."""
+    names = [f"{i}.mp4" for i in range(11)]
+    _videos(tmp_path, *names)
+    listed = _write(tmp_path / "l.csv", "path,label\n" + "".join(f"{name},{i}.0\n" for i, name in enumerate(names)))
+    videos = read_list(listed)
+    assert videos.classes == tuple(str(i) for i in range(11))
+    assert videos.labels == tuple(range(11))
+    _write(listed, "0.mp4 -1\n1.mp4 0\n")
+    with pytest.raises(ConfigurationError, match=r"line 1: the label -1 is no class"):
+        read_list(listed)
+
+
+def test_hidden_folders_are_no_class(tmp_path):
+    """A folder of thumbnails is not a class that moves all others by one."""
+    _videos(tmp_path, "x/1.mp4", "y/2.mp4", ".thumbnails/1.mp4")
+    assert read_list(tmp_path).classes == ("x", "y")

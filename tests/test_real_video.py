@@ -137,6 +137,18 @@ def test_times_are_those_of_the_file(folder):
             assert video.duration == pytest.approx(COUNT / 25, abs=2e-3)
 
 
+@pytest.mark.parametrize("name", ["mpeg2.mpg", "mpeg2.ts", "b_frames.avi"])
+def test_a_clock_that_goes_back_runs_on(name, folder, tmp_path):
+    """Times of files that were joined rise all the way; those of AVI, whose frames are moved by a few places, stay even."""
+    path = tmp_path / name
+    path.write_bytes((folder / name).read_bytes() * (1 if name.endswith("avi") else 2))
+    with VideoFile(path) as video:
+        count = COUNT if name.endswith("avi") else 2 * COUNT
+        assert count - 3 <= video.num_frames <= count
+        assert np.abs(np.diff(video.times) - 1 / 25).max() < 2e-3
+        assert video.duration == pytest.approx(video.num_frames / 25, abs=0.1)
+
+
 # ---- Damage -----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", [name for name in FILMS if name not in {"b_frames.mp4", "b_frames.mov"}])
 def test_a_broken_end(name, folder, tmp_path):

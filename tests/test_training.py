@@ -269,6 +269,13 @@ def test_a_run_that_is_lost_ends(tmp_path, monkeypatch):
     assert all(value.isfinite().all() for value in load_checkpoint(tmp_path).weights.values())
 
 
+def test_a_short_run_that_changes_nothing_is_not_done(tmp_path, monkeypatch):
+    """A run none of whose few steps had a finite gradient ends with the same sentence, and not as done."""
+    _poisoned(monkeypatch, set(range(1000)))
+    with pytest.raises(DatasetError, match="no finite gradient in the last"):
+        pretrain(_recipe(), _source(), tmp_path)
+
+
 class _Dying:
     """Clips whose loader is killed."""
 

@@ -51,6 +51,8 @@ _UNEVEN = {"vp8", "mpeg4"}
 #: An index of so many packets is kept on disk even if nothing had to be decoded for it.
 _MANY = 2000
 _NO_STAMP = -(2**63)
+#: Places that codecs may move a frame by.
+_MOST_REORDERED = 32
 
 
 #: Indices by the file that keeps each: the latest ones of this process.
@@ -483,10 +485,19 @@ def _timed(packets: Sequence[_Packet]) -> bool:
 
 
 def _times(stamps: list[int | None], stream: Any) -> NDArray[np.float64]:
-    """Seconds from the first frame to each; at the average rate where some have no time."""
+    """Seconds from the first frame to each; at the average rate where some have no time.
+
+    Stamps of AVI are those of decoding, a few places away from where the frame is shown: sorted, they are right. Where a clock
+    goes back, as in files that were joined, it runs on by the usual step.
+    """
     known = [stamp for stamp in stamps if stamp is not None]
     if len(known) < len(stamps):
         return np.arange(len(stamps)) / float(stream.average_rate or 25)
+    moved = np.abs(np.argsort(known, kind="stable") - np.arange(len(known))).max()
+    if len(set(known)) < len(known) or moved > _MOST_REORDERED:
+        steps = np.diff(np.array(known, np.int64))
+        usual = np.median(steps[steps > 0]) if (steps > 0).any() else 1
+        known = [0, *np.cumsum(np.where(steps > 0, steps, usual)).tolist()]
     seconds = np.array(known, np.float64) - float(min(known))
     times: NDArray[np.float64] = np.sort(seconds) * np.float64(stream.time_base)
     return times
