@@ -3,6 +3,7 @@
 import errno
 import multiprocessing
 import os
+import socket
 import struct
 import sys
 from datetime import timedelta
@@ -81,10 +82,13 @@ def test_one_process_needs_no_launcher(variables, launched):
 @pytest.mark.parametrize("rank", ["0", "1"])
 def test_processes_that_do_not_come_are_waited_for_in_words(rank, launched, monkeypatch):
     """A process whose others were never started says what it waits for, then ends in a sentence instead of hanging."""
-    launched(WORLD_SIZE="2", RANK=rank, **HERE)
+    with socket.socket() as free:  # a port of its own: the other rank may be tested at the same time
+        free.bind(("127.0.0.1", 0))
+        port = str(free.getsockname()[1])
+    launched(WORLD_SIZE="2", RANK=rank, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
     monkeypatch.setattr(loop, "_MEETING", timedelta(seconds=1))
     said = []
-    with pytest.raises(ConfigurationError, match=r"2 processes of WORLD_SIZE do not find one another.*29517.*torchrun"):
+    with pytest.raises(ConfigurationError, match=rf"2 processes of WORLD_SIZE do not find one another.*{port}.*torchrun"):
         World.join("cpu", said.append)
     assert len(said) == 1
     assert f"Rank {rank} of 2 waits for the other processes" in said[0]
