@@ -15,7 +15,7 @@ from typing import Any
 import click
 
 from synvid.errors import ConfigurationError, DatasetError
-from synvid.work.disk import in_words, most_files
+from synvid.work.disk import in_words, raise_file_limit
 
 __all__ = ["FOLDER", "Command", "Group", "json_option", "quiet_option", "seed_option", "terminate", "workers_option"]
 
@@ -35,7 +35,7 @@ class Group(click.Group):
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
         """Run a command and leave."""
-        most_files()
+        raise_file_limit()
         try:
             return super().main(*args, **{**kwargs, "standalone_mode": False})
         except click.ClickException as error:

@@ -30,7 +30,7 @@ from synvid.renderer import render_frames
 from synvid.scene import sample_scene
 from synvid.texture.supply import find_bank
 from synvid.video.decode import VideoFile, decode
-from synvid.work.disk import in_words, most_files
+from synvid.work.disk import in_words, raise_file_limit
 from synvid.work.pool import end_with_parent
 from synvid.work.words import counted
 from synvid_train.corruption import Corruption
@@ -440,11 +440,11 @@ def _prefetch(
     dataset: Dataset[dict[str, Any]], batch: list[Any], workers: int, talk: Callable[[str], None]
 ) -> tuple[int, int]:
     """How many workers there may be, and how many batches each prepares, so that shared memory does not overflow."""
-    files = max((most_files() - _open_files()) // 2 - _FILES, 0) // _FILES_EACH
+    files = max((raise_file_limit() - _open_files()) // 2 - _FILES, 0) // _FILES_EACH
     if files < workers:
         talk(
-            f"--workers {workers}: a process may have {most_files()} files open, which is too few for them; {files} are used. "
-            "A higher `ulimit -n` lets more."
+            f"--workers {workers}: a process may have {raise_file_limit()} files open, which is too few for them; {files} are "
+            "used. A higher `ulimit -n` lets more."
         )
         workers = files
     if workers == 0 or not hasattr(dataset, "sample_bytes"):

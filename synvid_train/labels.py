@@ -205,10 +205,11 @@ def number_labels(listing: Listing, rows: Sequence[Row], names: Sequence[str]) -
             f"{short(names[int(first)])}; if the list counts otherwise, the result is wrong."
         )
     if _are_numbers(names) and not _are_numbers(labels):
-        order = list(listing.order) if set(labels) <= set(listing.order) else labels
+        known = set(labels) <= set(listing.order)
+        order = list(listing.order) if known else labels
         if len(order) == len(names):
             number = {name: i for i, name in enumerate(order)}
-            how = "in the order of their dataset" if listing.order else "sorted"
+            how = "in the order of their dataset" if known else "sorted"
             return tuple(number[row.label] for row in rows), (
                 f"{path}: its labels are names, and the model has numbers: they are taken by position, {how}, {short(first)} "
                 f"for {names[number[first]]}; if the model counts otherwise, the result is wrong."

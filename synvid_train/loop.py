@@ -513,7 +513,7 @@ class _Run:
                 progress.note(
                     f"loss {line['loss']:.4f}, {line['clips_per_second']:.0f} clips/s, waiting {line['waiting']:.0%}"
                 )
-                if meter.broken >= _PATIENCE or (last and meter.broken >= done - start):  # a short run that changed nothing
+                if meter.broken >= _PATIENCE or (last and meter.broken == done):  # or a short run that changed nothing
                     raise DatasetError(
                         f"{self.out}: no finite gradient in the last {meter.broken} steps, up to step {done}; "
                         "a lower optim.base_learning_rate may help, the last checkpoint is from before."

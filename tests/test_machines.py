@@ -200,7 +200,7 @@ def test_a_pool_that_cannot_begin_says_why(number, sentence, monkeypatch):
 @pytest.mark.parametrize(("files", "workers"), [(64 + 10, 4), (40 + 10, 1), (30 + 10, 0), (1034, 8)])
 def test_loaders_fit_into_the_files_that_may_be_open(files, workers, monkeypatch):
     """Where a process may have few files open, fewer loaders are used, and it is said; half of the files stay free."""
-    monkeypatch.setattr(clips, "most_files", lambda: files)
+    monkeypatch.setattr(clips, "raise_file_limit", lambda: files)
     monkeypatch.setattr(clips, "_open_files", lambda: 10)
     said = []
     assert clips._prefetch([0], [0], 8, said.append)[0] == workers

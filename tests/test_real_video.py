@@ -194,6 +194,24 @@ def test_a_broken_middle(name, unnoticed, folder, tmp_path):
     assert not wrong or wrong[-1] - wrong[0] < 12
 
 
+def test_reading_goes_on_after_damage_and_never_from_another_place(folder, tmp_path):
+    """After an error the same open file gives other frames; a stream that another read has displaced ends in a sentence."""
+    data = bytearray((folder / "b_frames.mp4").read_bytes())
+    middle = len(data) // 2
+    data[middle : middle + 200] = np.random.default_rng(0).integers(0, 256, 200, np.uint8).tobytes()
+    (tmp_path / "film.mp4").write_bytes(data)
+    with VideoFile(tmp_path / "film.mp4") as video:
+        with pytest.raises(DatasetError, match="is damaged"):
+            video.read(range(COUNT))
+        assert [number_of(frame) for frame in video.read([39, 0, 3])] == [39, 0, 3]
+    with VideoFile(folder / "b_frames.mp4") as video:
+        frames = video.stream(range(COUNT))
+        assert number_of(next(frames)) == 0
+        assert number_of(video.read([30])[0]) == 30
+        with pytest.raises(DatasetError, match="other frames were read before these had ended"):
+            list(frames)
+
+
 # ---- Files ------------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(
     ("option", "turned"),

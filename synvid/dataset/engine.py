@@ -76,17 +76,17 @@ def check_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> Home:
             raise ConfigurationError(
                 f"{folder}: is not empty and holds no dataset of synvid; choose an empty folder for --out."
             )
-        differences = recipe.differences(Recipe.load(folder)) if present else []
-    if not present:
-        return Home.EMPTY
-    there = Recipe.load(folder).n
-    if recipe.n != there and len(differences) == 1:  # clips do not depend on how many there are
-        if recipe.n > there:
+        if not present:
+            return Home.EMPTY
+        there = Recipe.load(folder)
+        differences = recipe.differences(there)
+    if recipe.n != there.n and len(differences) == 1:  # clips do not depend on how many there are
+        if recipe.n > there.n:
             return Home.SHORTER
         if not overwrite:
             raise ConfigurationError(
-                f"{folder}: holds {there} clips of this dataset, {recipe.n} are asked for; it can grow, but not shrink: "
-                f"--n {there} or more goes on with it, --overwrite removes what is too much."
+                f"{folder}: holds {there.n} clips of this dataset, {recipe.n} are asked for; it can grow, but not shrink: "
+                f"--n {there.n} or more goes on with it, --overwrite removes what is too much."
             )
     if differences and not overwrite:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
@@ -109,7 +109,7 @@ def _open_folder(recipe: Recipe, folder: Path, overwrite: bool = False) -> None:
         if home is Home.OTHER:
             _replace(Recipe.load(folder), recipe, folder)
         elif home is Home.SHORTER:
-            _grow(Recipe.load(folder), recipe, folder)
+            _grow(recipe, folder)
         elif home is Home.EMPTY:
             with workspace(folder) as room:
                 first = write_first(folder / RECIPE_FILE, recipe.to_yaml(), room)
@@ -145,14 +145,15 @@ def _replace(old: Recipe, new: Recipe, folder: Path) -> None:
         write_whole(folder / RECIPE_FILE, new.to_yaml(), room)
 
 
-def _grow(old: Recipe, new: Recipe, folder: Path) -> None:
+def _grow(recipe: Recipe, folder: Path) -> None:
     """Make the home of a dataset that of the same one with more clips; full shards stay, and another run may be working."""
+    last = Recipe.load(folder).num_shards - 1
     with workspace(folder) as room:
-        write_whole(folder / RECIPE_FILE, new.to_yaml(), room)
-    for name in (MANIFESTS[old.format], LIST):  # of a finished dataset, which it is no longer
+        write_whole(folder / RECIPE_FILE, recipe.to_yaml(), room)
+    for name in (MANIFESTS[recipe.format], LIST):  # of a finished dataset, which it is no longer
         (folder / name).unlink(missing_ok=True)
-    if old.n % old.shard_size:
-        record_path(folder, old.num_shards - 1).unlink(missing_ok=True)
+    if Record.read(recipe, folder, last) is None:  # it was not full, and no other run has made it so
+        record_path(folder, last).unlink(missing_ok=True)
 
 
 def _remove_replaced(recipe: Recipe, folder: Path) -> None:

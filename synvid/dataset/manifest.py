@@ -125,7 +125,7 @@ def finish(recipe: Recipe, folder: Path, known: Mapping[int, Record] = MappingPr
     """
     clean_leftovers(folder)
     records = read_records(recipe, folder, known)
-    if records is None or Recipe.load(folder).n != recipe.n:  # another run has made it larger
+    if records is None or Recipe.load(folder).differences(recipe):  # another run has made it larger
         return False
     with named_errors(folder):
         for damaged in (folder / STATE).glob("*.damaged"):  # left where a run was killed after it had mended a shard

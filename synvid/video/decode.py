@@ -54,7 +54,6 @@ _NO_STAMP = -(2**63)
 #: Places that codecs may move a frame by.
 _MOST_REORDERED = 32
 
-
 #: Indices by the file that keeps each: the latest ones of this process.
 _known: dict[Path, _Index] = {}
 _MOST_KNOWN = 256
@@ -96,7 +95,8 @@ class VideoFile:
         self._file: Any = file if hasattr(file, "read") else os.path.abspath(file)  # noqa: PTH100  # "a:b.mp4": no protocol a
         self._container: Any = None
         self._stream: Any = None
-        self._unread = False
+        self._unread = False  # the container stands at its beginning
+        self._pass = 0  # which reading of packets is the latest
         self._index: _Index | None = None
         with self._sentences():
             self._open()
@@ -112,7 +112,7 @@ class VideoFile:
         """Close what was opened here."""
         if self._container is not None:
             self._container.close()
-        self._container = None
+        self._container, self._unread = None, False
 
     @property
     def num_frames(self) -> int:
@@ -251,7 +251,11 @@ class VideoFile:
 
     def _packets(self, first: int = 0) -> Iterator[tuple[int, Any]]:
         """Packets with data in them and their places, from one of them on, to the end or to where the file is broken."""
-        found = None if self._unread or self._index is None else self._seek(self._index, first)
+        self._pass += 1
+        if self._index is None or self._container is None or self._unread:
+            found = None
+        else:
+            found = self._seek(self._index, first)
         if found is None:
             if not self._unread:
                 self._open()
@@ -262,8 +266,13 @@ class VideoFile:
     def _demuxed(self) -> Iterator[Any]:
         import av
 
+        latest = self._pass
         with contextlib.suppress(av.FFmpegError):
-            yield from (packet for packet in self._container.demux(self._stream) if packet.size)
+            for packet in self._container.demux(self._stream):
+                if packet.size:
+                    yield packet
+                if self._pass != latest:  # the file stands elsewhere now, and places would be counted wrongly
+                    raise ValueError("other frames were read before these had ended")
 
     def _seek(self, index: _Index, first: int) -> Iterator[tuple[int, Any]] | None:
         """Packets from one of them on, without reading all before it; None if that cannot be."""

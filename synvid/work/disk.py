@@ -20,8 +20,8 @@ __all__ = [
     "clean_leftovers",
     "find_files",
     "in_words",
-    "most_files",
     "named_errors",
+    "raise_file_limit",
     "read_at",
     "take_names",
     "workspace",
@@ -52,14 +52,14 @@ def named_errors(path: Path) -> Iterator[None]:
 def in_words(error: OSError, path: Path | None = None) -> str:
     """An error of the operating system as a sentence: the file, or `path`, or the limit that it met, and what is wrong."""
     if error.errno == errno.EMFILE:
-        return f"too many open files: a process may have {most_files()}; raise `ulimit -n`, or take fewer --workers."
+        return f"too many open files: a process may have {raise_file_limit()}; raise `ulimit -n`, or take fewer --workers."
     if error.errno == errno.EAGAIN and error.filename is None:
         return "no more processes can be started (`ulimit -u`, or a limit of the container); take fewer --workers."
     name = error.filename if isinstance(error.filename, str) else path
     return f"{name}: {error.strerror or error}." if name else f"{error.strerror or error}."
 
 
-def most_files() -> int:
+def raise_file_limit() -> int:
     """How many files this process may have open, after the limit has been raised as far as we may."""
     try:
         import resource
