@@ -91,6 +91,16 @@ def test_a_run_of_the_smaller_set_cannot_undo_the_larger_one(tmp_path):
     assert contents(tmp_path) == before
 
 
+def test_two_runs_that_grow_a_set_at_once_keep_what_is_full(tmp_path):
+    """A run that finds the set smaller, while another one makes it larger and renders, removes no full shard."""
+    from synvid.dataset import engine
+
+    render_dataset(recipe_of(6), tmp_path)
+    render_dataset(recipe_of(8), tmp_path)
+    engine._grow(recipe_of(8), tmp_path)  # decided before the other was done
+    assert render_dataset(recipe_of(8), tmp_path).skipped == 8
+
+
 def test_merging_grows(tmp_path):
     """A set and parts of the larger one become the larger one."""
     render_dataset(recipe_of(8), tmp_path / "set")

@@ -276,6 +276,13 @@ def test_a_short_run_that_changes_nothing_is_not_done(tmp_path, monkeypatch):
         pretrain(_recipe(), _source(), tmp_path)
 
 
+def test_one_bad_step_at_the_end_is_no_lost_run(tmp_path, monkeypatch):
+    """A run that goes on for its last step only, which has no finite gradient, is done all the same."""
+    _poisoned(monkeypatch, {8})
+    pretrain(_recipe(), _source(), tmp_path)
+    assert load_checkpoint(tmp_path).kind
+
+
 class _Dying:
     """Clips whose loader is killed."""
 

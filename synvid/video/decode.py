@@ -252,10 +252,8 @@ class VideoFile:
     def _packets(self, first: int = 0) -> Iterator[tuple[int, Any]]:
         """Packets with data in them and their places, from one of them on, to the end or to where the file is broken."""
         self._pass += 1
-        if self._index is None or self._container is None or self._unread:
-            found = None
-        else:
-            found = self._seek(self._index, first)
+        index = None if self._container is None or self._unread else self._index
+        found = None if index is None else self._seek(index, first)
         if found is None:
             if not self._unread:
                 self._open()
