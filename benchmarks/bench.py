@@ -28,14 +28,14 @@ from PIL import Image, ImageDraw
 from skimage import draw
 
 import synvid
-from synvid.dataset.engine import render_dataset
-from synvid.dataset.recipe import Recipe
-from synvid.dataset.shard import pieces, render_shard
+from synvid.dataset.build import render_dataset
+from synvid.dataset.recipe import DatasetRecipe
+from synvid.dataset.shard import frame_chunks, render_shard
 from synvid.raster.simd import VECTOR
-from synvid.texture.crop import crops_of
-from synvid.video.color import planes_420
+from synvid.textures.crops import texture_crops
 from synvid.video.decode import decode
 from synvid.video.encode import ENCODINGS, encode, make_encoder
+from synvid.video.yuv import planes_420
 
 QUICK = "--quick" in sys.argv
 LOADED = {name: synvid.load_preset(name) for name in synvid.list_presets()}
@@ -81,7 +81,7 @@ def rendering():
         scenes = [synvid.sample_scene(preset, 0, index) for index in range(2 if QUICK else 4)]
         pixels = sum(scene.num_frames * scene.height * scene.width for scene in scenes)
         whole = best(lambda: [synvid.render(scene) for scene in scenes])
-        in_pieces = best(lambda: [sum(len(piece) for piece in pieces(scene)) for scene in scenes])
+        in_pieces = best(lambda: [sum(len(piece) for piece in frame_chunks(scene)) for scene in scenes])
         sampling = best(lambda: [synvid.sample_scene(preset, 0, index) for index in range(len(scenes))])
         rows.append([name, whole / pixels * 1e9, in_pieces / pixels * 1e9, len(scenes) / whole, sampling / len(scenes) * 1e3])
     section(
@@ -165,7 +165,7 @@ def others():
     for name in [name for name in PRESETS if "/" not in name]:
         scene = synvid.sample_scene(synvid.load_preset(name), 0, 1)
         colors, outlines = [tuple(map(int, color)) for color in scene.colors], scene.outlines
-        ours = best(lambda: sum(len(piece) for piece in pieces(scene)), 5) / scene.num_frames
+        ours = best(lambda: sum(len(piece) for piece in frame_chunks(scene)), 5) / scene.num_frames
         row = [name, 1e3 * ours]
         for prepare, new in PAINTERS.values():
             times = range(0, 96, 24 if QUICK else 12)
@@ -178,7 +178,7 @@ def others():
 
 def warped(scene, t):
     """Calls that paint a textured scene with OpenCV: warpAffine on each object's bounding box, then copied by a mask."""
-    crops, calls = crops_of(scene), []
+    crops, calls = texture_crops(scene), []
     for i, (pose, outline) in enumerate(zip(scene.poses(t), scene.outlines, strict=True)):
         points = (CIRCLE if outline is None else outline) @ pose[:, :2].T + pose[:, 2]
         low = np.clip(np.floor(points.min(0)).astype(int), 0, 256)
@@ -215,16 +215,16 @@ def textured():
 
     def to_bytes(preset):
         scenes = [synvid.sample_scene(preset, 0, index) for index in range(6)]
-        return best(lambda: [encoder(pieces(scene), 256, 256, 25.0) for scene in scenes], 2) / len(scenes)
+        return best(lambda: [encoder(frame_chunks(scene), 256, 256, 25.0) for scene in scenes], 2) / len(scenes)
 
     plain, rows = to_bytes(solid), []
     for name in TEXTURED:
         preset = synvid.load_preset(name)
         scene = synvid.sample_scene(preset, 0, 1)
         pixels = scene.num_frames * 65536
-        ours = best(lambda: sum(len(piece) for piece in pieces(scene)), 5)
+        ours = best(lambda: sum(len(piece) for piece in frame_chunks(scene)), 5)
         nearest = synvid.sample_scene(preset.override({"fill.sampling": "nearest"}), 0, 1)
-        quick = best(lambda: sum(len(piece) for piece in pieces(nearest)), 5)
+        quick = best(lambda: sum(len(piece) for piece in frame_chunks(nearest)), 5)
         calls = [warped(scene, t) for t in range(0, 96, 12)]
         theirs = best(lambda: paint_warped(calls), 3) / len(calls)
         share = plain / to_bytes(preset)
@@ -291,7 +291,7 @@ def shares():
 def timed_pieces(scene, clock):
     """The frames of a clip as they go to the encoder, hashed, and converted once more to time it."""
     digest, planes = hashlib.sha256(), np.empty(256 * 256 * 3 // 2, np.uint8)
-    for piece in pieces(scene):
+    for piece in frame_chunks(scene):
         clock("rendering")
         digest.update(piece.data)
         clock("hashing")
@@ -319,7 +319,7 @@ def end_to_end():
     rows = []
     clips = 32 if QUICK else 96
     for name in ("moving_circles", "accelerating_transforming_shapes"):
-        recipe = Recipe(synvid.load_preset(name), clips, shard_size=8)
+        recipe = DatasetRecipe(synvid.load_preset(name), clips, shard_size=8)
         rates = []
         for workers in (1, 2):
             runs = []
@@ -339,7 +339,7 @@ def training_sample():
     for name in ("moving_circles", "moving_shapes", "accelerating_transforming_shapes"):
         for encoding in ("fast", "small"):
             with tempfile.TemporaryDirectory() as folder:
-                render_dataset(Recipe(synvid.load_preset(name), 6, shard_size=6, encoding=encoding), Path(folder))
+                render_dataset(DatasetRecipe(synvid.load_preset(name), 6, shard_size=6, encoding=encoding), Path(folder))
                 data = synvid.open_dataset(folder)
                 videos = [data.video(i) for i in range(len(data))]
                 frames = list(range(20, 84, 4))
@@ -378,7 +378,7 @@ def start_up():
 def memory():
     """Resident memory while rendering many clips to shards."""
     process, seen = psutil.Process(), []
-    recipe = Recipe(synvid.load_preset("accelerating_transforming_shapes"), 20 if QUICK else 120, shard_size=10)
+    recipe = DatasetRecipe(synvid.load_preset("accelerating_transforming_shapes"), 20 if QUICK else 120, shard_size=10)
     with tempfile.TemporaryDirectory() as folder:
         for shard in range(recipe.num_shards):
             render_shard(recipe, Path(folder), shard)

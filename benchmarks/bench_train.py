@@ -17,15 +17,20 @@ import torch
 import transformers
 
 import synvid
-from synvid.dataset.engine import render_dataset
-from synvid.dataset.recipe import Recipe as DatasetRecipe
-from synvid_train.checkpoint import Checkpoint
-from synvid_train.clips import RenderedClips, Schedule, ShardClips, TrainingClips, load
-from synvid_train.foreign import export_huggingface
-from synvid_train.loop import World, read_log, train
-from synvid_train.pretrain import count_visible, pretraining
-from synvid_train.recipe import load_recipe
-from synvid_train.videomae import Architecture, VideoMAE, normalize, state_of, training_flops, tube_mask
+from synvid.dataset.build import render_dataset
+from synvid.dataset.recipe import DatasetRecipe
+from synvid_train.data.loader import load_batches
+from synvid_train.data.samples import TrainingClips
+from synvid_train.data.schedule import Schedule
+from synvid_train.data.window_sources import RenderedClips, ShardClips
+from synvid_train.distributed import DistributedContext
+from synvid_train.model.checkpoint import Checkpoint
+from synvid_train.model.convert import export_huggingface
+from synvid_train.model.videomae import Architecture, VideoMAE, normalize, training_flops, tube_mask, unwrapped_state_dict
+from synvid_train.train.pretrain import count_visible, pretraining
+from synvid_train.train.run_log import read_log
+from synvid_train.train.trainer import train
+from synvid_train.training_recipe import load_recipe
 
 DEVICE = torch.device("cuda" if torch.cuda.is_available() else "cpu")
 ON_GPU = DEVICE.type == "cuda"
@@ -53,7 +58,7 @@ def bench_model():
     """Forward and backward on the same batch, weights and masks; clips a second."""
     ours = VideoMAE(SHAPE)
     with tempfile.TemporaryDirectory() as folder:
-        export_huggingface(Checkpoint(SHAPE, "pretraining", state_of(ours)), folder)
+        export_huggingface(Checkpoint(SHAPE, "pretraining", unwrapped_state_dict(ours)), folder)
         theirs = transformers.VideoMAEForPreTraining.from_pretrained(folder).to(DEVICE).train()
     ours = ours.to(DEVICE)
     orders = torch.stack([torch.from_numpy(tube_mask(SHAPE, 0.75, np.random.default_rng(i))) for i in range(BATCH)]).to(DEVICE)
@@ -110,7 +115,7 @@ def bench_waiting():
     batch = 64 if ON_GPU else 8
     settings = {
         "optim.batch_size": batch,
-        "run.device_batch": batch,
+        "run.device_batch_size": batch,
         "optim.epochs": 1,
         "optim.warmup_epochs": 0,
         "run.log_every": 5,
@@ -120,7 +125,7 @@ def bench_waiting():
     recipe = load_recipe("gpu_small_pretrain").override(settings)
     source = RenderedClips(synvid.load_preset("moving_shapes"), 0, 25 * batch)
     with tempfile.TemporaryDirectory() as folder:
-        train(pretraining(recipe, source), Path(folder), World(0, 1, DEVICE), workers=2)
+        train(pretraining(recipe, source), Path(folder), DistributedContext(0, 1, DEVICE), workers=2)
         lines = [line for line in read_log(Path(folder, "log.jsonl")) if "loss" in line][1:]
     return {name: statistics.mean(line[name] for line in lines) for name in ("waiting", "clips_per_second")}
 
@@ -132,7 +137,7 @@ def bench_feeding():
     rates = {}
     for workers in (1, 2, 4, 8, 16) if ON_GPU else (1, 2):
         clips = TrainingClips(source, recipe, 0, pretraining=True)
-        batches = load(clips, Schedule(100_000, 1, 64, 64, 1, 0).pieces(), workers, torch.device("cpu"))
+        batches = load_batches(clips, Schedule(100_000, 1, 64, 64, 1, 0).pieces(), workers, torch.device("cpu"))
         next(batches)
         began = time.perf_counter()
         count = 4 * workers if ON_GPU else 6

@@ -16,14 +16,15 @@ import tempfile
 import time
 from pathlib import Path
 
-from synvid.dataset.check import shard_state
-from synvid.dataset.engine import render_dataset
-from synvid.dataset.manifest import finish
+from synvid.dataset.build import render_dataset
+from synvid.dataset.layout import clip_key, record_path, shard_path
+from synvid.dataset.manifest import finish_dataset
 from synvid.dataset.reader import open_dataset
-from synvid.dataset.recipe import RECIPE_FILE, Recipe
-from synvid.dataset.record import key_of, record_path, shard_path, write_record
+from synvid.dataset.recipe import RECIPE_FILE, DatasetRecipe
+from synvid.dataset.record import write_record
+from synvid.dataset.verify import shard_state
 from synvid.preset import load_preset
-from synvid.work.disk import STATE
+from synvid.storage.workspace import STATE_FOLDER
 
 SHARD_SIZE, CLIP_BYTES = 64, 1_200_000
 SHA = hashlib.sha256(b"").hexdigest()
@@ -31,15 +32,15 @@ SHA = hashlib.sha256(b"").hexdigest()
 
 def invent(folder: Path, clips: int) -> None:
     """Write recipe, records and empty shards of a dataset."""
-    recipe = Recipe(load_preset("moving_shapes"), clips, shard_size=SHARD_SIZE)
+    recipe = DatasetRecipe(load_preset("moving_shapes"), clips, shard_size=SHARD_SIZE)
     (folder / "train").mkdir(parents=True)
-    (folder / STATE).mkdir()
+    (folder / STATE_FOLDER).mkdir()
     (folder / RECIPE_FILE).write_text(recipe.to_yaml())
     video = recipe.preset.video
     for shard in range(recipe.num_shards):
         name, rows = shard_path(recipe, shard).as_posix(), []
         for place, index in enumerate(recipe.indices(shard)):
-            about = {"key": key_of(index), "index": index, "preset": recipe.preset.name, "seed": 0, "frames": 150}
+            about = {"key": clip_key(index), "index": index, "preset": recipe.preset.name, "seed": 0, "frames": 150}
             size = {"fps": float(video.fps), "width": video.width, "height": video.height, "objects": 500}
             where = {"shard": name, "offset": 512 + place * (CLIP_BYTES + 1536), "size": CLIP_BYTES}
             rows.append({**about, **size, "sha256": SHA, "recipe": recipe.digest, **where})
@@ -48,12 +49,12 @@ def invent(folder: Path, clips: int) -> None:
         write_record(recipe, folder, shard, [{"path": name, "bytes": total, "sha256": SHA}], rows, folder)
 
 
-def status(recipe: Recipe, folder: Path) -> None:
+def status(recipe: DatasetRecipe, folder: Path) -> None:
     for shard in range(recipe.num_shards):
         shard_state(recipe, folder, shard)
 
 
-def part(recipe: Recipe, folder: Path) -> None:
+def part(recipe: DatasetRecipe, folder: Path) -> None:
     """A job of an array whose own shards are done, while another's is missing."""
     other = record_path(folder, 1)
     other.rename(other.with_suffix(".aside"))
@@ -61,14 +62,14 @@ def part(recipe: Recipe, folder: Path) -> None:
     other.with_suffix(".aside").rename(other)
 
 
-def pickled(_: Recipe, folder: Path) -> None:
+def pickled(_: DatasetRecipe, folder: Path) -> None:
     import pickle
 
     pickle.loads(pickle.dumps(open_dataset(folder)))  # noqa: S301
 
 
 WORK = {
-    "finish": finish,
+    "finish": finish_dataset,
     "status": status,
     "render, nothing to do": render_dataset,
     "a part, nothing to do": part,
@@ -79,7 +80,7 @@ WORK = {
 
 
 def measure(name: str, folder: Path, answer: multiprocessing.SimpleQueue) -> None:
-    recipe = Recipe.load(folder)
+    recipe = DatasetRecipe.load(folder)
     before, begin = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss, time.perf_counter()
     WORK[name](recipe, folder)
     seconds = time.perf_counter() - begin

@@ -12,8 +12,8 @@ from pathlib import Path
 from faults_process import CONDITIONS, FATES, Process, left_alive, start
 
 import synvid
-from synvid.cli import main
-from synvid.dataset.recipe import Recipe
+from synvid.cli.main import main
+from synvid.dataset.recipe import DatasetRecipe
 from synvid.dataset.shard import render_clip
 
 #: What a small dataset may be: layout, clips, clips in a shard.
@@ -27,7 +27,7 @@ def prepare(root: Path) -> None:
     """Write the preset and compile the kernels, once for all sequences."""
     preset = synvid.load_preset("moving_circles", TINY)
     (root / "tiny.yaml").write_text(preset.to_yaml())
-    recipe = Recipe(synvid.load_preset(str(root / "tiny.yaml")), 1, 0)
+    recipe = DatasetRecipe(synvid.load_preset(str(root / "tiny.yaml")), 1, 0)
     render_clip(recipe, 0, recipe.make_encoder())
 
 
@@ -118,7 +118,7 @@ class RenderSite:
 
     def seed_there(self) -> int | None:
         """The seed of the dataset in the folder; None if there is none."""
-        return Recipe.load(self.out).seed if (self.out / "synvid.yaml").is_file() else None
+        return DatasetRecipe.load(self.out).seed if (self.out / "synvid.yaml").is_file() else None
 
     def reference(self, seed: int) -> dict[str, bytes]:
         """The files of the undisturbed dataset."""

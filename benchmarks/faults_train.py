@@ -17,18 +17,17 @@ import torch
 from faults_process import FATES, Process, left_alive, start
 
 import synvid
-import synvid_train.features  # everything is imported before processes are forked
-import synvid_train.loop
-import synvid_train.pictures
-import synvid_train.pretrain  # noqa: F401
-from synvid_train.checkpoint import load_training
-from synvid_train.cli import main
-from synvid_train.loop import read_log
+import synvid_train.eval.result_plots
+import synvid_train.eval.visualize  # everything is imported before processes are forked
+import synvid_train.train.pretrain  # noqa: F401
+from synvid_train.cli.main import main
+from synvid_train.model.checkpoint import load_training
+from synvid_train.train.run_log import read_log
 
 torch.set_num_threads(1)
 SETTINGS = [
     "model.image_size=16", "model.patch_size=8", "model.num_frames=4", "model.decoder_depth=1", "optim.batch_size=4",
-    "optim.epochs=16", "optim.warmup_epochs=1", "run.log_every=1", "run.save_every=2", "run.device_batch=2",
+    "optim.epochs=16", "optim.warmup_epochs=1", "run.log_every=1", "run.save_every=2", "run.device_batch_size=2",
 ]  # fmt: skip
 CLIPS, STEPS = 12, 48
 TINY = {"video.width": 32, "video.height": 32, "objects.count": 3, "video.num_frames_range": [8, 12]}

@@ -8,16 +8,16 @@ from pathlib import Path
 import numpy as np
 from PIL import Image
 
-from synvid.dataset.recipe import Recipe
+from synvid.dataset.recipe import DatasetRecipe
 from synvid.dataset.shard import render_clip
-from synvid.measure.accuracy import PAPER as ACCURACIES
-from synvid.measure.accuracy import correlate, read_accuracies
-from synvid.measure.draw import picture as figure_file
-from synvid.measure.draw import scatter, spectra
-from synvid.measure.record import Record, read_records
+from synvid.metrics.accuracy import PAPER as ACCURACIES
+from synvid.metrics.accuracy import correlate, read_accuracies
+from synvid.metrics.results import DatasetMetrics, load_metrics
 from synvid.preset import Preset, list_presets, load_preset
 from synvid.preview import contact_sheet, texture_sheet
-from synvid.texture.supply import find_bank
+from synvid.report.plots import save_plot as figure_file
+from synvid.report.plots import scatter, spectra
+from synvid.textures.bank_cache import find_bank
 
 FOLDER = Path(__file__).parent / "images"
 PAGE = Path(__file__).parent / "presets.md"
@@ -90,8 +90,8 @@ def save(path: Path, sheet) -> None:
 
 def measure(preset: Preset, clips: int = 6) -> tuple[float, float]:
     """Clips/s of one core, from the preset to the bytes of the file, and bytes of a clip; real clips left out."""
-    preset = preset if preset.mixture.source != "real" else preset.override({"mixture.share": 0.0, "mixture.source": ""})
-    recipe = Recipe(preset, clips)
+    preset = preset if preset.mixture.source != "real" else preset.override({"mixture.fraction": 0.0, "mixture.source": ""})
+    recipe = DatasetRecipe(preset, clips)
     encoder = recipe.make_encoder()
     render_clip(recipe, 0, encoder)
     begin = time.perf_counter()
@@ -111,7 +111,7 @@ def row(name: str) -> str:
     return f"| `{name}` | {where} | {shown} | `{command}` | {rate:.1f} | {size / 1e6:.2f} MB | {picture} |"
 
 
-def against_accuracy(records: list[Record], keys: list[str], name: str) -> None:
+def against_accuracy(records: list[DatasetMetrics], keys: list[str], name: str) -> None:
     """Charts of properties against accuracy, three in a row."""
     known, charts = read_accuracies(ACCURACIES), []
     column = next(iter(known.columns))
@@ -132,7 +132,7 @@ def against_accuracy(records: list[Record], keys: list[str], name: str) -> None:
 
 def analysis() -> None:
     """What docs/analysis.json and docs/compared.json say: exponents of the progression, and what goes with accuracy."""
-    records = read_records(FOLDER.parent / "analysis.json")
+    records = load_metrics(FOLDER.parent / "analysis.json")
     shown = [(k, record) for k, record in enumerate(records) if record.name in (*PROGRESSION, "jhmdb", "imagenet")]
     (FOLDER / "analysis_spectra.png").write_bytes(figure_file(spectra(shown), ".png"))
     keys = [
@@ -146,7 +146,7 @@ def analysis() -> None:
     against_accuracy(records, keys, "analysis_accuracy.png")
     network = "efficientnet_lite0"
     keys = [f"frechet_{network}_to_jhmdb", f"diversity_{network}", f"set_diversity_{network}"]
-    against_accuracy(read_records(FOLDER.parent / "compared.json"), keys, "compared_accuracy.png")
+    against_accuracy(load_metrics(FOLDER.parent / "compared.json"), keys, "compared_accuracy.png")
 
 
 def main() -> None:

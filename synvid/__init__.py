@@ -10,6 +10,8 @@
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from synvid.version import __version__ as __version__
+
 if TYPE_CHECKING:
     from synvid.clip import Clip as Clip
     from synvid.dataset.reader import Dataset as Dataset
@@ -21,10 +23,8 @@ if TYPE_CHECKING:
     from synvid.preset import load_preset as load_preset
     from synvid.renderer import generate as generate
     from synvid.renderer import render as render
-    from synvid.scene import Scene as Scene
-    from synvid.scene import sample_scene as sample_scene
-
-__version__ = "0.1.0"
+    from synvid.scene.sample import sample_scene as sample_scene
+    from synvid.scene.scene import Scene as Scene
 
 _HOME = {
     "Clip": "clip",
@@ -32,13 +32,13 @@ _HOME = {
     "Dataset": "dataset.reader",
     "DatasetError": "errors",
     "Preset": "preset",
-    "Scene": "scene",
+    "Scene": "scene.scene",
     "generate": "renderer",
     "list_presets": "preset",
     "load_preset": "preset",
     "open_dataset": "dataset.reader",
     "render": "renderer",
-    "sample_scene": "scene",
+    "sample_scene": "scene.sample",
 }
 
 __all__ = ["__version__", *_HOME]  # noqa: PLE0604  # names

@@ -1,5 +1,7 @@
 """`python -m synvid` is `synvid`."""
 
-from synvid.cli import main
+from __future__ import annotations
+
+from synvid.cli.main import main
 
 main(prog_name="synvid")

@@ -8,7 +8,7 @@ from pathlib import Path
 import numpy as np
 from numpy.typing import NDArray
 
-from synvid.scene import Scene
+from synvid.scene.scene import Scene
 
 __all__ = ["Clip"]
 
@@ -50,6 +50,6 @@ class Clip:
         Path(path).expanduser().write_bytes(encode(self.frames, self.fps, encoding))
 
     def _repr_html_(self) -> str:
-        from synvid.html import clip_html
+        from synvid.video.display import figure_html, video_tag
 
-        return clip_html(self)
+        return figure_html([video_tag(self.frames, self.fps)], repr(self))

@@ -1,5 +1,7 @@
 """The two ways in which synvid says no."""
 
+from __future__ import annotations
+
 __all__ = ["ConfigurationError", "DatasetError"]
 
 

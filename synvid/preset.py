@@ -12,13 +12,15 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from synvid.config.registry import ConfigRegistry
+from synvid.config.schema import Config, setting
+from synvid.config.strict_yaml import short
+from synvid.config.validators import AnyOf, Boolean, Interval, Number, OneOf, Subset, Validator, Vector
 from synvid.errors import ConfigurationError
-from synvid.kinds import Choice, Either, Flag, Interval, Kind, Names, Number, Vector
-from synvid.settings import Document, Shelf, setting
-from synvid.strict_yaml import short
+from synvid.paths import expand_user
 
 __all__ = [
-    "BANKS",
+    "BANK_LIST",
     "BANK_SUFFIX",
     "REAL",
     "TEXTURE_KINDS",
@@ -29,16 +31,16 @@ __all__ = [
     "Preset",
     "Transform",
     "Video",
-    "expanded",
     "list_presets",
     "load_preset",
 ]
+
 
 _PACKAGE = Path(__file__).parent
 #: In an installed package the presets lie inside it; in a checkout they stand beside it, where people see them.
 _FOLDER = _PACKAGE / "presets" if (_PACKAGE / "presets").is_dir() else _PACKAGE.parent / "presets"
 
-#: Textures that synvid makes; `synvid.texture.generators` has how.
+#: Textures that synvid makes; `synvid.textures.generators` has how.
 TEXTURE_KINDS = (
     "statistical",
     "stylegan-oriented",
@@ -77,9 +79,9 @@ class Video:
     fps: float = setting(25.0, Number(1, 1000))
     num_frames_range: tuple[int, int] = setting((100, 200), Interval(Number(1, 10_000, whole=True)))
     background: tuple[int, int, int] | str = setting(
-        (0, 0, 0), Either(Vector(3, Number(0, 255, whole=True)), Choice(("random", "texture")))
+        (0, 0, 0), AnyOf(Vector(3, Number(0, 255, whole=True)), OneOf(("random", "texture")))
     )
-    antialias: bool = setting(False, Flag())
+    antialias: bool = setting(False, Boolean())
 
 
 @dataclass(frozen=True)
@@ -89,23 +91,23 @@ class Objects:
     Attributes:
         count: objects in a clip.
         shapes: each object has one of these, uniformly.
-        radius_law: `exponential`: the low end plus an exponential variable of mean `radius_scale`, capped at the high
-            end. `power`: density r**-3 - high**-3 on 200 points of the range, as the released code has it.
+        radius_distribution: `exponential`: the low end plus an exponential variable of mean `radius_scale`, capped at the high
+            end. `power_law`: density r**-3 - high**-3 on 200 points of the range, as the released code has it.
         radius_range: smallest and largest radius, as fractions of the short side.
         radius_scale: of the exponential law, as a fraction of the short side.
         center_range: of the first frame's centre; 0 is the left (upper) edge of the frame, 1 the right (lower) one.
         polygon_offset: polygons lie this many radii to the right of and below their centre.
-        whole_pixels: radii, centres and positions are rounded down to whole pixels.
+        integer_positions: radii, centres and positions are rounded down to whole pixels.
     """
 
     count: int = setting(500, Number(0, 100_000, whole=True))
-    shapes: tuple[str, ...] = setting(("circle",), Names(SHAPE_NAMES, least=1))
-    radius_law: str = setting("exponential", Choice(("exponential", "power")))
+    shapes: tuple[str, ...] = setting(("circle",), Subset(SHAPE_NAMES, least=1))
+    radius_distribution: str = setting("exponential", OneOf(("exponential", "power_law")))
     radius_range: Pair = setting((0.1, 1.0), Interval(Number(0.001, 10)))
     radius_scale: float = setting(0.07, Number(0, 10))
     center_range: Pair = setting((-0.5, 1.5), Interval(Number(-10, 10)))
     polygon_offset: float = setting(0.0, Number(-10, 10))
-    whole_pixels: bool = setting(False, Flag())
+    integer_positions: bool = setting(False, Boolean())
 
 
 @dataclass(frozen=True)
@@ -134,7 +136,7 @@ class Transform:
         composition: `compound`: every frame applies scale, rotation and shear once more, (Shear Rot Scale)**t.
             `linear`: the parameters grow with t, Rot(w t) Scale(1 + s t) Shear(h t).
         pivot: the fixed point, in radii from the object's centre.
-        rigid_shapes: shapes that are never transformed.
+        untransformed_shapes: shapes that are never transformed.
     """
 
     rotation_range: Pair = setting((0.0, 0.0), Interval(Number(-2 * math.pi, 2 * math.pi)))
@@ -142,12 +144,12 @@ class Transform:
     scale_y_range: Pair = setting((0.0, 0.0), _FACTOR)
     shear_x_range: Pair = setting((0.0, 0.0), _FACTOR)
     shear_y_range: Pair = setting((0.0, 0.0), _FACTOR)
-    composition: str = setting("compound", Choice(("compound", "linear")))
+    composition: str = setting("compound", OneOf(("compound", "linear")))
     pivot: Pair = setting((0.0, 0.0), Vector(2, Number(-10, 10)))
-    rigid_shapes: tuple[str, ...] = setting((), Names(SHAPE_NAMES))
+    untransformed_shapes: tuple[str, ...] = setting((), Subset(SHAPE_NAMES))
 
 
-class _Banks(Kind):
+class _BankList(Validator):
     """Banks of textures."""
 
     most = 4
@@ -165,7 +167,7 @@ class _Banks(Kind):
 
 
 #: What a list of banks may be.
-BANKS = _Banks()
+BANK_LIST = _BankList()
 
 
 @dataclass(frozen=True)
@@ -175,25 +177,25 @@ class Fill:
     Attributes:
         textures: banks, from each of which as many objects have their texture: `statistical`, `stylegan-oriented`, ...
             (`synvid textures --help` lists them), or paths of banks. None: all objects have solid colours.
-        pool: only the first so many textures of each bank.
-        textured_share: of the objects; the others have solid colours.
-        texture_side: of a whole texture, as a fraction of the short side. An object that is wider has all of its texture,
+        max_textures: only the first so many textures of each bank.
+        textured_fraction: of the objects; the others have solid colours.
+        texture_size: of a whole texture, as a fraction of the short side. An object that is wider has all of its texture,
             enlarged.
         crop: `random`: anywhere in the texture. `top_left`: its upper left corner, as the released code has it.
         sampling: `bilinear`, or `nearest`.
-        saturate: the object's random colour is added to its texture, at most 255.
+        additive_tint: the object's random colour is added to its texture, at most 255.
     """
 
-    textures: tuple[str, ...] = setting((), BANKS)
-    pool: int = setting(300_000, Number(1, 10**9, whole=True))
-    textured_share: float = setting(1.0, Number(0, 1))
-    texture_side: float = setting(2.0, Number(0.1, 20))
-    crop: str = setting("random", Choice(("random", "top_left")))
-    sampling: str = setting("bilinear", Choice(("bilinear", "nearest")))
-    saturate: bool = setting(False, Flag())
+    textures: tuple[str, ...] = setting((), BANK_LIST)
+    max_textures: int = setting(300_000, Number(1, 10**9, whole=True))
+    textured_fraction: float = setting(1.0, Number(0, 1))
+    texture_size: float = setting(2.0, Number(0.1, 20))
+    crop: str = setting("random", OneOf(("random", "top_left")))
+    sampling: str = setting("bilinear", OneOf(("bilinear", "nearest")))
+    additive_tint: bool = setting(False, Boolean())
 
 
-class _Source(Kind):
+class _MixtureSource(Validator):
     """Where the other clips of a mixture come from."""
 
     words = "the name of a preset without a mixture of its own, or real"
@@ -218,20 +220,20 @@ REAL = "real"
 
 @dataclass(frozen=True)
 class Mixture:
-    """Some clips are replaced by others: clip i is if floor((i + 1) share) > floor(i share), so any n have floor(n share).
+    """Some clips are replaced by others: clip i is if floor((i + 1) fraction) > floor(i fraction), so any n have floor(n fraction).
 
     Attributes:
-        share: of the clips.
+        fraction: of the clips.
         source: another preset, whose clips of the same seed and index take their place in frames of this preset's size; or
             `real`, video files.
     """
 
-    share: float = setting(0.0, Number(0, 1))
-    source: Preset | str = setting("", _Source())
+    fraction: float = setting(0.0, Number(0, 1))
+    source: Preset | str = setting("", _MixtureSource())
 
     def rank(self, index: int) -> int:
         """How many clips before this one are replaced."""
-        return math.floor(index * Fraction(str(self.share))) if self.source else 0
+        return math.floor(index * Fraction(str(self.fraction))) if self.source else 0
 
     def replaces(self, index: int) -> bool:
         """Whether a clip is replaced."""
@@ -239,7 +241,7 @@ class Mixture:
 
 
 @dataclass(frozen=True)
-class Preset(Document):
+class Preset(Config):
     """A distribution of clips: with a seed and an index it names one of them, bit for bit.
 
     Attributes:
@@ -260,9 +262,9 @@ class Preset(Document):
             raise ConfigurationError(
                 f"{source}: video.background is 'texture'; fill.textures must name a bank to take it from."
             )
-        if self.mixture.share > 0 and not self.mixture.source:
+        if self.mixture.fraction > 0 and not self.mixture.source:
             raise ConfigurationError(
-                f"{source}: mixture.share is {self.mixture.share:g}; mixture.source must name a preset, or real."
+                f"{source}: mixture.fraction is {self.mixture.fraction:g}; mixture.source must name a preset, or real."
             )
 
     def digest(self) -> str:
@@ -270,7 +272,7 @@ class Preset(Document):
         settings = {key: value for key, value in self.to_dict().items() if key in self.sections()}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
-    def of_clip(self, index: int) -> Preset | None:
+    def preset_for_clip(self, index: int) -> Preset | None:
         """The preset that a clip is drawn from, this one or the mixture's; None for a real clip."""
         source = self.mixture.source
         if not self.mixture.replaces(index):
@@ -292,9 +294,9 @@ class Preset(Document):
         """
         named = tuple(paths.get(name, name) for name in self.fill.textures)
         try:
-            fill = dataclasses.replace(self.fill, textures=BANKS.parse(named))
+            fill = dataclasses.replace(self.fill, textures=BANK_LIST.parse(named))
         except ValueError:
-            raise ConfigurationError(f"the banks of {self.name} are {short(list(named))}; give {BANKS.words}.") from None
+            raise ConfigurationError(f"the banks of {self.name} are {short(list(named))}; give {BANK_LIST.words}.") from None
         source = self.mixture.source
         mixed = source.with_banks(paths) if isinstance(source, Preset) else source
         return dataclasses.replace(self, fill=fill, mixture=dataclasses.replace(self.mixture, source=mixed))
@@ -311,9 +313,9 @@ def list_presets() -> list[str]:
     def order(name: str) -> tuple[bool, int, int, str]:
         word = name.rpartition("/")[2].partition("_")[0]
         group = 0 if word in ("static", "moving", "accelerating") else 1 if word == "slow" else 2
-        return "/" in name, group, len(_SHELF.lineage(_FOLDER / f"{name}.yaml")), name
+        return "/" in name, group, len(_REGISTRY.lineage(_FOLDER / f"{name}.yaml")), name
 
-    return sorted(_SHELF.names(), key=order)
+    return sorted(_REGISTRY.names(), key=order)
 
 
 def load_preset(name_or_path: str | Path, overrides: Mapping[str, object] | None = None) -> Preset:
@@ -329,7 +331,7 @@ def load_preset(name_or_path: str | Path, overrides: Mapping[str, object] | None
     >>> load_preset("moving_shapes", {"objects.count": 200}).objects.count
     200
     """
-    preset = _SHELF.load(name_or_path)
+    preset = _REGISTRY.load(name_or_path)
     return preset.override(overrides) if overrides else preset
 
 
@@ -345,19 +347,7 @@ def _anchor(settings: dict[str, Any], folder: Path) -> None:
 
 
 def _anchored(name: Any, folder: Path, suffixes: tuple[str, ...]) -> Any:
-    return str(folder / expanded(name)) if isinstance(name, str) and name.endswith(suffixes) else name
+    return str(folder / expand_user(name)) if isinstance(name, str) and name.endswith(suffixes) else name
 
 
-def expanded(name: str | Path) -> Path:
-    """A path with ~ as the user's home.
-
-    Raises:
-        ConfigurationError: there is no such user.
-    """
-    try:
-        return Path(name).expanduser()
-    except RuntimeError:
-        raise ConfigurationError(f"{name}: no such user.") from None
-
-
-_SHELF = Shelf(Preset, "preset", _FOLDER, "synvid presets", _anchor)
+_REGISTRY = ConfigRegistry(Preset, "preset", _FOLDER, "synvid presets", _anchor)

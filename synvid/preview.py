@@ -12,15 +12,17 @@ from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
 from synvid.errors import ConfigurationError
-from synvid.html import shrink, video_tag
 from synvid.preset import REAL, Preset
 from synvid.renderer import render
-from synvid.scene import Scene, sample_scene
-from synvid.texture.bank import Bank
+from synvid.runtime.progress import Progress
+from synvid.scene.sample import sample_scene
+from synvid.scene.scene import Scene
+from synvid.textures.bank import Bank
+from synvid.video.display import shrink_frames, video_tag
 from synvid.video.encode import encode
-from synvid.work.progress import Progress
 
 __all__ = ["SUFFIXES", "contact_sheet", "page", "picture", "side_by_side", "texture_sheet"]
+
 
 SUFFIXES = (".png", ".mp4", ".gif")
 
@@ -49,7 +51,7 @@ def contact_sheet(
         for scene in _scenes(preset, clips, seed):
             times = np.linspace(0, scene.num_frames - 1, columns).round().astype(int).tolist()
             label = f"{preset.name}  seed {seed}  index {scene.index}  frames {', '.join(map(str, times))}"
-            rows.append((label, shrink(render(scene, times).frames, side)))
+            rows.append((label, shrink_frames(render(scene, times).frames, side)))
     width = max(frames.shape[0] * (frames.shape[2] + _GAP) - _GAP for _, frames in rows)
     height = sum(frames.shape[1] + _LABEL_HEIGHT + _GAP for _, frames in rows) - _GAP
     sheet = Image.new("RGB", (width, height), _PAPER)
@@ -99,7 +101,7 @@ def side_by_side(presets: Sequence[Preset], clips: int = 4, seed: int = 0, side:
     """
     scenes = [_scenes(preset, clips, seed) for preset in presets]
     length = min(_MAX_FRAMES, *(scene.num_frames for row in scenes for scene in row))
-    shown = [[shrink(render(scene, range(length)).frames, side) for scene in row] for row in scenes]
+    shown = [[shrink_frames(render(scene, range(length)).frames, side) for scene in row] for row in scenes]
     height, width = max(row[0].shape[1] for row in shown), max(row[0].shape[2] for row in shown)
     video = np.full((length, len(shown) * (height + _GAP) - _GAP, clips * (width + _GAP) - _GAP, 3), 255, np.uint8)
     for i, row in enumerate(shown):
@@ -193,7 +195,7 @@ def _scenes(preset: Preset, clips: int, seed: int) -> list[Scene]:
     Raises:
         ConfigurationError: all of them are real.
     """
-    if preset.mixture.source == REAL and preset.mixture.share == 1:
-        raise ConfigurationError(f"{preset.name}: mixture.share is 1, so all its clips are real and there is none to draw.")
-    drawn = (index for index in itertools.count() if preset.of_clip(index) is not None)
+    if preset.mixture.source == REAL and preset.mixture.fraction == 1:
+        raise ConfigurationError(f"{preset.name}: mixture.fraction is 1, so all its clips are real and there is none to draw.")
+    drawn = (index for index in itertools.count() if preset.preset_for_clip(index) is not None)
     return [sample_scene(preset, seed, index) for index in itertools.islice(drawn, clips)]

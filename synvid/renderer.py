@@ -7,18 +7,20 @@ from collections.abc import Iterator, Sequence
 import numpy as np
 from numpy.typing import NDArray
 
-from synvid._jit import jit
 from synvid.clip import Clip
-from synvid.motion import poses_at
+from synvid.numerics.jit import jit
 from synvid.preset import Preset
-from synvid.raster.fill import pack_colors
-from synvid.raster.front_to_back import new_canvas, paint
+from synvid.raster.pixel_format import pack_colors
 from synvid.raster.resolve import SAMPLES, average_rows, copy_rows
 from synvid.raster.texels import SPARE
-from synvid.scene import Scene, sample_scene
-from synvid.texture.crop import crops_of
+from synvid.raster.visibility import new_canvas, paint
+from synvid.scene.kinematics import poses_at
+from synvid.scene.sample import sample_scene
+from synvid.scene.scene import Scene
+from synvid.textures.crops import texture_crops
 
 __all__ = ["generate", "render", "render_frames"]
+
 
 #: Antialiased frames are painted in bands of this many rows, so that the samples stay in the CPU's cache.
 _BAND = 32
@@ -90,7 +92,9 @@ def render_frames(scene: Scene, frames: Sequence[int]) -> NDArray[np.uint8]:
     outlines = (scene.vertices, scene.num_vertices, scene.reach)
     kernel = _render_antialiased if scene.antialias else _render_plain
     background = pack_colors(scene.background)
-    kernel(scene.motion, scene.step_powers, numbers, outlines, pack_colors(scene.colors), background, crops_of(scene), out)
+    kernel(
+        scene.motion, scene.step_powers, numbers, outlines, pack_colors(scene.colors), background, texture_crops(scene), out
+    )
     return out
 
 

@@ -76,7 +76,7 @@ def texture_of(scene, row, bank_of, t):
         return None
     drawn = textures.choice[row] * len(textures.banks)
     bank = bank_of(textures.banks[math.floor(drawn)])
-    number, frames = math.floor((drawn - math.floor(drawn)) * min(textures.pool, len(bank))), bank.shape[1]
+    number, frames = math.floor((drawn - math.floor(drawn)) * min(textures.max_textures, len(bank))), bank.shape[1]
     there = list(range(frames)) + list(range(frames - 2, 0, -1))  # to its end and back again
     return bank[number, there[t % len(there)]]
 
@@ -139,7 +139,7 @@ def render_textured(scene, t, bank_of):
         if texture is None:
             frame[inside] = scene.colors[i]
         else:
-            tint = scene.colors[i].astype(int) if textures.saturate else np.zeros(3, int)
+            tint = scene.colors[i].astype(int) if textures.additive_tint else np.zeros(3, int)
             radius, reach = float(scene.motion.radius[i]), float(scene.reach[i])
             fill(frame, inside, pose.tolist(), texture, radius, reach, textures.crop[i], textures.side, textures.nearest, tint)
     return frame

@@ -22,16 +22,10 @@ torch = pytest.importorskip("torch")
 from safetensors.torch import load_file, save_file  # noqa: E402
 
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
-from synvid_train import checkpoint as module  # noqa: E402
-from synvid_train.checkpoint import (  # noqa: E402
-    Checkpoint,
-    load_encoder,
-    load_training,
-    save_training,
-    save_weights,
-)
-from synvid_train.foreign import _official, export_huggingface, load_checkpoint  # noqa: E402
-from synvid_train.videomae import SIZES, Architecture, VideoClassifier, VideoMAE  # noqa: E402
+from synvid_train.model import checkpoint as module  # noqa: E402
+from synvid_train.model.checkpoint import Checkpoint, load_encoder, load_training, save_training, save_weights
+from synvid_train.model.convert import _official, export_huggingface, load_checkpoint  # noqa: E402
+from synvid_train.model.videomae import SIZES, Architecture, VideoClassifier, VideoMAE  # noqa: E402
 
 ARCHITECTURE = Architecture("tiny", num_frames=4, image_size=16, patch_size=8, decoder_depth=2)
 CLASSES = ("brush hair", "catch", "clap")
@@ -671,8 +665,8 @@ def test_places_that_cannot_be_written(tmp_path):
 def test_a_training_is_streamed_to_disk(tmp_path, monkeypatch):
     """No copy of the whole is made in memory: the largest piece written at once is no larger than the largest tensor."""
     pieces = []
-    write = module._Witness.write
-    monkeypatch.setattr(module._Witness, "write", lambda self, data: pieces.append(len(data)) or write(self, data))
+    write = module._ErrorRecordingFile.write
+    monkeypatch.setattr(module._ErrorRecordingFile, "write", lambda self, data: pieces.append(len(data)) or write(self, data))
     write_training(tmp_path, made())
     largest = max(value.numel() * value.element_size() for value in made().weights.values())
     assert sum(pieces) >= (tmp_path / "last.pt").stat().st_size

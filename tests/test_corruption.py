@@ -17,7 +17,7 @@ from scipy import ndimage  # type: ignore[import-untyped]
 from skimage.util import random_noise
 
 from synvid.errors import ConfigurationError
-from synvid_train.corruption import CORRUPTIONS, VARIANTS, Corruption, disk
+from synvid_train.data.corruptions import CORRUPTIONS, VARIANTS, Corruption, disk
 
 Frames = NDArray[np.uint8]
 
@@ -446,5 +446,5 @@ def test_wrong_frames(frames: NDArray[Any]) -> None:
 
 def test_no_torch() -> None:
     """Corruptions need no torch."""
-    code = "import sys, synvid_train.corruption; sys.exit('torch' in sys.modules)"
+    code = "import sys, synvid_train.data.corruptions; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0

@@ -8,9 +8,9 @@ import nbclient
 import nbformat
 import pytest
 
-from synvid.cli import main
+from synvid.cli.main import main
 from synvid.preset import Preset, list_presets
-from synvid_train.cli import main as train_main
+from synvid_train.cli.main import main as train_main
 
 ROOT = Path(__file__).parent.parent
 PAGES = [ROOT / "README.md", *sorted((ROOT / "docs").glob("*.md")), ROOT / "CONTRIBUTING.md"]

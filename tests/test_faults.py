@@ -21,14 +21,16 @@ import psutil
 import pytest
 from running import ended
 
-from synvid.cli import main
+from synvid.cli.main import main
 from synvid.dataset import shard as rendering
-from synvid.dataset.check import State, shard_state
-from synvid.dataset.recipe import Recipe
-from synvid.dataset.record import Record, record_path
-from synvid.dataset.shard import file_sha256, render_clip
+from synvid.dataset.layout import record_path
+from synvid.dataset.recipe import DatasetRecipe
+from synvid.dataset.record import ShardRecord
+from synvid.dataset.shard import render_clip
+from synvid.dataset.verify import ShardState, shard_state
 from synvid.preset import load_preset
-from synvid.work import pool
+from synvid.runtime import local_executor
+from synvid.storage.atomic_io import file_sha256
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="forks, signals and mounts as Linux has them")
 
@@ -137,9 +139,9 @@ def assert_tidy(folder, expected):
     assert [name for name in found if Path(name).name.startswith((".", "tmp-")) and name != ".synvid"] == []
     if "synvid.yaml" not in found:
         return 0
-    recipe, recorded = Recipe.load(folder), set()
+    recipe, recorded = DatasetRecipe.load(folder), set()
     for shard in range(recipe.num_shards):
-        record = Record.read(recipe, folder, shard)
+        record = ShardRecord.read(recipe, folder, shard)
         for file in record.files if record else []:
             assert file_sha256(folder / file["path"]) == file["sha256"]
             recorded.add(file["path"])
@@ -163,7 +165,7 @@ def small(tmp_path_factory):
     """A preset whose clips take a millisecond; renders one, so that forked processes find everything compiled."""
     path = tmp_path_factory.mktemp("presets") / "small.yaml"
     path.write_text(SMALL)
-    recipe = Recipe(load_preset(path), 1)
+    recipe = DatasetRecipe(load_preset(path), 1)
     render_clip(recipe, 0, recipe.make_encoder())
     return path
 
@@ -313,7 +315,7 @@ def test_workers_that_die_again_and_again_are_reported(small, undisturbed, tmp_p
     folder = tmp_path / "set"
 
     def workers_die():
-        pool._begin_worker = die
+        local_executor._begin_worker = die
 
     ended = Run(folder, *command(small, "tar", folder), before=workers_die).end()
     assert (ended.code, "Traceback" in ended.talk) == (1, False), ended.talk
@@ -343,8 +345,8 @@ def test_no_worker_outlives_a_parent_that_died_early(slow, tmp_path):
     folder = tmp_path / "set"
 
     def workers_begin_late():
-        begin = pool._begin_worker
-        pool._begin_worker = lambda *args: (time.sleep(0.3), begin(*args))
+        begin = local_executor._begin_worker
+        local_executor._begin_worker = lambda *args: (time.sleep(0.3), begin(*args))
 
     run = Run(folder, *command(slow, "tar", folder), before=workers_begin_late)
     until(lambda: len(run.workers()) == 2)
@@ -424,13 +426,13 @@ class InterruptAtLock:
 
     def __call__(self):
         clips_take_their_time()
-        run_pool, self.home = pool._run_pool, os.getpid()
+        run_pool, self.home = local_executor._run_pool, os.getpid()
 
         def watched(*args):
             sys.setprofile(self.see)
             return run_pool(*args)
 
-        pool._run_pool = watched
+        local_executor._run_pool = watched
 
     def see(self, _frame, event, function):
         if event == "c_return" and function.__name__ in ("acquire", "__enter__") and os.getpid() == self.home:
@@ -746,7 +748,7 @@ def test_merge_does_not_take_over_altered_shards(layout, small, tmp_path):
     assert synvid(*command(small, layout, part, n=8)).code == 0
     damage_one_byte(shard_file(part, layout, 1))
     assert_one_sentence(synvid("merge", folder, part, "--quiet"), 1, shard_file(part, layout, 1), "altered")
-    assert shard_state(Recipe.load(folder), folder, 1) is State.MISSING
+    assert shard_state(DatasetRecipe.load(folder), folder, 1) is ShardState.MISSING
 
 
 def test_merge_of_another_configuration_is_refused(small, tmp_path):
@@ -857,7 +859,7 @@ def test_overwrite_replaces_the_set_and_nothing_else(old, new, small, undisturbe
     assert {name: found.pop(name, None) for name in FOREIGN} == {name: name.encode() for name in FOREIGN}
     assert synvid("verify", folder, "--workers", 1).code == 0
     assert sorted(found) == sorted(name for name, data in undisturbed(small, new, 8).items() if data is not None)
-    assert Recipe.load(folder).seed == 5
+    assert DatasetRecipe.load(folder).seed == 5
 
 
 def test_overwrite_leaves_no_trace_of_the_old_set(small, undisturbed, finished):

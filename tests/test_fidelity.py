@@ -12,12 +12,17 @@ torch = pytest.importorskip("torch")
 import synvid  # noqa: E402
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
 from synvid.video.decode import VideoFile, decode  # noqa: E402
-from synvid_train.clips import LabelledVideos, Schedule, TestVideos, TrainingClips, load  # noqa: E402
-from synvid_train.finetune import finetuning  # noqa: E402
-from synvid_train.labels import VideoList, read_list  # noqa: E402
-from synvid_train.loop import World, read_log, train  # noqa: E402
-from synvid_train.recipe import load_recipe  # noqa: E402
-from synvid_train.views import evaluation_views, finetune_window  # noqa: E402
+from synvid_train.data.annotations import VideoList, read_list  # noqa: E402
+from synvid_train.data.loader import load_batches  # noqa: E402
+from synvid_train.data.samples import TestVideos, TrainingClips  # noqa: E402
+from synvid_train.data.schedule import Schedule  # noqa: E402
+from synvid_train.data.transforms import evaluation_views, finetune_window  # noqa: E402
+from synvid_train.data.window_sources import LabelledVideos  # noqa: E402
+from synvid_train.distributed import DistributedContext  # noqa: E402
+from synvid_train.train.finetune import finetuning  # noqa: E402
+from synvid_train.train.run_log import read_log  # noqa: E402
+from synvid_train.train.trainer import train  # noqa: E402
+from synvid_train.training_recipe import load_recipe  # noqa: E402
 
 SMALL = ["model.image_size=16", "model.patch_size=8", "model.num_frames=4", "data.stride=2", "data.samples_per_clip=2"]
 
@@ -76,7 +81,7 @@ def test_kinetics_steps():
     """An epoch of Kinetics-400's 240,436 videos has 469 steps, each of 1,024 samples of 512 videos."""
     recipe = load_recipe("finetune_k400")
     repeats, batch = recipe.data.samples_per_clip, recipe.optim.batch_size
-    schedule = Schedule(240_436, repeats, batch, recipe.run.device_batch, recipe.optim.epochs, 0, world=64)
+    schedule = Schedule(240_436, repeats, batch, recipe.run.device_batch_size, recipe.optim.epochs, 0, world=64)
     assert (schedule.steps_per_epoch, schedule.accumulate) == (469, 1)
     (piece,) = itertools.islice(schedule.pieces(), 1)
     assert len(piece) == 16
@@ -92,7 +97,7 @@ def test_samples_of_a_clip_share_its_window(films, monkeypatch):
     whole = ["views.crop_area_range=[1,1]", "views.crop_aspect_range=[1,1]", "views.randaugment=''", "views.flip=true"]
     clips = TrainingClips(films, load_recipe("laptop_finetune", SMALL + whole), 0, pretraining=False)
     keys = [(epoch, i, repeat) for epoch in range(4) for i in (0, 1, 2) for repeat in (0, 1)]
-    (batch,) = load(clips, [keys], 0, torch.device("cpu"))
+    (batch,) = load_batches(clips, [keys], 0, torch.device("cpu"))
     assert windows == [0, 1, 2] * 4
     assert batch["label"].tolist() == [0, 0, 1, 1, 2, 2] * 4
     pairs = batch["clip"].unflatten(0, (-1, 2)).numpy()
@@ -107,12 +112,12 @@ def test_samples_of_a_clip_share_its_window(films, monkeypatch):
 
 def test_steps_of_two_samples(films, tmp_path):
     """Six videos in batches of two are three steps an epoch, each of four samples; mixup and a small device take them, too."""
-    settings = ["optim.batch_size=2", "optim.epochs=2", "optim.warmup_epochs=1", "run.device_batch=2", "run.log_every=1"]
+    settings = ["optim.batch_size=2", "optim.epochs=2", "optim.warmup_epochs=1", "run.device_batch_size=2", "run.log_every=1"]
     recipe = load_recipe("laptop_finetune", [*SMALL, *settings, "objective.mixup=0.8"])
     job = finetuning(recipe, films.videos)
     seen = []
     job.model.register_forward_pre_hook(lambda _, inputs: seen.append(len(inputs[0])))
-    train(job, tmp_path, World(0, 1, torch.device("cpu")), 0)
+    train(job, tmp_path, DistributedContext(0, 1, torch.device("cpu")), 0)
     lines = [line for line in read_log(tmp_path / "log.jsonl") if "loss" in line]
     assert [(line["step"], line["epoch"]) for line in lines] == [(k, pytest.approx(k / 3)) for k in range(1, 7)]
     assert seen == [2, 2] * 6

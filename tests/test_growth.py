@@ -6,16 +6,16 @@ import pytest
 from running import ended
 
 import synvid
-from synvid.cli import main
-from synvid.dataset.engine import merge_parts, render_dataset
-from synvid.dataset.recipe import Recipe
+from synvid.cli.main import main
+from synvid.dataset.build import merge_datasets, render_dataset
+from synvid.dataset.recipe import DatasetRecipe
 from synvid.errors import ConfigurationError, DatasetError
 
 TINY = {"video.width": 32, "video.height": 32, "objects.count": 5, "video.num_frames_range": [3, 5]}
 
 
 def recipe_of(n, **settings):
-    return Recipe(synvid.load_preset("moving_shapes", TINY), n, shard_size=4, **settings)
+    return DatasetRecipe(synvid.load_preset("moving_shapes", TINY), n, shard_size=4, **settings)
 
 
 def contents(folder):
@@ -77,7 +77,7 @@ def test_only_the_number_may_differ(tmp_path):
 
 def test_a_run_of_the_smaller_set_cannot_undo_the_larger_one(tmp_path):
     """A run that began before the set grew neither describes it, nor puts its short last shard over a full one."""
-    from synvid.dataset.manifest import finish
+    from synvid.dataset.manifest import finish_dataset
     from synvid.dataset.shard import render_shard
 
     render_dataset(recipe_of(6), tmp_path)
@@ -85,7 +85,7 @@ def test_a_run_of_the_smaller_set_cannot_undo_the_larger_one(tmp_path):
     before = contents(tmp_path)
     with pytest.raises(DatasetError, match="is another one than when this run began"):
         render_shard(recipe_of(6), tmp_path, 1, lambda: None)
-    assert not finish(recipe_of(6), tmp_path)
+    assert not finish_dataset(recipe_of(6), tmp_path)
     assert contents(tmp_path) == before
     render_shard(recipe_of(6), tmp_path, 0, lambda: None)  # the same clips in both
     assert contents(tmp_path) == before
@@ -93,11 +93,11 @@ def test_a_run_of_the_smaller_set_cannot_undo_the_larger_one(tmp_path):
 
 def test_two_runs_that_grow_a_set_at_once_keep_what_is_full(tmp_path):
     """A run that finds the set smaller, while another one makes it larger and renders, removes no full shard."""
-    from synvid.dataset import engine
+    from synvid.dataset import build
 
     render_dataset(recipe_of(6), tmp_path)
     render_dataset(recipe_of(8), tmp_path)
-    engine._grow(recipe_of(8), tmp_path)  # decided before the other was done
+    build._grow(recipe_of(8), tmp_path)  # decided before the other was done
     assert render_dataset(recipe_of(8), tmp_path).skipped == 8
 
 
@@ -106,7 +106,7 @@ def test_merging_grows(tmp_path):
     render_dataset(recipe_of(8), tmp_path / "set")
     for i in range(2):
         render_dataset(recipe_of(15), tmp_path / f"part{i}", part=(2 + i, 4))
-    copied, missing = merge_parts(tmp_path / "set", [tmp_path / "part0", tmp_path / "part1"])
+    copied, missing = merge_datasets(tmp_path / "set", [tmp_path / "part0", tmp_path / "part1"])
     assert (copied, missing) == (2, [])
     render_dataset(recipe_of(15), tmp_path / "whole")
     assert contents(tmp_path / "set") == contents(tmp_path / "whole")

@@ -44,7 +44,9 @@ def test_help_needs_no_compiler(words):
 
 def test_rendering_never_loads_torch():
     """The generator does without torch."""
-    code = "import synvid; synvid.render(synvid.sample_scene(synvid.load_preset('moving_shapes')), [0]); import synvid.cli"
+    code = (
+        "import synvid; synvid.render(synvid.sample_scene(synvid.load_preset('moving_shapes')), [0]); import synvid.cli.main"
+    )
     assert "torch" not in loaded_after(code)
 
 
@@ -52,7 +54,7 @@ def test_rendering_never_loads_torch():
 def test_public_names_resolve_again_and_again(name):
     """Every name of `__all__` is there, the same each time, even after all submodules are imported."""
     first = getattr(synvid, name)
-    for module in ("synvid.cli", "synvid.preview", "synvid.renderer", "synvid.dataset.engine"):
+    for module in ("synvid.cli.main", "synvid.preview", "synvid.renderer", "synvid.dataset.build"):
         importlib.import_module(module)
     assert getattr(synvid, name) is first
     assert name in dir(synvid)

@@ -4,15 +4,15 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from synvid.measure import bootstrap as module
-from synvid.measure.bootstrap import LEAST_CLIPS, bootstrap, jackknife, mean_of
-from synvid.measure.color import Gaussian, gaussians, spread, symmetric_kl
-from synvid.measure.commands import table
-from synvid.measure.record import Property, Record
+from synvid.cli.metric_commands import table
+from synvid.metrics import bootstrap as module
+from synvid.metrics.bootstrap import LEAST_CLIPS, bootstrap, jackknife, mean_of
+from synvid.metrics.color import ColorGaussian, gaussians, spread, symmetric_kl
+from synvid.metrics.results import DatasetMetrics, Property
 
 WITHIN, BETWEEN = np.diag([100.0, 50.0, 50.0]), np.diag([200.0, 100.0, 100.0])
-TRUTH = Gaussian(np.array([[50.0, 0.0, 0.0]]), (WITHIN + BETWEEN)[None])
-NEAR, FAR = (Gaussian(np.array([[50.0 + 2 * s, s, 0.0]]), (WITHIN + BETWEEN)[None]) for s in (1.5, 5.0))
+TRUTH = ColorGaussian(np.array([[50.0, 0.0, 0.0]]), (WITHIN + BETWEEN)[None])
+NEAR, FAR = (ColorGaussian(np.array([[50.0 + 2 * s, s, 0.0]]), (WITHIN + BETWEEN)[None]) for s in (1.5, 5.0))
 
 
 def clips(random, count):
@@ -59,7 +59,7 @@ def test_few_clips_have_no_interval():
         assert estimate(rows, mean_of(0)).ci95 is not None
         assert estimate(rows[1:], mean_of(0)).ci95 is None
     one = Property("Lightness", "", 1.0)
-    few, many = (table(Record("x", "preset", "x", count, properties={"lightness": one})) for count in (19, 20))
+    few, many = (table(DatasetMetrics("x", "preset", "x", count, properties={"lightness": one})) for count in (19, 20))
     assert "No intervals: they need 20 clips." in few
     assert "No intervals" not in many
 
@@ -77,4 +77,6 @@ def test_intervals_are_those_of_scipy():
 def test_the_table_has_intervals():
     """Behind each value of enough clips."""
     one = Property("Lightness", "units", 51.5, (50.25, 52.75))
-    assert "Lightness       51.5  50.25 to 52.75         units" in table(Record("x", "preset", "x", 20, properties={"l": one}))
+    assert "Lightness       51.5  50.25 to 52.75         units" in table(
+        DatasetMetrics("x", "preset", "x", 20, properties={"l": one})
+    )

@@ -11,8 +11,8 @@ from hypothesis import strategies as st
 from running import ended, noise_clip, write_video
 
 from synvid.errors import ConfigurationError
-from synvid_train.cli import main
-from synvid_train.labels import read_list
+from synvid_train.cli.main import main
+from synvid_train.data.annotations import read_list
 
 
 def _touch(folder, *names):
@@ -413,8 +413,8 @@ def test_check_list_of_a_test_and_of_what_is_no_list(tmp_path):
 # ---- What the commands say ----------------------------------------------------------------------------------------
 def _classifier(folder, classes):
     pytest.importorskip("torch")
-    from synvid_train.checkpoint import Checkpoint, save_weights
-    from synvid_train.videomae import Architecture, VideoClassifier
+    from synvid_train.model.checkpoint import Checkpoint, save_weights
+    from synvid_train.model.videomae import Architecture, VideoClassifier
 
     architecture = Architecture("tiny", 4, 16, 8, 2, 1)
     weights = VideoClassifier(architecture, len(classes)).state_dict()

@@ -14,15 +14,16 @@ from PIL import Image
 from running import ended
 
 import synvid
-from synvid.cli import main
+from synvid.cli.main import main
 from synvid.errors import ConfigurationError, DatasetError
-from synvid.texture.folder import read_picture
-from synvid.work.disk import find_files
-from synvid.work.pool import run_tasks
-from synvid.work.progress import Progress
-from synvid_train import clips, loop
-from synvid_train.cli import main as train_main
-from synvid_train.loop import World
+from synvid.paths import find_files
+from synvid.runtime.local_executor import run_tasks
+from synvid.runtime.progress import Progress
+from synvid.textures.image_folder import read_image
+from synvid_train.cli.main import main as train_main
+from synvid_train.data import window_sources
+from synvid_train.distributed import DistributedContext
+from synvid_train.train import trainer
 
 LAUNCHER = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")
 HERE = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517"}
@@ -75,7 +76,7 @@ def test_half_a_launcher_is_refused(variables, named, launched, tmp_path):
 def test_one_process_needs_no_launcher(variables, launched):
     """A world of one needs no address, whatever is set to nothing, one or rank 0."""
     launched(**variables)
-    world = World.join("cpu")
+    world = DistributedContext.join("cpu")
     assert (world.rank, world.size, world.first) == (0, 1, True)
 
 
@@ -86,10 +87,10 @@ def test_processes_that_do_not_come_are_waited_for_in_words(rank, launched, monk
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     launched(WORLD_SIZE="2", RANK=rank, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    monkeypatch.setattr(loop, "_MEETING", timedelta(seconds=1))
+    monkeypatch.setattr(trainer, "_MEETING", timedelta(seconds=1))
     said = []
     with pytest.raises(ConfigurationError, match=rf"2 processes of WORLD_SIZE do not find one another.*{port}.*torchrun"):
-        World.join("cpu", said.append)
+        DistributedContext.join("cpu", said.append)
     assert len(said) == 1
     assert f"Rank {rank} of 2 waits for the other processes" in said[0]
 
@@ -113,13 +114,13 @@ def test_a_broken_tensorboard_costs_its_curves_only(error, monkeypatch, tmp_path
         monkeypatch.delitem(sys.modules, name)
     (tmp_path / "run").mkdir()
     said = []
-    log = loop._Log(tmp_path / "run", said.append)
+    log = trainer._Log(tmp_path / "run", said.append)
     log.cut(0, evaluated=True)
     log.write({"step": 1, "loss": 0.5})
     assert len(said) == 1
     assert "TensorBoard is installed but cannot be used" in said[0]
     assert error.partition("'")[2].partition("'")[0] in said[0]
-    assert [line["step"] for line in loop.read_log(tmp_path / "run" / "log.jsonl")] == [1]
+    assert [line["step"] for line in trainer.read_log(tmp_path / "run" / "log.jsonl")] == [1]
 
 
 def test_no_tensorboard_is_no_news(monkeypatch, tmp_path):
@@ -127,7 +128,7 @@ def test_no_tensorboard_is_no_news(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     said = []
-    loop._Log(tmp_path, said.append).cut(0, evaluated=True)
+    trainer._Log(tmp_path, said.append).cut(0, evaluated=True)
     assert said == []
 
 
@@ -136,7 +137,8 @@ def test_a_user_without_a_home_has_a_temporary_cache(monkeypatch, tmp_path):
     """No HOME, and a number that nobody in the list of users has: caches lie in a private folder among temporary files."""
     pwd = pytest.importorskip("pwd")
 
-    from synvid import _jit
+    from synvid import paths
+    from synvid.numerics import jit
 
     def nobody(number):
         raise KeyError(f"getpwuid(): uid not found: {number}")
@@ -144,15 +146,15 @@ def test_a_user_without_a_home_has_a_temporary_cache(monkeypatch, tmp_path):
     for name in ("HOME", "XDG_CACHE_HOME", "NUMBA_CACHE_DIR"):
         monkeypatch.delenv(name, raising=False)
     monkeypatch.setattr(pwd, "getpwuid", nobody)
-    monkeypatch.setattr(_jit.tempfile, "tempdir", str(tmp_path))
-    _jit._temporary_home.cache_clear()
+    monkeypatch.setattr(paths.tempfile, "tempdir", str(tmp_path))
+    paths._temporary_folder.cache_clear()
     try:
-        home = _jit.cache_home()
+        home = paths.cache_folder()
         assert (home.parent, home.stat().st_mode & 0o777) == (tmp_path, 0o700)
-        assert _jit.cache_home() == home
-        assert _jit._cache_folder().startswith(str(home))
+        assert paths.cache_folder() == home
+        assert jit._cache_folder().startswith(str(home))
     finally:
-        _jit._temporary_home.cache_clear()
+        paths._temporary_folder.cache_clear()
 
 
 @pytest.mark.parametrize("path", ["~nobody-of-that-name/set", "~nobody-of-that-name"])
@@ -200,10 +202,10 @@ def test_a_pool_that_cannot_begin_says_why(number, sentence, monkeypatch):
 @pytest.mark.parametrize(("files", "workers"), [(64 + 10, 4), (40 + 10, 1), (30 + 10, 0), (1034, 8)])
 def test_loaders_fit_into_the_files_that_may_be_open(files, workers, monkeypatch):
     """Where a process may have few files open, fewer loaders are used, and it is said; half of the files stay free."""
-    monkeypatch.setattr(clips, "raise_file_limit", lambda: files)
-    monkeypatch.setattr(clips, "_open_files", lambda: 10)
+    monkeypatch.setattr(window_sources, "raise_file_limit", lambda: files)
+    monkeypatch.setattr(window_sources, "_open_files", lambda: 10)
     said = []
-    assert clips._prefetch([0], [0], 8, said.append)[0] == workers
+    assert window_sources._prefetch([0], [0], 8, said.append)[0] == workers
     assert len(said) == (workers < 8)
     assert all(text in sentence for sentence in said for text in (f"{files} files", "--workers 8", f"{workers} are used"))
 
@@ -213,7 +215,7 @@ def test_loaders_fit_into_the_files_that_may_be_open(files, workers, monkeypatch
 )
 def test_too_many_files_of_loaders_are_one_sentence(words):
     """What torch says of too many open files names the limit, not shared memory."""
-    with pytest.raises(DatasetError, match="ulimit -n"), clips.living_loaders():
+    with pytest.raises(DatasetError, match="ulimit -n"), window_sources.living_loaders():
         raise RuntimeError(words)
 
 
@@ -226,9 +228,9 @@ def test_a_picture_with_damaged_exif_is_read_as_it_lies(end, tmp_path):
     exif[0x0112], exif[0x010F] = 6, "a camera of some length"
     data = exif.tobytes()
     Image.fromarray(pixels).save(tmp_path / "whole.jpg", exif=data, quality=95)
-    assert read_picture(tmp_path / "whole.jpg").shape == (24, 16, 3)
+    assert read_image(tmp_path / "whole.jpg").shape == (24, 16, 3)
     Image.fromarray(pixels).save(tmp_path / "cut.jpg", exif=data[:end], quality=95)
-    assert read_picture(tmp_path / "cut.jpg").shape in ((16, 24, 3), (24, 16, 3))  # turned if that much is left
+    assert read_image(tmp_path / "cut.jpg").shape in ((16, 24, 3), (24, 16, 3))  # turned if that much is left
 
 
 def test_whatever_pillow_raises_of_exif_is_no_matter(monkeypatch, tmp_path):
@@ -238,8 +240,8 @@ def test_whatever_pillow_raises_of_exif_is_no_matter(monkeypatch, tmp_path):
     def broken(_):
         raise struct.error("unpack requires a buffer of 8 bytes")
 
-    monkeypatch.setattr("synvid.texture.folder.ImageOps.exif_transpose", broken)
-    assert read_picture(tmp_path / "one.jpg").shape == (16, 24, 3)
+    monkeypatch.setattr("synvid.textures.folder.ImageOps.exif_transpose", broken)
+    assert read_image(tmp_path / "one.jpg").shape == (16, 24, 3)
 
 
 def test_twins_of_macos_are_passed_over(tmp_path):

@@ -12,11 +12,11 @@ from scipy import stats as scipy_stats
 from skimage.color import rgb2gray, rgb2lab
 
 import synvid
-from synvid.measure import color, motion, spectrum
-from synvid.measure.accuracy import correlate
-from synvid.measure.bootstrap import bootstrap, mean_of, ratio_of
-from synvid.motion import Kinematics
-from synvid.scene import Scene
+from synvid.metrics import color, motion, spectrum
+from synvid.metrics.accuracy import correlate
+from synvid.metrics.bootstrap import bootstrap, mean_of, ratio_of
+from synvid.scene.kinematics import Kinematics
+from synvid.scene.scene import Scene
 
 
 # ---- Spectrum ------------------------------------------------------------------------------------------------------
@@ -187,7 +187,7 @@ def squares(*rows, height=16, width=32, num_frames=8):
         shear=np.zeros((n, 2)),
         pivot=np.zeros(2),
         compound=True,
-        whole_pixels=False,
+        integer_positions=False,
     )
     vertices, numbers = np.tile(corners, (n, 1, 1)), np.full(n, 4)
     return Scene(

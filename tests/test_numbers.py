@@ -7,8 +7,9 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from synvid.elementary import log, sin_cos, sin_cos_of
-from synvid.philox import Stream, philox4x64, raw, uniform
+from synvid.numerics.portable_math import log, sin_cos, sin_cos_array
+from synvid.numerics.rng import philox4x64, raw, uniform
+from synvid.numerics.streams import Stream
 
 WORD = st.integers(0, 2**64 - 1)
 
@@ -62,22 +63,22 @@ def test_sine_and_cosine_are_right_to_the_last_places():
     """Within 2e-16 of the C library's near the circle, and within 1e-14 for large angles."""
     near, far = np.linspace(-7, 7, 20_001), np.linspace(-1e5, 1e5, 20_001)
     for angles, bound in ((near, 2.3e-16), (far, 1e-14)):
-        vectors = sin_cos_of(angles)
+        vectors = sin_cos_array(angles)
         assert abs(vectors[:, 0] - np.cos(angles)).max() < bound
         assert abs(vectors[:, 1] - np.sin(angles)).max() < bound
 
 
 def test_sine_and_cosine_of_right_angles():
     """Zero gives exactly (0, 1), and quarter turns their values to 1e-16."""
-    assert sin_cos_of(np.zeros(1)).tolist() == [[1.0, 0.0]]
-    quarters = sin_cos_of(np.arange(-4, 4) * (math.pi / 2))
+    assert sin_cos_array(np.zeros(1)).tolist() == [[1.0, 0.0]]
+    quarters = sin_cos_array(np.arange(-4, 4) * (math.pi / 2))
     np.testing.assert_allclose(quarters, [[1, 0], [0, 1], [-1, 0], [0, -1]] * 2, atol=5e-16)
 
 
 def test_one_angle_has_the_bits_of_many():
     """`sin_cos` and `sin_cos_of` agree to the last bit."""
     angles = np.linspace(-50, 50, 2001)
-    assert [sin_cos(angle)[::-1] for angle in angles] == [tuple(pair) for pair in sin_cos_of(angles).tolist()]
+    assert [sin_cos(angle)[::-1] for angle in angles] == [tuple(pair) for pair in sin_cos_array(angles).tolist()]
 
 
 def test_logarithm_is_right_to_the_last_places():

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import synvid
-from synvid.texture.bank import Header
+from synvid.textures.bank import BankHeader
 
 CLIPS = 60
 TIMES = (0, 100, 150, 198)
@@ -131,7 +131,7 @@ def test_textured_presets_have_the_geometry_of_their_solid_relatives(name, relat
 def test_textured_objects_own_the_pixels_that_solid_ones_do(tmp_path):
     """With textures of one colour a textured clip is its solid relative in that colour, in every frame."""
     path = tmp_path / "white.bank"
-    header = Header("statistical", 1, 0, 1, 1, 16)
+    header = BankHeader("statistical", 1, 0, 1, 1, 16)
     hashes = bytes(32 * header.num_chunks)
     path.write_bytes(header.with_digest(hashes).to_bytes() + b"\xff" * header.texture_bytes + hashes)
     preset = synvid.load_preset("reference/accelerating_transforming_textures", {"fill.textures": [str(path)]})

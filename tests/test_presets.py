@@ -6,8 +6,8 @@ import pytest
 import yaml
 
 import synvid
+from synvid.config.schema import parse_override
 from synvid.preset import _FOLDER, Preset
-from synvid.settings import parse_override
 
 PROGRESSION = [
     "static_circles",

@@ -9,9 +9,9 @@ from click.testing import CliRunner
 from PIL import Image
 
 import synvid
-from synvid.cli import main
+from synvid.cli.console import ProgressBar
+from synvid.cli.main import main
 from synvid.preview import contact_sheet, page, picture, side_by_side
-from synvid.terminal import Bar
 from synvid.video.decode import decode
 
 
@@ -78,7 +78,7 @@ def test_a_page_of_all_presets_says_so_and_shows_a_bar(tmp_path, monkeypatch, ti
     """`preview --html` without names draws the paper's presets, not the reference family; a bar moves with every preset."""
     drawn, told = [], []
 
-    class Watch(Bar):
+    class Watch(ProgressBar):
         def start(self, total, done, unit):
             told.append((self.label, total, done, unit))
             super().start(total, done, unit)
@@ -92,9 +92,9 @@ def test_a_page_of_all_presets_says_so_and_shows_a_bar(tmp_path, monkeypatch, ti
         return [synvid.sample_scene(synvid.load_preset("moving_circles", tiny), seed, index) for index in range(clips)]
 
     monkeypatch.chdir(tmp_path)
-    monkeypatch.setattr("synvid.terminal.Bar", Watch)
+    monkeypatch.setattr("synvid.cli.console.ProgressBar", Watch)
     monkeypatch.setattr("synvid.preview._scenes", quick)
-    monkeypatch.setattr("synvid.cli.with_textures", lambda preset, *_: (preset, {}))
+    monkeypatch.setattr("synvid.cli.preset_commands.resolve_textures", lambda preset, *_: (preset, {}))
     run = CliRunner().invoke(main, ["preview", "--html", "--clips", "1"])
     assert run.exit_code == 0, run.output
     names = [name for name in synvid.list_presets() if "/" not in name]

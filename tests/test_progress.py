@@ -3,8 +3,8 @@
 import pytest
 from running import ended
 
-from synvid.terminal import Bar
-from synvid.work.progress import Lines
+from synvid.cli.console import ProgressBar
+from synvid.runtime.progress import LogProgress
 
 
 class Clock:
@@ -18,7 +18,7 @@ class Clock:
 @pytest.fixture
 def work():
     clock, said = Clock(), []
-    return Lines("moving_shapes", said.append, clock), clock, said
+    return LogProgress("moving_shapes", said.append, clock), clock, said
 
 
 def test_a_line_at_each_tenth(work):
@@ -67,7 +67,7 @@ def test_nothing_to_do_is_no_trouble(work):
 @pytest.mark.parametrize("quiet", [False, True])
 def test_commands_say_lines_in_a_log(quiet, tmp_path):
     """`render` and `verify` say lines where stderr is no terminal, and none with --quiet."""
-    from synvid.cli import main
+    from synvid.cli.main import main
 
     small = ["--set", "video.width=32", "--set", "video.height=32", "--set", "video.num_frames_range=[4, 4]"]
     line = ["--preset", "moving_circles", "--n", "10", "--shard-size", "1", "--workers", "1", *small]
@@ -82,4 +82,4 @@ def test_commands_say_lines_in_a_log(quiet, tmp_path):
 
 def test_a_bar_that_was_never_begun_can_be_ended():
     """Ending what has not begun is no trouble."""
-    Bar("clips", quiet=True).finish()
+    ProgressBar("clips", quiet=True).finish()

@@ -11,7 +11,7 @@ from PIL import Image, ImageDraw
 from skimage import draw, morphology
 
 import synvid
-from synvid.motion import Kinematics
+from synvid.scene.kinematics import Kinematics
 
 REACH = st.floats(-2, 2, allow_subnormal=False)
 #: Numbers that are often troublesome: zero, halves (pixel centres), wholes, and anything between.
@@ -54,7 +54,7 @@ def scenes(draw_value):
         shear=column(-0.5, 0.5, 2),
         pivot=np.array(draw_value(st.tuples(st.floats(-1, 1), st.floats(-1, 1)))),
         compound=draw_value(st.booleans()),
-        whole_pixels=draw_value(st.booleans()),
+        integer_positions=draw_value(st.booleans()),
     )
     return synvid.Scene(
         num_frames=64,
@@ -167,7 +167,7 @@ def test_objects_without_area_or_off_the_canvas_own_nothing(pose, vertices):
 
 def synvid_paint(scene, poses):
     """Paint given poses with the kernel."""
-    from synvid.raster.front_to_back import new_canvas, paint
+    from synvid.raster.visibility import new_canvas, paint
 
     canvas = new_canvas(64, 64, scene.vertices.shape[1])
     pixels = np.zeros(64 * 64, np.uint32)

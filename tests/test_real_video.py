@@ -14,10 +14,10 @@ from hypothesis import strategies as st
 from running import ended
 
 import synvid
-from synvid.dataset.real import RealVideos
+from synvid.dataset.real_videos import RealVideos
 from synvid.errors import DatasetError
-from synvid.measure.source import find_source
 from synvid.preset import Video
+from synvid.sources.resolve import resolve_source
 from synvid.video import decode as decode_module
 from synvid.video.decode import VideoFile, decode
 
@@ -231,7 +231,7 @@ def test_telephones_turn_their_films(option, turned, folder, tmp_path):
     assert (decode(path) == upright).all()
     shown = np.frombuffer(ffmpeg("-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"), np.uint8).reshape(upright.shape)
     assert np.abs(shown.astype(int) - upright).mean() < 2  # another build of swscale
-    source = find_source(str(path))
+    source = resolve_source(str(path))
     assert (source.take(0, lambda _: [0, 5]).frames == upright[[0, 5]]).all()
 
 
@@ -355,7 +355,7 @@ def test_memory_goes_with_the_frames_taken(tmp_path):
     """Eight frames of a film of 240 hold no more than a few frames, in measuring as in reading."""
     path = write_film(tmp_path / "film.mp4", ["-vf", "scale=640:480", *FILMS["b_frames.mp4"]], 240)
     frame = 640 * 480 * 3
-    for take in (lambda: decode(path, range(100, 108)), lambda: find_source(str(path)).read(0, 4)):
+    for take in (lambda: decode(path, range(100, 108)), lambda: resolve_source(str(path)).read(0, 4)):
         tracemalloc.start()
         take()
         _, peak = tracemalloc.get_traced_memory()
@@ -368,11 +368,12 @@ def test_memory_goes_with_the_frames_taken(tmp_path):
 def test_training_and_testing_see_these_frames(name, folder, wholes):
     """The windows of fine-tuning and the views of a test are made of them."""
     pytest.importorskip("torch")
-    from synvid_train.clips import LabelledVideos, TestVideos
-    from synvid_train.corruption import Corruption
-    from synvid_train.labels import VideoList
-    from synvid_train.recipe import load_recipe
-    from synvid_train.views import evaluation_views, finetune_window
+    from synvid_train.data.annotations import VideoList
+    from synvid_train.data.corruptions import Corruption
+    from synvid_train.data.samples import TestVideos
+    from synvid_train.data.transforms import evaluation_views, finetune_window
+    from synvid_train.data.window_sources import LabelledVideos
+    from synvid_train.training_recipe import load_recipe
 
     whole = wholes[name]
     source = LabelledVideos(VideoList(folder, (folder / name,), (0,), ("a",)))
@@ -391,7 +392,7 @@ def test_training_and_testing_see_these_frames(name, folder, wholes):
 @pytest.mark.parametrize("name", ["b_frames.avi", "mpeg1.mpg", "xvid.avi"])
 def test_measuring_sees_these_frames(name, folder, wholes):
     """`stats` and `compare` take frames by the same numbers."""
-    taken = find_source(str(folder / name)).take(0, lambda count: [0, count // 2, count - 1])
+    taken = resolve_source(str(folder / name)).take(0, lambda count: [0, count // 2, count - 1])
     assert taken.num_frames == COUNT
     assert (taken.frames == wholes[name][[0, COUNT // 2, COUNT - 1]]).all()
 
@@ -413,12 +414,12 @@ def test_real_clips_keep_the_pace_of_a_variable_film(folder, tmp_path):
 def test_features_draw_the_first_frames(folder, tmp_path, monkeypatch):
     """`synvid-train features` decodes the frames that it draws and no more."""
     pytest.importorskip("torch")
-    from synvid_train import features
-    from synvid_train.cli import main
+    from synvid_train.cli.main import main
+    from synvid_train.eval import visualize
 
     taken = []
-    monkeypatch.setattr(features, "draw_features", lambda _, videos, *__: taken.extend(videos))
-    monkeypatch.setattr("synvid_train.foreign.load_checkpoint", lambda _: _Anything())
+    monkeypatch.setattr(visualize, "draw_features", lambda _, videos, *__: taken.extend(videos))
+    monkeypatch.setattr("synvid_train.model.convert.load_checkpoint", lambda _: _Anything())
     code, said, _ = ended(
         main, "features", "--checkpoint", folder / "b_frames.mp4", "--data", folder, "--videos", 2, "--out", tmp_path
     )

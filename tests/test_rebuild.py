@@ -9,8 +9,8 @@ from PIL import Image
 from running import ended, noise_clip, write_video
 
 import synvid
-from synvid.cli import main
-from synvid.dataset.recipe import Recipe
+from synvid.cli.main import main
+from synvid.dataset.recipe import DatasetRecipe
 from synvid.errors import ConfigurationError
 
 SMALL = [
@@ -124,21 +124,21 @@ def test_no_place_of_this_machine_is_in_a_dataset(preset, elsewhere, tmp_path):
         more = ["--real", tmp_path / "real"]
     render(preset, folder, *more)
     assert [name for name, data in contents(folder).items() if str(tmp_path).encode() in data] == []
-    recipe = Recipe.load(folder)
+    recipe = DatasetRecipe.load(folder)
     assert elsewhere is not None
     assert list(recipe.banks) == recipe.preset.banks()
-    assert recipe.digest == Recipe.load(shutil.copytree(folder, tmp_path / "copy")).digest
+    assert recipe.digest == DatasetRecipe.load(shutil.copytree(folder, tmp_path / "copy")).digest
 
 
-def test_a_mixture_renders_without_its_real_videos(elsewhere, tmp_path):
+def test_a_mixture_renders_without_its_real_folder(elsewhere, tmp_path):
     """Synthetic clips of a mixture need no videos; to render the set again they are given, or remembered."""
-    folder, real = tmp_path / "set", tmp_path / "real"
+    folder, real_folder = tmp_path / "set", tmp_path / "real"
     for k in range(2):
-        write_video(real / f"{k}.mp4", noise_clip(k, frames=30))
-    render(MIXED, folder, "--real", real)
+        write_video(real_folder / f"{k}.mp4", noise_clip(k, frames=30))
+    render(MIXED, folder, "--real", real_folder)
     again(folder, tmp_path / "copy")
     assert contents(tmp_path / "copy") == contents(folder)
-    moved = shutil.move(real, tmp_path / "moved")
+    moved = shutil.move(real_folder, tmp_path / "moved")
     elsewhere()
     dataset = synvid.open_dataset(folder)
     kinds = [row["preset"] for row in dataset]
@@ -154,14 +154,14 @@ def test_a_mixture_renders_without_its_real_videos(elsewhere, tmp_path):
 
 def test_rendering_lists_no_folder_per_clip(elsewhere, tmp_path, monkeypatch):
     """A hundred clips of a dataset look for banks once and for videos never."""
-    from synvid.dataset import locate, real
+    from synvid.dataset import locate, real_videos
 
     write_video(tmp_path / "real" / "a.mp4", noise_clip(0, frames=30))
     render(MIXED, tmp_path / "set", "--real", tmp_path / "real")
     assert elsewhere is not None
     calls, original = [], locate.locate
     monkeypatch.setattr("synvid.dataset.reader.locate", lambda *args, **more: calls.append(1) or original(*args, **more))
-    monkeypatch.setattr(real, "find_files", None)
+    monkeypatch.setattr(real_videos, "find_files", None)
     dataset = synvid.open_dataset(tmp_path / "set")
     for _ in range(100):
         dataset.render(0, [0])
@@ -170,12 +170,12 @@ def test_rendering_lists_no_folder_per_clip(elsewhere, tmp_path, monkeypatch):
 
 def test_output_does_not_become_input(elsewhere, tmp_path):
     """A dataset inside the folder of real videos, as files, is no part of these videos, and is gone on with."""
-    real = tmp_path / "real"
+    real_videos = tmp_path / "real"
     for k in range(2):
-        write_video(real / f"{k}.mp4", noise_clip(k, frames=30))
+        write_video(real_videos / f"{k}.mp4", noise_clip(k, frames=30))
     assert elsewhere is not None
-    render(MIXED, real / "data", "--real", real, "--format", "files")
-    assert "0 clips rendered, 4 were there" in render(MIXED, real / "data", "--real", real, "--format", "files")
+    render(MIXED, real_videos / "data", "--real", real_videos, "--format", "files")
+    assert "0 clips rendered, 4 were there" in render(MIXED, real_videos / "data", "--real", real_videos, "--format", "files")
 
 
 def test_a_scene_of_a_decoded_clip_is_not_rendered_with_another_bank(elsewhere, tmp_path, monkeypatch):
@@ -193,7 +193,7 @@ def test_the_card_tells_how_to_make_it_again(elsewhere, tmp_path):
     """Kind, number, seed and digest of a bank are in the recipe, under the preset's own name."""
     render(TEXTURED, tmp_path / "set")
     assert elsewhere is not None
-    facts = Recipe.load(tmp_path / "set").banks["statistical"]
+    facts = DatasetRecipe.load(tmp_path / "set").banks["statistical"]
     assert (facts.kind, facts.n, facts.seed) == ("statistical", 8, 0)
     assert facts.digest in (tmp_path / "set" / "README.md").read_text()
     assert json.loads((tmp_path / "set" / "manifest.jsonl").read_text().splitlines()[0])["preset"] == TEXTURED
@@ -212,10 +212,10 @@ def test_wrong_pictures_are_refused_though_the_bank_is_known(elsewhere, tmp_path
 
 def test_pictures_inside_a_dataset_are_no_input(elsewhere, tmp_path):
     """A dataset below the folder of --images, with pictures that somebody put into it, adds none."""
-    from synvid.texture.folder import Pictures
+    from synvid.textures.image_folder import ImageFiles
 
     assert elsewhere is not None
     shown = pictures(tmp_path / "pictures")
     render("moving_circles", shown / "data")
     shutil.copy(shown / "0.png", shown / "data" / "sheet.png")
-    assert Pictures(shown).names == [f"{k}.png" for k in range(6)]
+    assert ImageFiles(shown).names == [f"{k}.png" for k in range(6)]

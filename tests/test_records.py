@@ -7,9 +7,10 @@ import pytest
 from running import ended
 
 import synvid
-from synvid.cli import main
-from synvid.dataset.recipe import Recipe
-from synvid.dataset.record import Record, read_rows, record_path, write_record
+from synvid.cli.main import main
+from synvid.dataset.layout import record_path
+from synvid.dataset.recipe import DatasetRecipe
+from synvid.dataset.record import ShardRecord, read_rows, write_record
 
 SMALL = ("video.width=32", "video.height=32", "objects.count=5", "video.num_frames_range=[4, 6]")
 LAYOUTS = ("tar", "files")
@@ -86,8 +87,8 @@ def test_the_digest_of_the_recipe_stands_in_records_rows_and_members(finished):
     """Record, manifest and the JSON member beside a video name the recipe's digest."""
     import tarfile
 
-    recipe = Recipe.load(finished / "tar1")
-    assert recipe.digest != Recipe.load(finished / "tar2").digest
+    recipe = DatasetRecipe.load(finished / "tar1")
+    assert recipe.digest != DatasetRecipe.load(finished / "tar2").digest
     assert json.loads(record_path(finished / "tar1", 0).read_text().splitlines()[0])["recipe"] == recipe.digest
     assert {row["recipe"] for row in synvid.open_dataset(finished / "tar1")} == {recipe.digest}
     with tarfile.open(finished / "tar1/train/shard-000000.tar") as tar:
@@ -110,18 +111,18 @@ def test_a_run_whose_recipe_has_been_replaced_installs_nothing(dataset, finished
     talk, _ = render(folder, code=1)
     assert "synvid.yaml: is another one than when this run began" in talk
     assert not record_path(folder, 3).exists()
-    assert Recipe.load(folder).seed == 2
+    assert DatasetRecipe.load(folder).seed == 2
 
 
 def test_without_hard_links_only_one_recipe_is_first(tmp_path, monkeypatch):
     """Where hard links are refused, of two recipes written at once one is first and the other is told so."""
-    from synvid.work import disk
+    from synvid.storage import atomic_io
 
     monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "Operation not permitted")))
-    with disk.workspace(tmp_path) as room:
-        assert disk.write_first(tmp_path / "synvid.yaml", "one", room)
+    with atomic_io.workspace(tmp_path) as room:
+        assert atomic_io.create_exclusive(tmp_path / "synvid.yaml", "one", room)
         monkeypatch.setattr("pathlib.Path.exists", lambda _: False)  # as just before the other wrote it
-        assert not disk.write_first(tmp_path / "synvid.yaml", "two", room)
+        assert not atomic_io.create_exclusive(tmp_path / "synvid.yaml", "two", room)
     assert (tmp_path / "synvid.yaml").read_text() == "one"
 
 
@@ -167,8 +168,8 @@ def test_a_wrong_row_of_the_manifest_is_one_sentence(key, value, dataset):
 def test_a_record_with_a_wrong_row_is_found(key, value, dataset, finished):
     """A record that was written with a wrong row: `verify` names the shard, and the next `render` makes it anew."""
     folder = dataset()
-    recipe = Recipe.load(folder)
-    record, rows = Record.read(recipe, folder, 1), read_rows(recipe, folder, 1)
+    recipe = DatasetRecipe.load(folder)
+    record, rows = ShardRecord.read(recipe, folder, 1), read_rows(recipe, folder, 1)
     rows[1] = change_row(rows[1], key, value)
     write_record(recipe, folder, 1, record.files, rows, folder)
     code, talk, _ = ended(main, "verify", folder, "--workers", 1)
@@ -248,7 +249,7 @@ def test_a_smaller_set_takes_over_the_shards_that_fit(layout, dataset):
 
 def test_a_folder_in_use_is_not_overwritten(dataset, finished):
     """While another run works in a folder, its dataset is not replaced."""
-    from synvid.work.disk import workspace
+    from synvid.storage.workspace import workspace
 
     folder = dataset()
     with workspace(folder):
@@ -296,8 +297,8 @@ def test_a_part_reads_only_what_it_needs(dataset, monkeypatch):
     """A part that is done, in a set that is not, reads the records of its own shards and no rows."""
     folder, read = dataset(), []
     record_path(folder, 3).unlink()
-    original = Record.read.__func__
-    monkeypatch.setattr(Record, "read", classmethod(lambda cls, *args: read.append(args[-1]) or original(cls, *args)))
-    monkeypatch.setattr(Record, "read_lines", None)
+    original = ShardRecord.read.__func__
+    monkeypatch.setattr(ShardRecord, "read", classmethod(lambda cls, *args: read.append(args[-1]) or original(cls, *args)))
+    monkeypatch.setattr(ShardRecord, "read_lines", None)
     render(folder, "--part", "0/4")
     assert set(read) == {0}

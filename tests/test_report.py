@@ -11,10 +11,10 @@ import pytest
 from test_stats import TINY, command, noise_clip, write_video
 
 from synvid.errors import ConfigurationError
-from synvid.measure.accuracy import PAPER, correlate, read_accuracies
-from synvid.measure.record import Property, Record, Sample, read_records, to_json
-from synvid.measure.report import page
+from synvid.metrics.accuracy import PAPER, correlate, read_accuracies
+from synvid.metrics.results import DatasetMetrics, Property, Sample, load_metrics, to_json
 from synvid.preset import list_presets
+from synvid.report.page import page
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
@@ -47,7 +47,7 @@ def measures(tmp_path_factory):
     assert code == 0, talk
     frechet = {"label": "Fréchet distance on <some> features", "unit": "", "details": {"anything": [1, 2]}}
     others = [
-        Record(name, "preset", name, 4, properties={"frechet": Property(value=300.0 - 20 * k, **frechet)})
+        DatasetMetrics(name, "preset", name, 4, properties={"frechet": Property(value=300.0 - 20 * k, **frechet)})
         for k, name in enumerate(PRESETS)
     ]
     (home / "theirs.json").write_text(to_json(others), encoding="utf-8")
@@ -81,7 +81,7 @@ def test_the_page_needs_nothing_else(report):
 def test_every_dataset_and_property_is_on_the_page(report, measures):
     """Those of other programs, too, under the label that they bring."""
     text = report.read_text(encoding="utf-8")
-    for record in read_records(measures / "ours.json"):
+    for record in load_metrics(measures / "ours.json"):
         assert f" {record.name}</button>" in text
         for one in record.properties.values():
             assert f"<button>{one.label}</button>" in text
@@ -99,7 +99,7 @@ def test_the_same_measures_give_the_same_page(report, measures):
 
 def test_correlations_on_the_page_are_those_of_numpy(report, measures):
     """What stands below a chart is the correlation of the values in the files with the paper's accuracies."""
-    records = {record.name: record for record in read_records(measures / "ours.json")}
+    records = {record.name: record for record in load_metrics(measures / "ours.json")}
     with PAPER.open(encoding="utf-8") as file:
         known = {row["name"]: float(row["UCF101 fine-tuned"]) for row in csv.DictReader(file)}
     speeds = [records[name].properties["object_speed"].value for name in PRESETS]
@@ -113,8 +113,8 @@ def test_odd_datasets_are_drawn():
     wrong = Property("Colour spread", "", 3.0, details={"mean": ["a"], "covariance": [[1]], "over_time": "x"})
     strange = Property("Spectrum exponent", "", 1.0, details={"amplitude": [1], "frequency": [], "fit_range": [], "a": "b"})
     name = "<script>alert(1)</script>"
-    one = Record(name, "videos", name, 1, properties={"spectrum_exponent": nothing}, notes=["<b>"])
-    other = Record("two", "videos", "x", 1, properties={"spectrum_exponent": strange, "color_spread": wrong})
+    one = DatasetMetrics(name, "videos", name, 1, properties={"spectrum_exponent": nothing}, notes=["<b>"])
+    other = DatasetMetrics("two", "videos", "x", 1, properties={"spectrum_exponent": strange, "color_spread": wrong})
     some = dataclasses.replace(other, name="three", samples=[Sample("text/html", "AAAA", "x")])
     text = page([one, other, some], read_accuracies(PAPER))
     assert name not in text
@@ -125,15 +125,17 @@ def test_odd_datasets_are_drawn():
 
 def test_many_datasets_are_told_apart():
     """Beyond ten, marks and lines change, so that no two of forty look the same."""
-    from synvid.measure import draw
+    from synvid.report import plots
 
-    looks = {(draw.color_of(k), draw._mark(k)) for k in range(40)}
+    looks = {(plots.color_of(k), plots._mark(k)) for k in range(40)}
     assert len(looks) == 40
 
 
 def test_constant_properties_have_no_correlation():
     """Where all datasets have one value, the chart says so and draws no line."""
-    records = [Record(name, "preset", name, 2, name, properties={"flow": Property("Flow", "px", 1.0)}) for name in PRESETS]
+    records = [
+        DatasetMetrics(name, "preset", name, 2, name, properties={"flow": Property("Flow", "px", 1.0)}) for name in PRESETS
+    ]
     assert "the same for all 4: no correlation" in page(records, read_accuracies(PAPER))
 
 
@@ -151,7 +153,7 @@ def test_what_the_documentation_says_is_in_its_measures():
     """The table of docs/analysis.md is made of the values in docs/analysis.json, and its Python prints what it says."""
     docs = Path(__file__).parents[1] / "docs"
     text = (docs / "analysis.md").read_text(encoding="utf-8")
-    known = {record.name: record.properties for record in read_records(docs / "analysis.json")}
+    known = {record.name: record.properties for record in load_metrics(docs / "analysis.json")}
     rows = re.findall(r"^\| `(\w+)` \| (\d\.\d\d\d) \([^|]*\| [^|]* \| ([\d.]*)", text, re.MULTILINE)
     assert len(rows) == 10
     for name, exponent, distance in rows:

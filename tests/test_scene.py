@@ -7,9 +7,9 @@ import numpy as np
 import pytest
 
 import synvid
-from synvid.motion import Kinematics, poses_at, step_powers
-from synvid.outline import SHAPES
 from synvid.preset import SHAPE_NAMES
+from synvid.scene.kinematics import Kinematics, poses_at, step_powers
+from synvid.scene.shapes import SHAPES
 
 PAPER = ["static_circles", "moving_circles", "moving_shapes", "moving_transforming_shapes", "accelerating_transforming_shapes"]
 
@@ -157,7 +157,7 @@ def test_a_pose_worked_by_hand():
         shear=np.zeros((1, 2)),
         pivot=np.zeros(2),
         compound=True,
-        whole_pixels=False,
+        integer_positions=False,
     )
     poses = np.empty((1, 2, 3))
     poses_at(motion, step_powers(motion, 5), 4, poses)

@@ -16,9 +16,10 @@ import yaml
 from running import ended
 
 import synvid
-from synvid.cli import main
-from synvid.dataset.recipe import Recipe
-from synvid.dataset.record import Record, read_rows, video_path, write_record
+from synvid.cli.main import main
+from synvid.dataset.layout import video_path
+from synvid.dataset.recipe import DatasetRecipe
+from synvid.dataset.record import ShardRecord, read_rows, write_record
 from synvid.dataset.shard import frames_sha256
 from synvid.preset import load_preset
 
@@ -132,7 +133,7 @@ def test_manifest_rows_have_one_flat_schema(layout, sets, rows):
 def test_manifest_rows_say_what_the_clips_are(layout, rows):
     """Keys are indices of nine digits, in order; length and hash are those of the rendered clip."""
     preset_name = "small"
-    recipe = Recipe(synvid.load_preset("moving_shapes", small_overrides()), N, 3)
+    recipe = DatasetRecipe(synvid.load_preset("moving_shapes", small_overrides()), N, 3)
     for index, row in enumerate(rows[layout]):
         clip = synvid.render(synvid.sample_scene(recipe.preset, 3, index))
         assert (row["key"], row["index"], row["preset"], row["seed"]) == (f"{index:09d}", index, preset_name, 3)
@@ -209,7 +210,7 @@ def test_records_hold_hashes_and_counts(layout, sets, rows):
         record, mine = json.loads(head), rows[layout][shard * SHARD_SIZE : (shard + 1) * SHARD_SIZE]
         assert [json.loads(line) for line in lines[: len(mine)]] == mine
         assert lines[len(mine) :] == [f"{video_path(row)} 0 -1" for row in mine]
-        assert record["recipe"] == Recipe.load(sets[layout]).digest
+        assert record["recipe"] == DatasetRecipe.load(sets[layout]).digest
         assert (record["clips"], record["frames"]) == (len(mine), sum(row["frames"] for row in mine))
         for file in record["files"]:
             data = (sets[layout] / file["path"]).read_bytes()
@@ -511,8 +512,8 @@ def test_only_a_deep_verify_sees_other_frames(preset, tmp_path):
     """Records that agree with each other, but not with what the recipe renders, are found by `verify --deep`."""
     folder = tmp_path / "set"
     run(*command(preset, "tar", folder))
-    recipe = Recipe.load(folder)
-    record, rows = Record.read(recipe, folder, 1), read_rows(recipe, folder, 1)
+    recipe = DatasetRecipe.load(folder)
+    record, rows = ShardRecord.read(recipe, folder, 1), read_rows(recipe, folder, 1)
     rows[1]["sha256"] = "0" * 64
     write_record(recipe, folder, 1, record.files, rows, folder)
     run("merge", folder)
@@ -527,7 +528,7 @@ def test_only_a_deep_verify_sees_other_frames(preset, tmp_path):
 
 def test_a_recipe_knows_its_shards():
     """Shards cover the clips without gap or overlap; only the last may be smaller."""
-    recipe = Recipe(load_preset("moving_shapes"), N, shard_size=SHARD_SIZE)
+    recipe = DatasetRecipe(load_preset("moving_shapes"), N, shard_size=SHARD_SIZE)
     assert [list(recipe.indices(shard)) for shard in range(recipe.num_shards)] == [[0, 1, 2, 3], [4, 5, 6, 7], [8, 9]]
 
 
@@ -535,7 +536,7 @@ def test_frames_are_hashed_in_pieces(preset, monkeypatch):
     """The hash of a clip is that of all its bytes, in whatever pieces they are rendered."""
     from synvid.dataset import shard
 
-    recipe = Recipe(load_preset(preset), N, 3)
+    recipe = DatasetRecipe(load_preset(preset), N, 3)
     whole = hashlib.sha256(synvid.render(synvid.sample_scene(recipe.preset, 3, 2)).frames.tobytes()).hexdigest()
     for size in (1, 32 * 32 * 3 * 2, 10**9):
         monkeypatch.setattr(shard, "_PIECE_BYTES", size)

@@ -10,17 +10,19 @@ import pytest
 import torch
 from running import noise_clip, write_video
 
-from synvid.dataset.engine import render_dataset
-from synvid.dataset.recipe import Recipe
-from synvid.measure.source import find_source
+from synvid.dataset.build import render_dataset
+from synvid.dataset.recipe import DatasetRecipe
 from synvid.preset import load_preset
-from synvid.texture.bank import build_bank
-from synvid.texture.supply import header_of
-from synvid.work.progress import Progress
-from synvid_train.clips import RenderedClips, ShardClips, TrainingClips, load
-from synvid_train.networks import Network
-from synvid_train.recipe import load_recipe
-from synvid_train.vectors import Selection, extract
+from synvid.runtime.progress import Progress
+from synvid.sources.resolve import resolve_source
+from synvid.textures.bank import build_bank
+from synvid.textures.bank_cache import make_bank_header
+from synvid_train.data.loader import load_batches
+from synvid_train.data.samples import TrainingClips
+from synvid_train.data.window_sources import RenderedClips, ShardClips
+from synvid_train.eval.feature_extraction import ClipSelection, extract
+from synvid_train.eval.feature_extractors import FeatureExtractor
+from synvid_train.training_recipe import load_recipe
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="of these only spawn is there")
 
@@ -33,7 +35,7 @@ def method(request, monkeypatch):
     before = multiprocessing.get_start_method(allow_none=True)
     context = multiprocessing.get_context(request.param)
     multiprocessing.set_start_method(request.param, force=True)
-    monkeypatch.setattr("synvid.work.pool.multiprocessing.get_context", lambda _: context)
+    monkeypatch.setattr("synvid.runtime.local_executor.multiprocessing.get_context", lambda _: context)
     yield request.param
     multiprocessing.set_start_method(before, force=True)
 
@@ -50,7 +52,7 @@ def files(folder):
 @pytest.mark.usefixtures("method")
 def test_render(preset, tmp_path):
     """A dataset rendered by two workers is the one of a single process, byte for byte."""
-    recipe = Recipe(preset, CLIPS, shard_size=2)
+    recipe = DatasetRecipe(preset, CLIPS, shard_size=2)
     for name, workers in (("one", 1), ("two", 2)):
         assert render_dataset(recipe, tmp_path / name, workers=workers).finished
     assert files(tmp_path / "two") == files(tmp_path / "one")
@@ -60,13 +62,15 @@ def test_render(preset, tmp_path):
 def test_textures(tmp_path):
     """A bank of textures, as `render`, `stats` and `preview` build it, is the one of a single process."""
     for name, workers in (("one", 1), ("two", 2)):
-        build_bank(tmp_path / f"{name}.bank", header_of("stylegan-high-freq", 70, 32, 3), None, workers, Progress())
+        build_bank(tmp_path / f"{name}.bank", make_bank_header("stylegan-high-freq", 70, 32, 3), None, workers, Progress())
     assert (tmp_path / "two.bank").read_bytes() == (tmp_path / "one.bank").read_bytes()
 
 
 def mean_network():
     """A network that no process can be sent, as those of `find_network` are."""
-    return Network("mean", "mean", "mean", "0", lambda frames: torch.from_numpy(frames.mean((1, 2), dtype=np.float32)))
+    return FeatureExtractor(
+        "mean", "mean", "mean", "0", lambda frames: torch.from_numpy(frames.mean((1, 2), dtype=np.float32))
+    )
 
 
 @pytest.mark.usefixtures("method")
@@ -74,16 +78,16 @@ def mean_network():
 def test_compare(kind, preset, tmp_path):
     """What a network sees in a source is the same where other processes read it."""
     if kind == "preset":
-        source = find_source("moving_circles", prepare=lambda _: preset)
+        source = resolve_source("moving_circles", prepare=lambda _: preset)
     elif kind == "videos":
         for k in range(2):
             write_video(tmp_path / "videos" / f"{k}.mp4", noise_clip(k))
-        source = find_source(str(tmp_path / "videos"))
+        source = resolve_source(str(tmp_path / "videos"))
     else:
-        render_dataset(Recipe(preset, CLIPS, shard_size=2), tmp_path / "set")
-        source = find_source(str(tmp_path / "set"))
+        render_dataset(DatasetRecipe(preset, CLIPS, shard_size=2), tmp_path / "set")
+        source = resolve_source(str(tmp_path / "set"))
     found = [
-        extract(source, mean_network(), Selection(2, 3), workers, cache=tmp_path / f"cache{workers}") for workers in (0, 1)
+        extract(source, mean_network(), ClipSelection(2, 3), workers, cache=tmp_path / f"cache{workers}") for workers in (0, 1)
     ]
     assert found[0].vectors.shape == (6, 3)
     np.testing.assert_array_equal(found[1].vectors, found[0].vectors)
@@ -98,12 +102,12 @@ def test_training(kind, preset, tmp_path):
     else:
         import synvid
 
-        render_dataset(Recipe(preset, CLIPS, shard_size=2), tmp_path / "set")
+        render_dataset(DatasetRecipe(preset, CLIPS, shard_size=2), tmp_path / "set")
         source = ShardClips(synvid.open_dataset(tmp_path / "set"))
     recipe = load_recipe("laptop_pretrain").override({"model.image_size": 32})
     clips = TrainingClips(source, recipe, 3, pretraining=True)
     batches = [[(0, 0, 0), (0, 1, 0)], [(0, 2, 0), (0, 3, 0)]]
-    one, other = ([*load(clips, iter(batches), workers, torch.device("cpu"))] for workers in (0, 1))
+    one, other = ([*load_batches(clips, iter(batches), workers, torch.device("cpu"))] for workers in (0, 1))
     assert len(one) == len(other) == 2
     for mine, its in zip(one, other, strict=True):
         assert all(torch.equal(mine[name], its[name]) for name in mine if isinstance(mine[name], torch.Tensor))
@@ -111,10 +115,10 @@ def test_training(kind, preset, tmp_path):
 
 ORPHANS = """
 import multiprocessing, os, signal, sys, time
-from synvid.work.pool import end_with_parent
+from synvid.runtime.local_executor import exit_with_parent
 
 def child(connection):
-    end_with_parent()
+    exit_with_parent()
     connection.send(os.getpid())
     time.sleep(60)
 

@@ -12,13 +12,14 @@ import pytest
 from PIL import Image
 from running import ended, noise_clip, write_video
 
-from synvid.cli import main
+from synvid.cli.main import main
 from synvid.errors import ConfigurationError, DatasetError
-from synvid.measure import stats as measuring
-from synvid.measure.record import Property, Record, merge, read_records, to_json
-from synvid.measure.source import find_source, moments_of
-from synvid.measure.words import number
-from synvid.work.progress import Progress
+from synvid.formatting import format_number
+from synvid.metrics import measure as measuring
+from synvid.metrics.results import DatasetMetrics, Property, load_metrics, merge_metrics, to_json
+from synvid.runtime.progress import Progress
+from synvid.sources.base import pair_starts
+from synvid.sources.resolve import resolve_source
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TINY = (
@@ -103,12 +104,12 @@ def test_properties_are_means_over_what_is_there(folders):
 @pytest.mark.parametrize(("frames", "count", "expected"), [(1, 4, [0]), (2, 3, [0, 0, 0]), (101, 3, [0, 50, 99])])
 def test_moments_are_spread_and_have_a_following_frame(frames, count, expected):
     """From the first frame to the last but one."""
-    assert moments_of(frames, count) == expected
+    assert pair_starts(frames, count) == expected
 
 
 def test_a_subset_is_random_and_always_the_same(folders):
     """--max-clips takes other clips for another seed, the same ones for the same; two runs agree to the last digit."""
-    source = find_source(str(folders / "videos"))
+    source = resolve_source(str(folders / "videos"))
     orders = {tuple(source.keys(seed)) for seed in range(8)}
     assert len(orders) > 1
     assert all(sorted(order) == [0, 1, 2, 3] for order in orders)
@@ -128,7 +129,7 @@ def test_progress_is_told_of_every_clip(folders):
         def update(self, done):
             self.seen.append(done)
 
-    measuring.measure(find_source(str(folders / "pictures")), progress=Told())
+    measuring.measure(resolve_source(str(folders / "pictures")), progress=Told())
     assert Told.seen == [3, 0, "picture", 1, 2, 3]
 
 
@@ -137,7 +138,7 @@ def test_memory_does_not_grow_with_the_clips():
     import gc
     import tracemalloc
 
-    source = find_source("moving_shapes", prepare=lambda _: small_preset("moving_shapes"))
+    source = resolve_source("moving_shapes", prepare=lambda _: small_preset("moving_shapes"))
     measuring.measure(source, 2, samples=0)
     peaks = []
     for clips in (10, 60):
@@ -296,7 +297,7 @@ def test_measuring_loads_neither_matplotlib_nor_torch(folders):
     """Drawing is an extra, and torch is never needed."""
     code = f"""if True:
         import sys
-        from synvid.cli import main
+        from synvid.cli.main import main
         try:
             main(["stats", {str(folders / "videos")!r}, "-q"])
         except SystemExit:
@@ -310,7 +311,7 @@ def test_measures_come_back_from_their_file(folders, tmp_path):
     """`read_records` gives what `to_json` wrote, samples and all."""
     path = tmp_path / "measures.json"
     assert command("stats", folders / "videos", folders / "pictures", "--out", path, "-q")[0] == 0
-    records = read_records(path)
+    records = load_metrics(path)
     assert [record.kind for record in records] == ["videos", "images"]
     assert [sample.type for record in records for sample in record.samples] == ["video/mp4"] * 2 + ["image/jpeg"] * 2
     assert json.loads(to_json(records)) == json.loads(path.read_text())
@@ -351,21 +352,29 @@ def change_property(content, **changes):
 
 
 def record(name, **values):
-    return Record(name, "videos", "there", 3, properties={key: Property(key, "", value) for key, value in values.items()})
+    return DatasetMetrics(
+        name, "videos", "there", 3, properties={key: Property(key, "", value) for key, value in values.items()}
+    )
 
 
 def test_files_are_joined_by_name():
     """Another program's properties stand beside ours; two different values of one property are refused."""
-    joined = merge({"a": [record("x", speed=1.0), record("y", speed=2.0)], "b": [record("x", frechet=9.0, speed=1.0)]})
+    joined = merge_metrics({"a": [record("x", speed=1.0), record("y", speed=2.0)], "b": [record("x", frechet=9.0, speed=1.0)]})
     assert [one.name for one in joined] == ["x", "y"]
     assert {key: one.value for key, one in joined[0].properties.items()} == {"frechet": 9.0, "speed": 1.0}
     with pytest.raises(ConfigurationError, match=r"b and a: speed of x is 3\.0 here and 1\.0 there"):
-        merge({"a": [record("x", speed=1.0)], "b": [record("x", speed=3.0)]})
+        merge_metrics({"a": [record("x", speed=1.0)], "b": [record("x", speed=3.0)]})
 
 
 def test_numbers_are_for_people():
     """Three digits or so, and no exponent where none is needed."""
-    assert [number(value) for value in (0, 1.35914, -0.02, 12345.6, 0.00001)] == ["0", "1.359", "-0.02", "12346", "1.0e-05"]
+    assert [format_number(value) for value in (0, 1.35914, -0.02, 12345.6, 0.00001)] == [
+        "0",
+        "1.359",
+        "-0.02",
+        "12346",
+        "1.0e-05",
+    ]
 
 
 # ---- Real data -------------------------------------------------------------------------------------------------------
@@ -383,11 +392,11 @@ def test_real_videos_are_read_to_the_frame():
     import imageio_ffmpeg
 
     path = next((SHARED / "jhmdb").rglob("*.mp4"))
-    ours = find_source(str(path)).read(0, 3)
+    ours = resolve_source(str(path)).read(0, 3)
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     raw = subprocess.run(command, capture_output=True, check=True).stdout
     theirs = np.frombuffer(raw, np.uint8).reshape(-1, *ours.frames.shape[1:])
-    assert ours.numbers == moments_of(len(theirs), 3)
+    assert ours.numbers == pair_starts(len(theirs), 3)
     for k, t in enumerate(ours.numbers):
         assert np.abs(ours.frames[k].astype(int) - theirs[t]).mean() < 2
         assert np.abs(ours.following[k].astype(int) - theirs[t + 1]).mean() < 2
@@ -395,7 +404,7 @@ def test_real_videos_are_read_to_the_frame():
 
 def test_a_video_that_ends_too_soon_is_measured_as_far_as_it_goes(tmp_path):
     """Cut off in the middle, a stream has its first frames, and a file whose index is gone is an error."""
-    from synvid.measure.source import VideosSource
+    from synvid.sources.files import VideosSource
 
     write_video(tmp_path / "long.mp4", noise_clip(0, frames=40))
     data = (tmp_path / "long.mp4").read_bytes()
@@ -427,7 +436,7 @@ def test_long_videos_are_measured_in_their_middle(tmp_path):
     frames = np.zeros((400, 32, 32, 3), np.uint8)
     frames[:] = (np.arange(400) // 2)[:, None, None, None]
     write_video(tmp_path / "long.mp4", frames)
-    found = find_source(str(tmp_path / "long.mp4")).read(0, 4)
+    found = resolve_source(str(tmp_path / "long.mp4")).read(0, 4)
     brightness = 2 * found.frames.mean(axis=(1, 2, 3))
     assert 0 <= brightness[0] <= 52
     assert brightness[-1] - brightness[0] == pytest.approx(298, abs=2)

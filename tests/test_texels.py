@@ -16,8 +16,8 @@ from test_raster import scenes
 
 import synvid
 from synvid.raster import texels
-from synvid.scene import Textures
-from synvid.texture.bank import Header, open_bank
+from synvid.scene.scene import Textures
+from synvid.textures.bank import BankHeader, open_bank
 
 RNG = np.random.default_rng(5)
 
@@ -25,7 +25,7 @@ RNG = np.random.default_rng(5)
 def write_bank(path, textures):
     """A bank of given textures, uint8 (n, frames, S, S, 3); kind and hashes are made up, as `render` does not ask for them."""
     n, frames, size = textures.shape[:3]
-    header = Header("statistical", 1, 0, n, frames, size)
+    header = BankHeader("statistical", 1, 0, n, frames, size)
     with path.open("wb") as file:
         hashes = bytes(32 * header.num_chunks)
         file.write(header.with_digest(hashes).to_bytes() + textures.tobytes() + hashes)
@@ -58,7 +58,7 @@ def test_any_textured_scene_equals_the_oracle(banks, data):
         crop=np.array(data.draw(st.lists(st.tuples(share, share), min_size=count + 1, max_size=count + 1))),
         side=data.draw(st.floats(1, 300)),
         nearest=data.draw(st.booleans()),
-        saturate=data.draw(st.booleans()),
+        additive_tint=data.draw(st.booleans()),
     )
     scene = dataclasses.replace(scene, textures=textures, antialias=False)
     t = data.draw(st.integers(0, 63))
@@ -73,10 +73,12 @@ def textured(banks, **overrides):
     return synvid.sample_scene(preset, seed=2, index=1)
 
 
-@pytest.mark.parametrize("name", ["fill.saturate", "video.background", "fill.sampling", "fill.crop", "fill.textured_share"])
+@pytest.mark.parametrize(
+    "name", ["fill.additive_tint", "video.background", "fill.sampling", "fill.crop", "fill.textured_fraction"]
+)
 def test_presets_with_textures_equal_the_oracle(banks, name):
     """Saturated crops, image backgrounds, nearest sampling, top left crops, and solid objects among textured ones."""
-    value = {"video.background": "texture", "fill.sampling": "nearest", "fill.crop": "top_left", "fill.textured_share": 0.5}
+    value = {"video.background": "texture", "fill.sampling": "nearest", "fill.crop": "top_left", "fill.textured_fraction": 0.5}
     scene = textured(banks, **{name: value.get(name, True)})
     for t in (0, 70):
         np.testing.assert_array_equal(synvid.render(scene, [t]).frames[0], oracle.render_textured(scene, t, banks.__getitem__))
@@ -113,7 +115,7 @@ def test_a_turned_crop_agrees_with_skimage(banks):
     name = next(name for name in banks if name.endswith("large.bank"))
     smooth = np.add.outer(np.arange(64) * 2, np.arange(64) * 2).astype(np.uint8)[None, None, :, :, None].repeat(3, -1)
     path = write_bank(open_bank(name).path.with_name("smooth.bank"), np.ascontiguousarray(smooth))
-    overrides = {"fill.textures": [path], "objects.count": 1, "fill.texture_side": 1.0, "objects.center_range": [0.5, 0.5]}
+    overrides = {"fill.textures": [path], "objects.count": 1, "fill.texture_size": 1.0, "objects.center_range": [0.5, 0.5]}
     preset = synvid.load_preset("accelerating_transforming_shapes", {**overrides, "objects.shapes": ["circle"]})
     scene = synvid.sample_scene(preset, index=4)
     for t in (0, 20):
@@ -131,8 +133,8 @@ def test_a_turned_crop_agrees_with_skimage(banks):
 
 def test_saturation_stops_at_255(banks):
     """A colour is added to the texture and no channel wraps around."""
-    scene = textured(banks, **{"fill.saturate": True})
-    plain = dataclasses.replace(scene, textures=dataclasses.replace(scene.textures, saturate=False))
+    scene = textured(banks, **{"fill.additive_tint": True})
+    plain = dataclasses.replace(scene, textures=dataclasses.replace(scene.textures, additive_tint=False))
     assert (synvid.render(scene, [0]).frames >= synvid.render(plain, [0]).frames).all()
 
 
@@ -162,7 +164,7 @@ def test_the_vector_sampler_equals_the_plain_one():
 
 
 if texels.VECTOR:
-    from synvid._jit import jit
+    from synvid.numerics.jit import jit
 
     @jit
     def VECTOR_SAMPLE(pixels, start, mask, bank, texture, stride, u_most, v_most, u, v, ux, vx, tint, nearest):
@@ -190,7 +192,7 @@ def test_other_instructions_give_the_same_pixels(banks, environment):
     every = [name for name in banks if not name.endswith("dot.bank")]
     cases = [
         {"fill.textures": every},
-        {"fill.textures": every, "fill.sampling": "nearest", "fill.saturate": True},
+        {"fill.textures": every, "fill.sampling": "nearest", "fill.additive_tint": True},
         {"fill.textures": every, "video.background": "texture", "objects.count": 20, "video.width": 131},
     ]
     features = {"NUMBA_CPU_FEATURES": ""} if "NUMBA_CPU_NAME" in environment else {}

@@ -7,8 +7,9 @@ from concurrent.futures import ThreadPoolExecutor
 import numpy as np
 import pytest
 
-from synvid import philox
-from synvid.texture import arithmetic, fourier, histogram, palette, pyramid, statistical
+from synvid.numerics import fft, portable_math
+from synvid.numerics.streams import Stream
+from synvid.textures import histogram, palette, pyramid, statistical
 
 FLAGS = list(itertools.product([False, True], repeat=3))
 SIZES = range(32, 513, 16)
@@ -100,7 +101,7 @@ def drawn(seed, index, size):
 def reference(seed, index, size, spectrum, wavelets, color):
     """Channels (3, n, n) and image (n, n, 3) of the same random numbers."""
     slope, skew, sparsity, colors = drawn(seed, index, size)
-    channels = 256 * statistical._uniform(seed, index, statistical.Stream.NOISE, 3, size, size)
+    channels = 256 * statistical._uniform(seed, index, Stream.STATISTICAL_NOISE, 3, size, size)
     for c in range(3):
         for _ in range(10):
             if spectrum:
@@ -225,7 +226,7 @@ def test_wavelet_marginals_reach_their_targets(spectrum):
     """The bands of an image have the distributions drawn for them, but for their scale; those of noise have not."""
     size = 256
     sparsity = drawn(3, 1, size)[2]
-    noise = 256 * statistical._uniform(3, 1, statistical.Stream.NOISE, 3, size, size)
+    noise = 256 * statistical._uniform(3, 1, Stream.STATISTICAL_NOISE, 3, size, size)
     channels = channels_of(3, 1, size, spectrum=spectrum, wavelets=True, color=False)
     kurtosis = []
     for c in range(3):
@@ -305,14 +306,14 @@ def test_palette_is_that_of_the_plain_picture():
 def test_transform_is_numpys(size):
     """Forward is NumPy's orthonormal transform, in the plan's order of rows, and inverse undoes it."""
     image = np.random.default_rng(size).standard_normal((size, size)).astype(np.float32)
-    plan = fourier.plan_for(size)
+    plan = fft.plan_for(size)
     spectrum = np.empty((2, size, size // 2 + 1), np.float32)
-    fourier.forward(fourier.halves_of(image), spectrum, plan)
+    fft.forward(fft.halves_of(image), spectrum, plan)
     plain = np.fft.fft2(image.astype(float), norm="ortho")[: size // 2 + 1, plan.frequency].T
     np.testing.assert_allclose(spectrum[0] + 1j * spectrum[1], plain, atol=3e-5)
     halves = np.empty((2, size, size // 2), np.float32)
-    fourier.inverse(spectrum, halves, plan)
-    np.testing.assert_allclose(fourier.image_of(halves), image, atol=1e-5)
+    fft.inverse(spectrum, halves, plan)
+    np.testing.assert_allclose(fft.image_of(halves), image, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [32, 48, 64, 176, 256])
@@ -321,7 +322,7 @@ def test_pyramid_takes_apart_and_puts_together(size):
     image = np.random.default_rng(size).standard_normal((size, size)).astype(np.float32)
     tower = pyramid.pyramid_for(size, number_of_scales(size))
     spectrum = np.empty((2, size, size // 2 + 1), np.float32)
-    fourier.forward(fourier.halves_of(image), spectrum, fourier.plan_for(size))
+    fft.forward(fft.halves_of(image), spectrum, fft.plan_for(size))
     total = np.empty_like(spectrum)
     pyramid.keep_residual(spectrum, tower.residual, total)
     for level, (inner, masks) in zip(tower.levels, steerable_masks(size, number_of_scales(size))[0], strict=True):
@@ -330,8 +331,8 @@ def test_pyramid_takes_apart_and_puts_together(size):
         for b, mask in enumerate(masks):
             pyramid.take_band(spectrum, level, b, band)
             pyramid.add_band(band, level, b, total)
-            fourier.inverse(band, halves, level.plan)
-            np.testing.assert_allclose(fourier.image_of(halves), take_band_plainly(image, mask, inner), atol=1e-4)
+            fft.inverse(band, halves, level.plan)
+            np.testing.assert_allclose(fft.image_of(halves), take_band_plainly(image, mask, inner), atol=1e-4)
     np.testing.assert_allclose(total, spectrum, atol=1e-4)
 
 
@@ -357,19 +358,19 @@ def test_match_is_by_rank(count):
 def test_exponentials_and_axes():
     """The exponentials are the C library's but for the last bits, and the axes NumPy's eigenvectors."""
     x = np.linspace(-40, 5, 10001)
-    np.testing.assert_allclose(arithmetic.exp(x), np.exp(x), rtol=1e-14)
+    np.testing.assert_allclose(portable_math.exp(x), np.exp(x), rtol=1e-14)
     x = np.array([-700.0, 0.0, 700.0])
-    np.testing.assert_allclose(arithmetic.exp(x), np.exp(x), rtol=1e-12)
+    np.testing.assert_allclose(portable_math.exp(x), np.exp(x), rtol=1e-12)
     for seed in range(20):
         matrix = np.random.default_rng(seed).standard_normal((3, 3))
         matrix = matrix @ matrix.T
-        axes = arithmetic.principal_axes(matrix)
+        axes = portable_math.principal_axes(matrix)
         np.testing.assert_allclose(axes.T @ matrix @ axes, np.diag(np.linalg.eigvalsh(matrix)[::-1]), atol=1e-12)
         assert (axes.max(axis=0) >= -axes.min(axis=0)).all()
-    assert (arithmetic.principal_axes(np.diag([1.0, 3.0, 2.0])) == np.eye(3)[:, [1, 2, 0]]).all()
+    assert (portable_math.principal_axes(np.diag([1.0, 3.0, 2.0])) == np.eye(3)[:, [1, 2, 0]]).all()
 
 
-def test_streams_are_our_own():
-    """No stream of random numbers is one of the scenes'."""
-    assert not {int(stream) for stream in statistical.Stream} & {int(stream) for stream in philox.Stream}
-    assert min(statistical.Stream) == 64
+def test_stream_ids_are_unique_and_those_of_the_textures_are_frozen():
+    """Scenes, textures and sources share no stream, and the first ids of each kind never change."""
+    assert len({int(stream) for stream in Stream}) == len(Stream.__members__)
+    assert (Stream.NUM_FRAMES, Stream.STATISTICAL_NOISE, Stream.STYLEGAN_LATENT, Stream.CLIP_ORDER) == (0, 64, 128, 1000)

@@ -10,9 +10,9 @@ import sys
 import numpy as np
 import pytest
 
-from synvid import philox
-from synvid.texture import stylegan
-from synvid.texture.stylegan import KINDS, sample, walk
+from synvid.numerics.streams import Stream
+from synvid.textures import stylegan
+from synvid.textures.stylegan import KINDS, sample, walk
 
 TIED = ("oriented", "high_freq")
 
@@ -28,7 +28,7 @@ GOLDEN = {
 
 PRINT_HASHES = """
 import hashlib, json, sys
-from synvid.texture.stylegan import sample
+from synvid.textures.stylegan import sample
 print(json.dumps([hashlib.sha256(sample(*case).data).hexdigest() for case in json.loads(sys.argv[1])]))
 """
 
@@ -91,7 +91,7 @@ def tied_weights(network, number, rng):
 
 def both(kind, size, widest, seed=5):
     """The image that the module makes, and the one of the plain network with the same weights."""
-    source, layers = stylegan._Source(kind, seed, 3), stylegan._layers(size, widest)
+    source, layers = stylegan._GeneratorRng(kind, seed, 3), stylegan._layers(size, widest)
     styles, noise = next(stylegan._styles(source, layers, 0.0)), next(stylegan._noise(source, layers, 0.0))
     network = (stylegan._FullNetwork if kind == "random" else stylegan._TiedNetwork)(source, layers)
     rng, plain = np.random.default_rng(0), []
@@ -149,7 +149,7 @@ def test_oriented_layers_use_some_of_the_filters():
     counts = []
     for index in range(20):
         for kind in TIED:
-            network = stylegan._TiedNetwork(stylegan._Source(kind, 0, index), stylegan._layers(64))
+            network = stylegan._TiedNetwork(stylegan._GeneratorRng(kind, 0, index), stylegan._layers(64))
             used = [len(np.unique(filters)) for filters in network.filters]
             assert kind == "oriented" or min(used) > 36
             counts += used if kind == "oriented" else []
@@ -195,11 +195,12 @@ def test_the_largest_seed_and_index_are_fine():
 
 def test_streams_do_not_meet():
     """No stream of the module, for any kind, layer and frame, is one of the scene's or another of its own."""
-    seen = set(map(int, philox.Stream))
+    ours = [stream for stream in Stream if stream.name.startswith("STYLEGAN_")]
+    seen = {int(stream) for stream in Stream if stream not in ours}
     for kind in KINDS:
-        for stream in stylegan.Stream:
+        for stream in ours:
             for layer, frame in ((0, 0), (14, 0), (0, 1), (14, 1 << 20)):
-                first = stylegan._Source(kind, 0, 0).words(stream, 1, layer, frame)[0]
+                first = stylegan._GeneratorRng(kind, 0, 0).words(stream, 1, layer, frame)[0]
                 assert first not in seen
                 seen.add(first)
 
@@ -209,7 +210,7 @@ def test_streams_do_not_meet():
 
 def test_normal_numbers_are_normal():
     """Mean, variance, skewness, kurtosis and the share beyond 2 are those of the normal distribution."""
-    normal = stylegan._Source("oriented", 0, 0).normal(stylegan.Stream.NOISE, 200_001)
+    normal = stylegan._GeneratorRng("oriented", 0, 0).normal(Stream.STYLEGAN_NOISE, 200_001)
     assert normal.shape == (200_001,)
     assert abs(normal.mean()) < 4 / math.sqrt(2e5)
     assert abs(normal.var() - 1) < 4 * math.sqrt(2 / 2e5)
@@ -227,12 +228,12 @@ def test_powers_are_right_to_the_last_places():
 
 def test_styles_are_as_wide_as_their_latent_vectors():
     """A layer's styles are 1 + |w| / sqrt(512) * normal with its own LeakyReLU latent w; ToRGB takes the next layer's."""
-    source, layers = stylegan._Source("oriented", 0, 0), stylegan._layers(32)
-    normal, at = source.normal(stylegan.Stream.STYLE, sum(x.inputs + x.outputs * x.feeds_image for x in layers)), 0
+    source, layers = stylegan._GeneratorRng("oriented", 0, 0), stylegan._layers(32)
+    normal, at = source.normal(Stream.STYLEGAN_STYLE, sum(x.inputs + x.outputs * x.feeds_image for x in layers)), 0
     for layer, styles in zip(layers, next(stylegan._styles(source, layers, 0.0)), strict=True):
         assert (len(styles.layer), len(styles.to_rgb)) == (layer.inputs, layer.outputs * layer.feeds_image)
         for number, style in zip((layer.number, layer.number + 1), styles, strict=True):
-            latent = source.normal(stylegan.Stream.LATENT, 512, number)
+            latent = source.normal(Stream.STYLEGAN_LATENT, 512, number)
             length = np.linalg.norm(np.maximum(latent, 0.2 * latent)) / math.sqrt(512)
             np.testing.assert_allclose(style, 1 + length * normal[at : at + len(style)], rtol=1e-12, atol=1e-14)
             at += len(style)
@@ -241,8 +242,8 @@ def test_styles_are_as_wide_as_their_latent_vectors():
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 1.5])
 def test_noise_is_pink(exponent):
     """The power of the noise falls as 1 / f**exponent, its mean is 0 and its variance 1."""
-    size, source = 256, stylegan._Source("high_freq", 0, 0)
-    white = source.normal(stylegan.Stream.NOISE, size * size)
+    size, source = 256, stylegan._GeneratorRng("high_freq", 0, 0)
+    white = source.normal(Stream.STYLEGAN_NOISE, size * size)
     noise = stylegan._colored_noise(white, stylegan._pink_amplitudes(size, exponent))
     assert noise.shape == (size, size)
     assert abs(noise.mean()) < 1e-4
@@ -287,7 +288,7 @@ def test_images_have_the_colours_of_their_palette(kind):
     for index in range(120):
         image = sample(kind, 3, index, 64) / 255
         for channel, mean, std in zip(
-            image.transpose(2, 0, 1), *stylegan._palette(stylegan._Source(kind, 3, index)), strict=True
+            image.transpose(2, 0, 1), *stylegan._palette(stylegan._GeneratorRng(kind, 3, index)), strict=True
         ):
             if channel.min() > 0 and channel.max() < 1:
                 compared += 1
@@ -298,7 +299,9 @@ def test_images_have_the_colours_of_their_palette(kind):
 
 def test_palettes_follow_the_stated_normals():
     """Over 4,000 images, means and standard deviations of the channels have the stated means and spreads."""
-    palettes = np.array([stylegan._palette(stylegan._Source("oriented", 0, index)) for index in range(4000)])  # (4000, 2, 3)
+    palettes = np.array(
+        [stylegan._palette(stylegan._GeneratorRng("oriented", 0, index)) for index in range(4000)]
+    )  # (4000, 2, 3)
     expected = (
         np.array([[0.483, 0.455, 0.401], [0.219, 0.213, 0.213]]),
         np.array([[0.145, 0.142, 0.161], [0.063, 0.062, 0.069]]),
@@ -361,7 +364,9 @@ def test_steps_from_none_to_whole():
 
 def test_a_walk_is_stationary():
     """After 300 steps the numbers still have variance 1, and are correlated by sqrt(1 - step**2) with those before."""
-    states = list(zip(range(301), stylegan._Source("oriented", 0, 0).walk(stylegan.Stream.STYLE, 20_000, 0.2), strict=False))
+    states = list(
+        zip(range(301), stylegan._GeneratorRng("oriented", 0, 0).walk(Stream.STYLEGAN_STYLE, 20_000, 0.2), strict=False)
+    )
     before, last = states[-2][1], states[-1][1]
     assert abs(last.var() - 1) < 0.05
     assert abs(np.corrcoef(before, last)[0, 1] - math.sqrt(1 - 0.2**2)) < 0.01

@@ -16,17 +16,17 @@ from PIL import Image
 from running import ended
 
 import synvid
-from synvid.cli import main
+from synvid.cli.main import main
 from synvid.errors import ConfigurationError, DatasetError
+from synvid.paths import find_files
 from synvid.preset import TEXTURE_KINDS
-from synvid.texture import stylegan
-from synvid.texture.bank import Header, build_bank, open_bank
-from synvid.texture.folder import bundled_pictures, read_square
-from synvid.texture.generators import GENERATORS
-from synvid.texture.supply import header_of
+from synvid.runtime.progress import Progress
+from synvid.textures import stylegan
+from synvid.textures.bank import BankHeader, build_bank, open_bank
+from synvid.textures.bank_cache import make_bank_header
+from synvid.textures.generators import GENERATORS
+from synvid.textures.image_folder import bundled_images, read_square_crop
 from synvid.video.encode import encode
-from synvid.work.disk import find_files
-from synvid.work.progress import Progress
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TINY = ("--set", "video.width=32", "--set", "video.height=32", "--set", "video.num_frames_range=[3, 5]")
@@ -48,7 +48,7 @@ def assert_one_sentence(args, code, *words):
 def bank(tmp_path_factory):
     """A bank of 70 small textures: two pieces."""
     path = tmp_path_factory.mktemp("bank") / "high.bank"
-    build_bank(path, header_of("stylegan-high-freq", 70, 32, 3), None, 2, Progress())
+    build_bank(path, make_bank_header("stylegan-high-freq", 70, 32, 3), None, 2, Progress())
     return path
 
 
@@ -64,14 +64,14 @@ def test_a_texture_depends_on_kind_seed_and_index_alone(bank):
     for index in (0, 63, 64, 69):
         np.testing.assert_array_equal(textures[index, 0], stylegan.sample("high_freq", 3, index, 32))
     other = bank.with_name("one.bank")
-    build_bank(other, header_of("stylegan-high-freq", 70, 32, 3), None, 1, Progress())
+    build_bank(other, make_bank_header("stylegan-high-freq", 70, 32, 3), None, 1, Progress())
     assert other.read_bytes() == bank.read_bytes()
 
 
 def test_a_walk_holds_moving_textures(tmp_path):
     """A bank of a walk has its frames in order."""
     path = tmp_path / "walk.bank"
-    header = header_of("stylegan-oriented-walk", 2, 32)
+    header = make_bank_header("stylegan-oriented-walk", 2, 32)
     build_bank(path, header, None, 1, Progress())
     np.testing.assert_array_equal(open_bank(path).textures[1], stylegan.walk("oriented", 0, 1, header.frames, 32))
 
@@ -94,7 +94,7 @@ def _build_and_die(path, header, after):
 @pytest.mark.parametrize("after", [0, 10, 64, 68])
 def test_a_killed_run_goes_on(after, bank, tmp_path):
     """Killed while it builds, a bank is not there; the same command goes on, and the bank is the undisturbed one."""
-    path, header = tmp_path / "high.bank", header_of("stylegan-high-freq", 70, 32, 3)
+    path, header = tmp_path / "high.bank", make_bank_header("stylegan-high-freq", 70, 32, 3)
     process = multiprocessing.get_context("fork").Process(target=_build_and_die, args=(path, header, after))
     process.start()
     process.join(30)
@@ -114,7 +114,7 @@ def test_a_killed_run_goes_on(after, bank, tmp_path):
 
 def test_a_piece_that_was_altered_is_made_again(bank, tmp_path):
     """What a power cut has left of an unfinished bank is checked before it is believed."""
-    path, header = tmp_path / "high.bank", header_of("stylegan-high-freq", 70, 32, 3)
+    path, header = tmp_path / "high.bank", make_bank_header("stylegan-high-freq", 70, 32, 3)
     process = multiprocessing.get_context("fork").Process(target=_build_and_die, args=(path, header, 66))
     process.start()
     process.join(30)
@@ -128,7 +128,7 @@ def test_a_piece_that_was_altered_is_made_again(bank, tmp_path):
 
 def test_two_builders_at_once(bank, tmp_path):
     """Both end well, and the bank is the undisturbed one."""
-    path, header = tmp_path / "high.bank", header_of("stylegan-high-freq", 70, 32, 3)
+    path, header = tmp_path / "high.bank", make_bank_header("stylegan-high-freq", 70, 32, 3)
     context = multiprocessing.get_context("fork")
     both = [context.Process(target=build_bank, args=(path, header, None, 1, Progress())) for _ in range(2)]
     for process in both:
@@ -206,10 +206,10 @@ def test_verify_reads_all_of_a_bank(bank, tmp_path):
         (["--real", "."], ["no real clips", "leave out --real"]),
         (["--set", "fill.textures=[statistcal]"], ["fill.textures"]),
         (["--set", "fill.textures=[images, images]"], ["fill.textures"]),
-        (["--set", "fill.texture_side=0"], ["fill.texture_side"]),
+        (["--set", "fill.texture_size=0"], ["fill.texture_size"]),
         (["--set", "video.background=texture", "--set", "fill.textures=[]"], ["video.background", "fill.textures"]),
         (["--set", "video.background=pink"], ["video.background"]),
-        (["--set", "mixture.share=0.5"], ["mixture.source"]),
+        (["--set", "mixture.fraction=0.5"], ["mixture.source"]),
         (["--set", "mixture.source=nothing"], ["mixture.source"]),
         (["--set", "mixture.source=shapes_25_real"], ["mixture.source"]),
     ],
@@ -254,7 +254,7 @@ def test_a_folder_without_pictures_is_one_sentence(tmp_path):
 def test_what_lies_behind_the_last_texel_is_mapped(tmp_path):
     """Textures that end where a page of memory does: a frame of the last one's last row and column stays inside the map."""
     path = tmp_path / "page.bank"
-    build_bank(path, header_of("stylegan-high-freq", 4, 64), None, 1, Progress())
+    build_bank(path, make_bank_header("stylegan-high-freq", 4, 64), None, 1, Progress())
     textures = open_bank(path).textures
     assert textures.nbytes % 4096 == 0
     owner = textures
@@ -304,7 +304,7 @@ def test_a_dry_run_builds_no_bank(tmp_path, monkeypatch):
     assert "2 to render, 0 done" in data
     assert "textures 5 of kind stylegan-oriented to build first, 987 kB" in data
     plan = json.loads(command(*args, "--dry-run", "--json")[2])
-    size = header_of("stylegan-oriented").file_bytes
+    size = make_bank_header("stylegan-oriented").file_bytes
     assert plan["banks_to_build"] == [{"kind": "stylegan-oriented", "n": 5, "bytes": size}]
     assert (plan["clips"], plan["bytes"], plan["seconds"]) == (2, None, None)
     folder = tmp_path / "pictures"
@@ -332,7 +332,7 @@ def test_a_folder_of_pictures_is_listed_once(tmp_path, monkeypatch):
         listed.append(args)
         return find_files(*args, **more)
 
-    monkeypatch.setattr("synvid.texture.folder.find_files", watched)
+    monkeypatch.setattr("synvid.textures.folder.find_files", watched)
     names = ["accelerating_transforming_image_crops", "image_crops_300k"]
     for args in (
         ["render", "--preset", names[0], "--n", 2, "--out", tmp_path / "set", *TINY, "--workers", 1],
@@ -379,7 +379,7 @@ def test_a_preset_names_its_own_bank(bank, tmp_path, monkeypatch):
         "extends: accelerating_transforming_shapes\nfill: {textures: [own.bank]}\nvideo: {width: 32, height: 32}\n"
     )
     other = tmp_path / "mine" / "mixed.yaml"
-    other.write_text("extends: moving_shapes\nmixture: {share: 0.5, source: mine.yaml}\nvideo: {width: 32, height: 32}\n")
+    other.write_text("extends: moving_shapes\nmixture: {fraction: 0.5, source: mine.yaml}\nvideo: {width: 32, height: 32}\n")
     monkeypatch.chdir(tmp_path)
     assert command("render", "--preset", mine, "--n", 2, "--out", "set", "--workers", 1)[0] == 0
     assert command("render", "--preset", other, "--n", 2, "--out", "mixed", "--workers", 1)[0] == 0
@@ -395,7 +395,7 @@ def test_another_bank_is_another_dataset(bank, tmp_path):
     elsewhere = tmp_path / "elsewhere.bank"
     elsewhere.write_bytes(bank.read_bytes())
     other = tmp_path / "other.bank"
-    build_bank(other, header_of("stylegan-high-freq", 70, 32, 4), None, 1, Progress())
+    build_bank(other, make_bank_header("stylegan-high-freq", 70, 32, 4), None, 1, Progress())
     args = ["render", "--preset", "accelerating_transforming_textures", "--n", 2, "--out", tmp_path / "set", *TINY]
     assert command(*args, "--textures", f"statistical={bank}")[0] == 0
     assert command(*args, "--textures", f"statistical={elsewhere}")[0] == 0
@@ -443,7 +443,7 @@ def picture(mode="RGB", size=(40, 30)):
 def test_pictures_of_any_mode_are_read(name, mode, tmp_path):
     """Grey, palette, CMYK, 16-bit, black and white, transparent: bright stays bright and dark stays dark."""
     picture(mode).save(tmp_path / name)
-    square = read_square(tmp_path / name, 32)
+    square = read_square_crop(tmp_path / name, 32)
     assert square.shape == (32, 32, 3)
     assert square[:, :12].min() > 225
     assert square[:, 20:].max() < 30
@@ -453,7 +453,7 @@ def test_transparent_pixels_are_black(tmp_path):
     """What cannot be seen does not show its colour."""
     clear = Image.new("RGBA", (20, 20), (255, 255, 255, 0))
     clear.save(tmp_path / "a.png")
-    assert read_square(tmp_path / "a.png", 16).max() == 0
+    assert read_square_crop(tmp_path / "a.png", 16).max() == 0
 
 
 def test_exif_rotation_is_heeded(tmp_path):
@@ -461,7 +461,7 @@ def test_exif_rotation_is_heeded(tmp_path):
     image, exif = picture(size=(40, 40)), Image.Exif()
     exif[0x0112] = 6  # turn by 90 degrees clockwise to show
     image.save(tmp_path / "a.jpg", exif=exif)
-    square = read_square(tmp_path / "a.jpg", 32)
+    square = read_square_crop(tmp_path / "a.jpg", 32)
     assert square[:12].min() > 225
     assert square[20:].max() < 30
 
@@ -470,7 +470,7 @@ def test_exif_rotation_is_heeded(tmp_path):
 def test_pictures_of_extreme_sizes_are_read(size, tmp_path):
     """One pixel, or twenty thousand by three."""
     Image.new("RGB", size, (9, 8, 7)).save(tmp_path / "a.png")
-    assert (read_square(tmp_path / "a.png", 16) == [9, 8, 7]).all()
+    assert (read_square_crop(tmp_path / "a.png", 16) == [9, 8, 7]).all()
 
 
 def bomb(path):
@@ -520,7 +520,7 @@ def test_a_folder_of_which_nothing_can_be_read_is_one_sentence(tmp_path):
 def test_more_textures_than_pictures_are_random_squares(tmp_path):
     """Beyond the first pass each texture is a square of its own."""
     path = tmp_path / "a.bank"
-    build_bank(path, header_of("images", 40, 32), bundled_pictures(), 1, Progress())
+    build_bank(path, make_bank_header("images", 40, 32), bundled_images(), 1, Progress())
     textures = open_bank(path).textures
     assert len({texture.tobytes() for texture in textures}) == 40
 
@@ -658,7 +658,7 @@ def test_other_videos_are_another_dataset(videos, tmp_path):
 
 def test_a_text_that_names_a_video_is_none(videos):
     """FFmpeg would follow a list of files; it is passed over like any text."""
-    from synvid.dataset.real import RealVideos, UndecodableError
+    from synvid.dataset.real_videos import RealVideos, UndecodableError
     from synvid.preset import Video
 
     (videos / "list.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
@@ -668,11 +668,11 @@ def test_a_text_that_names_a_video_is_none(videos):
 
 def test_an_encoder_that_fails_does_not_swap_videos(videos, tmp_path):
     """Only a file that cannot be decoded gives way to another."""
-    from synvid.dataset.real import RealVideos
-    from synvid.dataset.recipe import Recipe
+    from synvid.dataset.real_videos import RealVideos
+    from synvid.dataset.recipe import DatasetRecipe
     from synvid.dataset.shard import render_clip
 
-    recipe = Recipe(synvid.load_preset("shapes_75_real"), 4, real=RealVideos.find(videos))
+    recipe = DatasetRecipe(synvid.load_preset("shapes_75_real"), 4, real=RealVideos.find(videos))
 
     def fails(pieces, *_):
         next(iter(pieces))
@@ -684,7 +684,7 @@ def test_an_encoder_that_fails_does_not_swap_videos(videos, tmp_path):
 
 def test_a_long_film_is_sought_in(tmp_path):
     """A stretch from the middle of a film begins where it should, as if all before had been decoded."""
-    from synvid.dataset.real import RealVideos
+    from synvid.dataset.real_videos import RealVideos
     from synvid.preset import Video
 
     film = np.zeros((250, 32, 32, 3), np.uint8) + np.arange(250, dtype=np.uint8)[:, None, None, None]
@@ -703,7 +703,7 @@ def test_an_interrupted_wait_for_another_builder_ends(bank, tmp_path):
     """While another process builds the same bank, Ctrl-C ends the wait."""
     import fcntl
 
-    path, header = tmp_path / "high.bank", header_of("stylegan-high-freq", 70, 32, 3)
+    path, header = tmp_path / "high.bank", make_bank_header("stylegan-high-freq", 70, 32, 3)
     held = os.open(tmp_path / "high.bank.part.lock", os.O_RDWR | os.O_CREAT)
     fcntl.flock(held, fcntl.LOCK_EX)
     process = multiprocessing.get_context("fork").Process(target=build_bank, args=(path, header, None, 1, Progress()))
@@ -721,7 +721,7 @@ def test_an_interrupted_wait_for_another_builder_ends(bank, tmp_path):
 
 def test_rates_are_converted(videos):
     """A film of 50 frames a second shown at 25 keeps its pace: every second frame."""
-    from synvid.dataset.real import RealVideos
+    from synvid.dataset.real_videos import RealVideos
     from synvid.preset import Video
 
     real = RealVideos.find(videos)
@@ -775,5 +775,5 @@ def test_errors_are_of_two_kinds(bank, tmp_path):
 def test_a_header_says_how_large_the_file_is(bank):
     """4096 bytes, the textures, a hash for every 64 of them."""
     header = open_bank(bank).header
-    assert isinstance(header, Header)
+    assert isinstance(header, BankHeader)
     assert bank.stat().st_size == header.file_bytes == 4096 + 70 * 32 * 32 * 3 + 2 * 32

@@ -16,20 +16,22 @@ torch = pytest.importorskip("torch")
 
 import synvid  # noqa: E402
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
-from synvid_train.checkpoint import load_training  # noqa: E402
-from synvid_train.clips import RenderedClips  # noqa: E402
-from synvid_train.foreign import load_checkpoint  # noqa: E402
-from synvid_train.loop import InterruptedRunError, World, read_log, train  # noqa: E402
-from synvid_train.optim import learning_rate, make_optimizer, parameter_groups, set_learning_rate  # noqa: E402
-from synvid_train.pretrain import pretraining  # noqa: E402
-from synvid_train.recipe import Optim, load_recipe  # noqa: E402
-from synvid_train.videomae import Architecture, VideoClassifier, VideoMAE  # noqa: E402
+from synvid_train.data.window_sources import RenderedClips  # noqa: E402
+from synvid_train.distributed import DistributedContext  # noqa: E402
+from synvid_train.model.checkpoint import load_training  # noqa: E402
+from synvid_train.model.convert import load_checkpoint  # noqa: E402
+from synvid_train.model.videomae import Architecture, VideoClassifier, VideoMAE  # noqa: E402
+from synvid_train.train.optim import learning_rate, make_optimizer, parameter_groups, set_learning_rate  # noqa: E402
+from synvid_train.train.pretrain import pretraining  # noqa: E402
+from synvid_train.train.run_log import read_log  # noqa: E402
+from synvid_train.train.trainer import InterruptedRunError, train  # noqa: E402
+from synvid_train.training_recipe import Optim, load_recipe  # noqa: E402
 
 JHMDB = Path(__file__).parents[2] / "shared" / "data" / "jhmdb"
-ALONE = World(0, 1, torch.device("cpu"))
+ALONE = DistributedContext(0, 1, torch.device("cpu"))
 SMALL = [
     "model.image_size=16", "model.patch_size=8", "model.num_frames=4", "model.decoder_depth=1", "optim.batch_size=4",
-    "optim.epochs=3", "optim.warmup_epochs=1", "run.log_every=1", "run.save_every=1", "run.device_batch=2",
+    "optim.epochs=3", "optim.warmup_epochs=1", "run.log_every=1", "run.save_every=1", "run.device_batch_size=2",
 ]  # fmt: skip
 PRESET = {"video.width": 32, "video.height": 32, "objects.count": 20, "video.num_frames_range": [8, 20]}
 
@@ -80,19 +82,19 @@ class _Stop(Exception):  # noqa: N818
 @pytest.mark.parametrize("step", [1, 3, 4, 8])
 def test_killed_and_resumed_is_exact(step, undisturbed, tmp_path, monkeypatch):
     """A run broken off after any step and started again ends with the same weights, optimizer and losses, bit for bit."""
-    from synvid_train import loop
+    from synvid_train.train import trainer
 
-    plain = loop._Run.step
+    plain = trainer._Run.step
 
     def breaking(self, pieces, number, meter):
         if number == step:
             raise _Stop
         plain(self, pieces, number, meter)
 
-    monkeypatch.setattr(loop._Run, "step", breaking)
+    monkeypatch.setattr(trainer._Run, "step", breaking)
     with pytest.raises(_Stop):
         pretrain(_recipe(), _source(), tmp_path, held_out=_source(4))
-    monkeypatch.setattr(loop._Run, "step", plain)
+    monkeypatch.setattr(trainer._Run, "step", plain)
     pretrain(_recipe(), _source(), tmp_path, held_out=_source(4), workers=1)
     _same_run(tmp_path, undisturbed)
 
@@ -141,7 +143,7 @@ def test_signals(number, long_run, tmp_path):
 
 def test_accumulation_is_the_larger_batch(undisturbed, tmp_path):
     """Pieces of 2 and one of 4 give the same losses, up to rounding."""
-    pretrain(_recipe("run.device_batch=4"), _source(), tmp_path)
+    pretrain(_recipe("run.device_batch_size=4"), _source(), tmp_path)
     assert _losses(tmp_path) == pytest.approx(_losses(undisturbed), rel=1e-4)
 
 
@@ -306,7 +308,7 @@ def test_a_loader_that_dies(tmp_path):
 
 def test_a_disk_that_fills(tmp_path, monkeypatch):
     """When a checkpoint cannot be written the run ends with a sentence, and the one before is whole."""
-    from synvid_train import checkpoint
+    from synvid_train.model import checkpoint
 
     plain, count = os.fsync, []
 
@@ -324,9 +326,9 @@ def test_a_disk_that_fills(tmp_path, monkeypatch):
 
 def test_interruption_is_saved(tmp_path, monkeypatch):
     """A signal between two steps saves the run and ends it."""
-    from synvid_train import loop
+    from synvid_train.train import trainer
 
-    monkeypatch.setattr(loop, "interrupted", lambda: True)
+    monkeypatch.setattr(trainer, "interrupted", lambda: True)
     with pytest.raises(InterruptedRunError):
         pretrain(_recipe(), _source(), tmp_path)
     assert load_training(tmp_path / "last.pt")[2] == 1

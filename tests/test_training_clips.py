@@ -14,16 +14,16 @@ torch = pytest.importorskip("torch")
 
 import synvid  # noqa: E402
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
-from synvid.texture.bank import build_bank  # noqa: E402
-from synvid.texture.supply import header_of  # noqa: E402
+from synvid.runtime.progress import Progress  # noqa: E402
+from synvid.textures.bank import build_bank  # noqa: E402
+from synvid.textures.bank_cache import make_bank_header  # noqa: E402
 from synvid.video.decode import decode  # noqa: E402
-from synvid.work.progress import Progress  # noqa: E402
-from synvid_train import views as view_module  # noqa: E402
-from synvid_train.clips import LabelledVideos, RenderedClips, Schedule, ShardClips, TrainingClips, load  # noqa: E402
-from synvid_train.finetune import _mixing  # noqa: E402
-from synvid_train.labels import VideoList, read_list  # noqa: E402
-from synvid_train.recipe import Recipe, Views, list_recipes, load_recipe  # noqa: E402
-from synvid_train.views import (  # noqa: E402
+from synvid_train.data import transforms as view_module  # noqa: E402
+from synvid_train.data.annotations import VideoList, read_list  # noqa: E402
+from synvid_train.data.loader import load_batches  # noqa: E402
+from synvid_train.data.samples import TrainingClips  # noqa: E402
+from synvid_train.data.schedule import Schedule  # noqa: E402
+from synvid_train.data.transforms import (
     evaluation_views,
     finetune_view,
     finetune_window,
@@ -33,6 +33,9 @@ from synvid_train.views import (  # noqa: E402
     sample_window,
     seeded,
 )
+from synvid_train.data.window_sources import LabelledVideos, RenderedClips, ShardClips  # noqa: E402
+from synvid_train.train.finetune import _mixing  # noqa: E402
+from synvid_train.training_recipe import TrainingRecipe, Views, list_recipes, load_recipe  # noqa: E402
 
 JHMDB = Path(__file__).parents[2] / "shared" / "data" / "jhmdb"
 TINY_RECIPE = [
@@ -184,7 +187,7 @@ def test_flip():
 @pytest.mark.parametrize(("mixup", "cutmix"), [(0.0, 1.0), (0.8, 0.0), (0.8, 1.0)])
 def test_mixed_area_is_the_weight_of_the_label(mixup, cutmix):
     """The share of a clip that shows the other one is the weight of the other's label, in every frame alike."""
-    recipe = Recipe().override({"objective.mixup": mixup, "objective.cutmix": cutmix})
+    recipe = TrainingRecipe().override({"objective.mixup": mixup, "objective.cutmix": cutmix})
     mix = _mixing(recipe, 2)
     clips = torch.zeros(2, 5, 16, 16, 3)
     clips[1] = 1
@@ -328,12 +331,12 @@ def test_unknown_label(tmp_path):
 # ---- Clips and their order ----------------------------------------------------------------------------------------
 @given(st.integers(1, 60), st.integers(1, 3), st.integers(1, 4), st.integers(1, 5), st.integers(0, 5))
 @settings(deadline=None, max_examples=60)
-def test_schedule(count, repeats, world, device_batch, seed):
+def test_schedule(count, repeats, world, device_batch_size, seed):
     """An epoch takes each sample at most once; what the ranks take together does not depend on how many they are."""
     batch = 4 * world
     if count < batch:
         return
-    args = (count, repeats, batch, device_batch, 2, seed)
+    args = (count, repeats, batch, device_batch_size, 2, seed)
     ranks = [list(Schedule(*args, rank=r, world=world).pieces()) for r in range(world)]
     alone = Schedule(*args)
     pieces = Schedule(*args, world=world).accumulate
@@ -345,7 +348,7 @@ def test_schedule(count, repeats, world, device_batch, seed):
     assert steps == [[key for piece in whole[s * size : (s + 1) * size] for key in piece] for s in range(alone.steps)]
     first = [key for step in steps[: alone.steps_per_epoch] for key in step]
     assert len(set(first)) == len(first) == alone.steps_per_epoch * batch * repeats
-    assert all(len(piece) <= device_batch for piece in ranks[0])
+    assert all(len(piece) <= device_batch_size for piece in ranks[0])
 
 
 def test_schedule_goes_on():
@@ -371,7 +374,7 @@ def test_schedule_refuses():
 def test_clips_are_known_by_their_textures_not_by_paths(tmp_path):
     """A bank elsewhere or under another name is the same; one with other textures under the old path is not."""
     path, moved = tmp_path / "a.bank", tmp_path / "moved" / "b.bank"
-    build_bank(path, header_of("stylegan-high-freq", 4, 32, 0), None, 1, Progress())
+    build_bank(path, make_bank_header("stylegan-high-freq", 4, 32, 0), None, 1, Progress())
     moved.parent.mkdir()
     moved.write_bytes(path.read_bytes())
     preset = synvid.load_preset("moving_shapes", {"fill.textures": [str(path)]})
@@ -379,7 +382,7 @@ def test_clips_are_known_by_their_textures_not_by_paths(tmp_path):
     assert RenderedClips(preset.with_banks({str(path): str(moved)}), 0, 8).identity == known
     assert RenderedClips(preset, 0, 9).identity != known
     path.unlink()
-    build_bank(path, header_of("stylegan-high-freq", 4, 32, 1), None, 1, Progress())
+    build_bank(path, make_bank_header("stylegan-high-freq", 4, 32, 1), None, 1, Progress())
     assert RenderedClips(preset, 0, 8).identity != known
 
 
@@ -387,7 +390,7 @@ def _samples(source, workers, recipe=None):
     recipe = recipe or load_recipe("laptop_pretrain", TINY_RECIPE)
     clips = TrainingClips(source, recipe, 3, pretraining=True)
     keys = Schedule(len(source), 1, 4, 4, 2, 3).pieces()
-    return [(batch["clip"], batch["order"]) for batch in load(clips, list(keys), workers, torch.device("cpu"))]
+    return [(batch["clip"], batch["order"]) for batch in load_batches(clips, list(keys), workers, torch.device("cpu"))]
 
 
 def test_workers_change_nothing(tiny_preset):
@@ -405,8 +408,8 @@ def test_workers_change_nothing(tiny_preset):
 @pytest.mark.parametrize("layout", ["tar", "files"])
 def test_shards_are_what_is_rendered(layout, tiny_preset, tmp_path):
     """A dataset's clips, rendered from its manifest, are those of the preset; decoded ones are near them."""
-    from synvid.dataset.engine import render_dataset
-    from synvid.dataset.recipe import Recipe as DatasetRecipe
+    from synvid.dataset.build import render_dataset
+    from synvid.dataset.recipe import DatasetRecipe
 
     render_dataset(DatasetRecipe(tiny_preset, 12, 0, 4, layout, "lossless"), tmp_path, workers=1)
     shards = synvid.open_dataset(tmp_path)
@@ -466,7 +469,7 @@ def test_real_videos(tmp_path):
 
 def test_real_clips_of_a_mixture_are_refused():
     """A preset that mixes in real clips cannot be rendered on the fly, and says so."""
-    preset = synvid.load_preset("moving_shapes", {"mixture.share": 0.5, "mixture.source": "real"})
+    preset = synvid.load_preset("moving_shapes", {"mixture.fraction": 0.5, "mixture.source": "real"})
     with pytest.raises(ConfigurationError, match="--shards"):
         RenderedClips(preset, 0, 4)
 
@@ -495,7 +498,7 @@ def test_every_recipe_comes_back():
     for name in list_recipes():
         recipe = load_recipe(name)
         assert recipe.description
-        assert Recipe.from_dict(recipe.to_dict()) == recipe
+        assert TrainingRecipe.from_dict(recipe.to_dict()) == recipe
 
 
 @pytest.mark.parametrize(

@@ -20,14 +20,16 @@ from test_training import ALONE, PRESET, SMALL, _films, _recipe, _same_run, _sou
 
 import synvid  # noqa: E402
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
-from synvid.work.locks import hold  # noqa: E402
-from synvid_train import clips as clips_module  # noqa: E402
-from synvid_train.checkpoint import load_training  # noqa: E402
-from synvid_train.cli import main  # noqa: E402
-from synvid_train.clips import Schedule  # noqa: E402
-from synvid_train.foreign import load_checkpoint  # noqa: E402
-from synvid_train.loop import World, read_log, train  # noqa: E402
-from synvid_train.pretrain import pretraining  # noqa: E402
+from synvid.storage.locks import hold_lock  # noqa: E402
+from synvid_train.cli.main import main  # noqa: E402
+from synvid_train.data import window_sources as clips_module  # noqa: E402
+from synvid_train.data.schedule import Schedule  # noqa: E402
+from synvid_train.distributed import DistributedContext  # noqa: E402
+from synvid_train.model.checkpoint import load_training  # noqa: E402
+from synvid_train.model.convert import load_checkpoint  # noqa: E402
+from synvid_train.train.pretrain import pretraining  # noqa: E402
+from synvid_train.train.run_log import read_log  # noqa: E402
+from synvid_train.train.trainer import train  # noqa: E402
 
 ENVIRONMENT = {**os.environ, "OMP_NUM_THREADS": "1"}
 
@@ -114,12 +116,12 @@ def test_a_run_whose_loader_dies_is_saved(tmp_path):
 
 def test_no_loader_outlives_an_error(tmp_path, monkeypatch):
     """When a checkpoint cannot be written the loaders end at once, though somebody still holds the error."""
-    from synvid_train import loop
+    from synvid_train.train import trainer
 
     def full(*_):
         raise DatasetError("No space left on device.")
 
-    monkeypatch.setattr(loop, "save_training", full)
+    monkeypatch.setattr(trainer, "save_training", full)
     with pytest.raises(DatasetError, match="No space left") as caught:
         pretrain(_recipe(), _source(), tmp_path, workers=1)
     assert multiprocessing.active_children() == []
@@ -148,15 +150,15 @@ def test_a_run_is_saved_before_it_is_evaluated(tmp_path):
 
 def test_an_evaluation_comes_to_an_end(tmp_path, monkeypatch):
     """A signal while the model is evaluated ends the run there; what was done is saved."""
-    from synvid.work import interrupt
-    from synvid_train.loop import InterruptedRunError
+    from synvid.runtime import signals
+    from synvid_train.train.trainer import InterruptedRunError
 
     job = pretraining(_recipe(), _source(), held_out=_source(4))
     evaluate = job.evaluate
 
     def signalled(*args):
         os.kill(os.getpid(), signal.SIGTERM)
-        while not interrupt.interrupted():
+        while not signals.interrupted():
             time.sleep(0.01)
         return evaluate(*args)
 
@@ -173,7 +175,7 @@ def test_two_trainings_in_one_folder(tmp_path):
     pretrain(_recipe(), _source(), tmp_path)
     before = {path.name: path.read_bytes() for path in tmp_path.iterdir()}
     script = (
-        "import sys, time\nfrom pathlib import Path\nfrom synvid.work.locks import hold\n"
+        "import sys, time\nfrom pathlib import Path\nfrom synvid.storage.locks import hold_lock\n"
         "with hold(Path(sys.argv[1])) as held:\n    print(held, flush=True)\n    time.sleep(60)"
     )
     other = subprocess.Popen([sys.executable, "-c", script, tmp_path / "run.lock"], stdout=subprocess.PIPE, text=True)
@@ -280,12 +282,12 @@ def test_ranks_that_see_different_folders_are_refused(words, tmp_path):
 
 def test_loaders_share_the_cores_of_a_machine(monkeypatch):
     """By default the processes of one machine share its cores, however many machines there are."""
-    from synvid.work import pool
-    from synvid_train import cli
+    from synvid.runtime import local_executor
+    from synvid_train.cli import main
 
-    monkeypatch.setattr(pool, "default_workers", lambda: 128)
+    monkeypatch.setattr(local_executor, "default_workers", lambda: 128)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
-    assert [cli._workers(None, World(0, 8 * nodes, torch.device("cuda"))) for nodes in (1, 2, 8)] == [16] * 3
+    assert [main._workers(None, DistributedContext(0, 8 * nodes, torch.device("cuda"))) for nodes in (1, 2, 8)] == [16] * 3
 
 
 # ---- Lists, memory, packages -----------------------------------------------------------------------------------------
@@ -352,7 +354,7 @@ def test_a_checkpoint_by_its_folder_is_the_same(tmp_path):
 
 def test_hold_is_not_held_twice_in_a_process(tmp_path):
     """A second hold on a file in the same process is refused, too."""
-    with hold(tmp_path / "run.lock") as one, hold(tmp_path / "run.lock") as other:
+    with hold_lock(tmp_path / "run.lock") as one, hold_lock(tmp_path / "run.lock") as other:
         assert (one, other) == (True, False)
 
 
@@ -456,27 +458,30 @@ def _broken_off(recipe, step, out):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (["optim.batch_size=6", "run.device_batch=3"], "pieces of 3; --set run.device_batch=2."),
-        (["optim.batch_size=4", "run.device_batch=1"], "pieces of 1; --set run.device_batch=2."),
-        (["optim.batch_size=5"], "optim.batch_size=5 over 1 device with run.device_batch=2 is cut"),
+        (["optim.batch_size=6", "run.device_batch_size=3"], "pieces of 3; --set run.device_batch_size=2."),
+        (["optim.batch_size=4", "run.device_batch_size=1"], "pieces of 1; --set run.device_batch_size=2."),
+        (["optim.batch_size=5"], "optim.batch_size=5 over 1 device with run.device_batch_size=2 is cut"),
         (["optim.batch_size=5"], "pieces of 1; --set optim.batch_size=4."),
     ],
 )
 def test_clips_that_cannot_be_paired_are_refused_first(changes, said, tmp_path):
     """Mixup and cutmix need pieces of an even size: the sentence has the numbers and what works; nothing is written."""
     films, out = _films(tmp_path), tmp_path / "run"
-    settings = (*TUNING, "objective.cutmix=1", "run.device_batch=2", *changes)
+    settings = (*TUNING, "objective.cutmix=1", "run.device_batch_size=2", *changes)
     code, answer = _tuned(out, "--train", films, settings=settings)
     assert (code, said in answer, "Traceback" in answer) == (2, True, False), answer
     assert not out.exists()
 
 
-@pytest.mark.parametrize(("world", "advice"), [(3, "optim.batch_size=6"), (1, "run.device_batch=6")])
+@pytest.mark.parametrize(("world", "advice"), [(3, "optim.batch_size=6"), (1, "run.device_batch_size=6")])
 def test_what_makes_pairs_is_found_for_all_devices(world, advice):
     """A batch of 9 on 3 devices, or pieces of 9 out of 18 on one: what the sentence advises has even pieces."""
     batch = {3: 9, 1: 18}[world]
     with pytest.raises(ConfigurationError, match=f"--set {advice}."):
         Schedule(100, 1, batch, 9, 1, 0, world=world, pairs=True)
     key, _, number = advice.rpartition("=")
-    given = {"optim.batch_size": batch, "run.device_batch": 9, key: int(number)}
-    assert Schedule(100, 1, given["optim.batch_size"], given["run.device_batch"], 1, 0, world=world, pairs=True).piece % 2 == 0
+    given = {"optim.batch_size": batch, "run.device_batch_size": 9, key: int(number)}
+    assert (
+        Schedule(100, 1, given["optim.batch_size"], given["run.device_batch_size"], 1, 0, world=world, pairs=True).piece % 2
+        == 0
+    )

@@ -14,10 +14,10 @@ from PIL import Image
 from running import ended, noise_clip, write_video
 
 import synvid
-from synvid import _jit
-from synvid.cli import main
+from synvid.cli.main import main
 from synvid.errors import DatasetError
-from synvid.texture.folder import read_picture
+from synvid.numerics import jit
+from synvid.textures.image_folder import read_image
 from synvid.video import decode as decode_module
 from synvid.video.decode import decode
 
@@ -69,22 +69,22 @@ def test_a_full_disk_of_the_cache_costs_time_only(tmp_path):
 def test_folders_that_others_can_write_to_hold_no_cache(tmp_path, monkeypatch):
     """A cache folder that is somebody else's, open to others or a link is passed over; the parent in /tmp, too."""
     (tmp_path / "temporary").mkdir()
-    monkeypatch.setattr(_jit.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
-    monkeypatch.setattr(_jit.tempfile, "tempdir", str(tmp_path / "temporary"))
-    stamp = _jit._source_stamp()
+    monkeypatch.setattr(jit.tempfile, "gettempdir", lambda: str(tmp_path / "temporary"))
+    monkeypatch.setattr(jit.tempfile, "tempdir", str(tmp_path / "temporary"))
+    stamp = jit._source_stamp()
     monkeypatch.setenv("NUMBA_CACHE_DIR", str(tmp_path / "open"))
     (tmp_path / "open" / stamp).mkdir(parents=True)
     (tmp_path / "open" / stamp).chmod(0o777)
     usual = tmp_path / "temporary" / f"synvid-{os.getuid()}"
-    assert _jit._cache_folder() == str(usual / stamp)
+    assert jit._cache_folder() == str(usual / stamp)
     usual.chmod(0o777)
-    found = Path(_jit._cache_folder())
+    found = Path(jit._cache_folder())
     assert found.parent != usual
     assert found.parent.stat().st_mode & 0o777 == 0o700
     (usual / stamp).rmdir()
     usual.rmdir()
     usual.symlink_to(tmp_path / "open")
-    assert Path(_jit._cache_folder()).parent not in (usual, tmp_path / "open")
+    assert Path(jit._cache_folder()).parent not in (usual, tmp_path / "open")
 
 
 def test_the_end_of_a_file_is_no_interruption(monkeypatch):
@@ -110,10 +110,10 @@ def test_a_picture_is_what_its_format_says(tmp_path, monkeypatch):
     monkeypatch.setattr("PIL.EpsImagePlugin.Ghostscript", lambda *_, **__: pytest.fail("Ghostscript was started"))
     (tmp_path / "cat.jpg").write_bytes(b"%!PS-Adobe-3.0 EPSF-3.0\n%%BoundingBox: 0 0 10 10\n%%EndComments\nshowpage\n")
     with pytest.raises(OSError, match="cannot identify"):
-        read_picture(tmp_path / "cat.jpg")
+        read_image(tmp_path / "cat.jpg")
     (tmp_path / "huge.png").write_bytes(huge_png(12_000))
     with pytest.raises((ValueError, Image.DecompressionBombError), match=r"144000000|12000 x 12000"):
-        read_picture(tmp_path / "huge.png")
+        read_image(tmp_path / "huge.png")
 
 
 def test_a_video_that_claims_too_much_is_refused(tmp_path, monkeypatch):
@@ -147,9 +147,9 @@ def test_names_with_dollar_signs_are_drawn(tmp_path):
 def test_a_preview_of_real_clips_only_is_refused(tmp_path):
     """A mixture all of whose clips are real has nothing to draw: one sentence instead of an endless search."""
     for more in (("--out", tmp_path / "x.png"), ("--html", "--out", tmp_path / "x.html")):
-        code, said, _ = ended(main, "preview", "shapes_25_real", "--set", "mixture.share=1", *more)
+        code, said, _ = ended(main, "preview", "shapes_25_real", "--set", "mixture.fraction=1", *more)
         assert code == 2
-        assert "mixture.share is 1" in said
+        assert "mixture.fraction is 1" in said
 
 
 def test_a_dataset_with_real_clips_shows_itself(tmp_path):
@@ -161,7 +161,7 @@ def test_a_dataset_with_real_clips_shows_itself(tmp_path):
         out = tmp_path / f"set{share}"
         code, said, _ = ended(
             main, "render", "--preset", "shapes_25_real", "--real", tmp_path / "real", "--n", 4, "--out", out, "--workers", 1,
-            "--set", f"mixture.share={share}", *small,
+            "--set", f"mixture.fraction={share}", *small,
         )  # fmt: skip
         assert code == 0, said
         assert synvid.open_dataset(out)._repr_html_().count("<video") == (2 if share == "0.5" else 4)

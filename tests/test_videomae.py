@@ -12,9 +12,9 @@ from hypothesis import strategies as st  # noqa: E402
 from torch import nn  # noqa: E402
 
 from synvid.errors import ConfigurationError  # noqa: E402
-from synvid_train.checkpoint import Checkpoint  # noqa: E402
-from synvid_train.foreign import export_huggingface, load_checkpoint  # noqa: E402
-from synvid_train.videomae import (  # noqa: E402
+from synvid_train.model.checkpoint import Checkpoint  # noqa: E402
+from synvid_train.model.convert import export_huggingface, load_checkpoint  # noqa: E402
+from synvid_train.model.videomae import (
     MEAN,
     SIZES,
     STD,
@@ -25,9 +25,9 @@ from synvid_train.videomae import (  # noqa: E402
     _to_patches,
     count_parameters,
     normalize,
-    state_of,
     training_flops,
     tube_mask,
+    unwrapped_state_dict,
 )
 
 TINY = Architecture("tiny", num_frames=4, image_size=16, patch_size=8, decoder_depth=2)  # 2 steps of 4 patches
@@ -431,7 +431,7 @@ def test_weights_of_a_wrapped_model():
             self.module._orig_mod = module
 
     model = VideoMAE(TINY)
-    assert state_of(Wrapped(model)).keys() == model.state_dict().keys()
+    assert unwrapped_state_dict(Wrapped(model)).keys() == model.state_dict().keys()
 
 
 def test_sizes_have_heads_of_equal_width():
@@ -479,9 +479,9 @@ def test_precision_holds_in_every_evaluation(tmp_path):
     """A classifier with a recipe of bf16 is evaluated in bf16, as it is validated while it is trained."""
     from test_training import ALONE, _films
 
-    from synvid_train.evaluate import evaluate
-    from synvid_train.labels import read_list
-    from synvid_train.recipe import load_recipe
+    from synvid_train.data.annotations import read_list
+    from synvid_train.eval.evaluate import evaluate
+    from synvid_train.training_recipe import load_recipe
 
     settings = ["model.image_size=16", "model.patch_size=8", "model.num_frames=4"]
     model = VideoClassifier(Architecture("tiny", 4, 16, 8, 2, 1), 2)

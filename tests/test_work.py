@@ -13,17 +13,17 @@ from pathlib import Path
 
 import pytest
 
-from synvid.work import locks
-from synvid.work.disk import clean_leftovers, workspace
-from synvid.work.locks import hold, is_dead
-from synvid.work.pool import run_tasks
-from synvid.work.progress import Progress
+from synvid.runtime.local_executor import run_tasks
+from synvid.runtime.progress import Progress
+from synvid.storage import locks
+from synvid.storage.locks import hold_lock, is_stale
+from synvid.storage.workspace import remove_stale_workspaces, workspace
 
 POSIX = pytest.mark.skipif(os.name != "posix", reason="signals and fork of POSIX")
 #: Locks do not exist: as on Lustre without flock.
 NO_LOCKS = (
     "import fcntl\ndef flock(*_): raise OSError(38, 'Function not implemented')\nfcntl.flock = flock\n"
-    "from synvid.work import locks\nlocks._BEAT = 0.1\n"
+    "from synvid.storage import locks\nlocks._BEAT = 0.1\n"
 )
 
 
@@ -45,8 +45,8 @@ def until(condition, seconds=30.0):
 HOLDER = """
 import sys, time
 from pathlib import Path
-from synvid.work.locks import hold
-with hold(Path(sys.argv[1])) as held:
+from synvid.storage.locks import hold_lock
+with hold_lock(Path(sys.argv[1])) as held:
     print(held, flush=True)
     time.sleep(float(sys.argv[2]))
 """
@@ -75,14 +75,14 @@ def test_another_machine_is_alive_while_its_heart_beats(age, dead, tmp_path):
     path = tmp_path / "tmp-1.lock"
     path.write_text(json.dumps({"host": "elsewhere", "pid": 1}))
     os.utime(path, (time.time() - age,) * 2)
-    assert is_dead(path) is dead
+    assert is_stale(path) is dead
 
 
 def test_a_held_lock_is_touched(tmp_path, monkeypatch):
     """The owner of a lock file sets its date again and again."""
     monkeypatch.setattr(locks, "_BEAT", 0.05)
     monkeypatch.setattr(locks, "_heart", None)
-    with hold(tmp_path / "run.lock") as held:
+    with hold_lock(tmp_path / "run.lock") as held:
         assert held
         os.utime(tmp_path / "run.lock", (1000, 1000))
         until(lambda: (tmp_path / "run.lock").stat().st_mtime > 1000)
@@ -102,7 +102,7 @@ def test_a_lock_of_another_machine_is_taken_over_when_its_heart_has_stopped(beat
     heart = threading.Thread(target=beat)
     if beats:
         heart.start()
-    with hold(path) as held:
+    with hold_lock(path) as held:
         assert held is not beats
     end.set()
     if beats:
@@ -114,7 +114,7 @@ def test_a_lock_is_never_free_and_there(tmp_path, monkeypatch):
     seen, close = [], os.close
     path = tmp_path / "run.lock"
     monkeypatch.setattr(locks.os, "close", lambda number: (seen.append(path.exists()), close(number)))
-    with hold(path):
+    with hold_lock(path):
         seen.clear()
     assert seen == [False]
 
@@ -125,8 +125,8 @@ def test_a_forked_process_does_not_keep_a_lock(tmp_path):
     code = """
     import os, sys, time
     from pathlib import Path
-    from synvid.work.locks import hold
-    with hold(Path(sys.argv[1])) as held:
+    from synvid.storage.locks import hold_lock
+    with hold_lock(Path(sys.argv[1])) as held:
         if os.fork() == 0:
             os.close(1), os.close(2)
             time.sleep(20)
@@ -136,7 +136,7 @@ def test_a_forked_process_does_not_keep_a_lock(tmp_path):
     """
     owner = python(code, tmp_path / "run.lock")
     assert owner.communicate(timeout=20)[0] == "True\n"
-    with hold(tmp_path / "run.lock") as held:
+    with hold_lock(tmp_path / "run.lock") as held:
         assert held
 
 
@@ -148,7 +148,7 @@ def test_a_live_workspace_is_never_swept(before, tmp_path):
         + """
 import sys, time
 from pathlib import Path
-from synvid.work.disk import workspace
+from synvid.storage.workspace import workspace
 with workspace(Path(sys.argv[1])) as room:
     print(room, flush=True)
     time.sleep(60)
@@ -159,21 +159,21 @@ with workspace(Path(sys.argv[1])) as room:
     for path in (tmp_path / ".synvid").iterdir():
         os.utime(path, (time.time() - 200_000,) * 2)
     cleaner = python(
-        before + "import sys\nfrom pathlib import Path\nfrom synvid.work.disk import clean_leftovers\n"
-        "clean_leftovers(Path(sys.argv[1]))",
+        before + "import sys\nfrom pathlib import Path\nfrom synvid.storage.workspace import remove_stale_workspaces\n"
+        "remove_stale_workspaces(Path(sys.argv[1]))",
         tmp_path,
     )
     cleaner.communicate(timeout=30)
     assert room.is_dir()
     owner.kill()
     owner.communicate()
-    clean_leftovers(tmp_path)
+    remove_stale_workspaces(tmp_path)
     assert not room.exists()
 
 
 def test_two_runs_without_locks_finish_one_dataset(tmp_path):
     """Two parts at once where locks do not exist: both end well, and the set is whole."""
-    code = NO_LOCKS + "import sys\nfrom synvid.cli import main\nmain()"
+    code = NO_LOCKS + "import sys\nfrom synvid.cli.main import main\nmain()"
     what = ["--preset", "moving_circles", "--n", "24", "--shard-size", "12", "--out", str(tmp_path / "set"), "--workers", "1"]
     small = ["--set", "video.width=64", "--set", "video.height=64", "--set", "video.num_frames_range=[20, 20]", "-q"]
     runs = [python(code, "render", *what, *small, "--part", f"{part}/2") for part in range(2)]
@@ -240,7 +240,7 @@ def test_work_is_sent_once_a_worker(method, monkeypatch):
     import multiprocessing
 
     context = multiprocessing.get_context(method)
-    monkeypatch.setattr("synvid.work.pool.multiprocessing.get_context", lambda _: context)
+    monkeypatch.setattr("synvid.runtime.local_executor.multiprocessing.get_context", lambda _: context)
     Heavy.sent = 0
     assert run_tasks(Heavy(), [(task, 1) for task in range(50)], 2, Progress()) == {}
     assert Heavy.sent <= (2 if method == "spawn" else 0)
@@ -248,17 +248,17 @@ def test_work_is_sent_once_a_worker(method, monkeypatch):
 
 def test_few_tasks_wait_at_a_time(monkeypatch):
     """However many tasks there are, only some for each worker have been handed over and not come back."""
-    from synvid.work import pool
+    from synvid.runtime import local_executor
 
-    seen, original = [], pool.wait
-    monkeypatch.setattr(pool, "wait", lambda waiting, **more: seen.append(len(waiting)) or original(waiting, **more))
+    seen, original = [], local_executor.wait
+    monkeypatch.setattr(local_executor, "wait", lambda waiting, **more: seen.append(len(waiting)) or original(waiting, **more))
     assert run_tasks(Heavy(), [(task, 1) for task in range(500)], 2, Progress()) == {}
     assert max(seen) <= 8
 
 
 def test_a_task_of_a_bank_is_small():
     """What is sent with a task of a bank of textures does not grow with the number of pictures."""
-    from synvid.work.pool import _work
+    from synvid.runtime.local_executor import _work
 
     assert len(pickle.dumps((_work, 12, 3400))) < 200
 
@@ -266,7 +266,7 @@ def test_a_task_of_a_bank_is_small():
 # ---- Interruptions ---------------------------------------------------------------------------------------------------
 LONG = """
 import sys
-from synvid.cli import main
+from synvid.cli.main import main
 main()
 """
 LONG_ARGS = ("render", "--preset", "moving_shapes", "--n", "2", "--set", "video.num_frames_range=[10000, 10000]", "--set",
@@ -288,8 +288,8 @@ def test_ctrl_c_ends_a_long_clip_in_seconds(tmp_path):
 
 STUBBORN = """
 import signal, sys, time
-from synvid.work.interrupt import postponed
-with postponed():
+from synvid.runtime.signals import defer_signals
+with defer_signals():
     print("in", flush=True)
     end = time.monotonic() + 20
     while time.monotonic() < end:
@@ -316,8 +316,8 @@ def test_a_process_in_the_background_ignores_ctrl_c():
     """A job that was started with Ctrl-C ignored goes on."""
     code = """
     import signal, time
-    from synvid.work.interrupt import interrupted, postponed
-    with postponed():
+    from synvid.runtime.signals import interrupted, defer_signals
+    with defer_signals():
         signal.raise_signal(signal.SIGINT)
         print(interrupted())
     """
@@ -330,8 +330,8 @@ def test_workers_in_the_background_ignore_ctrl_c_too():
     """A pool that was started with Ctrl-C ignored finishes its tasks, though the whole group is sent one."""
     code = """
     import os, signal, threading, time
-    from synvid.work.pool import run_tasks
-    from synvid.work.progress import Progress
+    from synvid.runtime.local_executor import run_tasks
+    from synvid.runtime.progress import Progress
     def call(_, tick):
         for _ in range(20):
             time.sleep(0.03)
@@ -371,7 +371,7 @@ import multiprocessing
 context = multiprocessing.get_context
 multiprocessing.get_context = lambda method=None: context("spawn")
 if __name__ == "__main__":
-    from synvid.cli import main
+    from synvid.cli.main import main
     main()
 """
 

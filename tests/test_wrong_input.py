@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 import synvid
-from synvid.cli import main
+from synvid.cli.main import main
 
 GOOD = """\
 extends: moving_shapes
@@ -50,7 +50,7 @@ PRESETS = {
     "list for text": ("description: [a]", ["description", "['a']", "text"]),
     "two lines for a name": ('name: "a\\nb"', ["name", "one line"]),
     "half a character in a name": ('name: "\\ud800"', ["name", "one line"]),
-    "number for a choice": ("objects: {radius_law: 3}", ["objects.radius_law", "exponential, power"]),
+    "number for a choice": ("objects: {radius_distribution: 3}", ["objects.radius_distribution", "exponential, power"]),
     "unknown choice": ("transform: {composition: compounded}", ["transform.composition", "'compounded'", "compound, linear"]),
     "unknown shape": ("objects: {shapes: [circle, sqare]}", ["objects.shapes", "sqare", "square"]),
     "text for a list": ("objects: {shapes: circle}", ["objects.shapes", "'circle'"]),

@@ -11,32 +11,32 @@ from collections.abc import Mapping
 from dataclasses import replace
 from pathlib import Path
 
-from synvid._jit import cache_home
-from synvid.dataset.real import RealVideos
-from synvid.dataset.recipe import BankFacts, Recipe
+from synvid.dataset.real_videos import RealVideos
+from synvid.dataset.recipe import BankInfo, DatasetRecipe
 from synvid.errors import ConfigurationError, DatasetError
-from synvid.preset import TEXTURE_KINDS, expanded
-from synvid.texture.bank import Header, open_bank
-from synvid.texture.folder import Pictures
-from synvid.texture.supply import cached_bank, header_of
-from synvid.work.disk import write_whole
+from synvid.paths import cache_folder, expand_user
+from synvid.preset import TEXTURE_KINDS
+from synvid.storage.atomic_io import atomic_write
+from synvid.textures.bank import BankHeader, open_bank
+from synvid.textures.bank_cache import cached_bank, make_bank_header
+from synvid.textures.image_folder import ImageFiles
 
-__all__ = ["facts_of", "locate", "remember"]
+__all__ = ["bank_info", "locate_inputs", "remember_path"]
 
 
-def facts_of(header: Header) -> BankFacts:
+def bank_info(header: BankHeader) -> BankInfo:
     """What a recipe says of a bank."""
-    return BankFacts(header.kind, header.n, header.digest, header.seed, header.size, header.version, header.source)
+    return BankInfo(header.kind, header.n, header.digest, header.seed, header.size, header.version, header.source)
 
 
-def locate(
-    recipe: Recipe,
+def locate_inputs(
+    recipe: DatasetRecipe,
     textures: Mapping[str, str | Path] | None = None,
-    pictures: Pictures | None = None,
+    pictures: ImageFiles | None = None,
     real: Path | None = None,
     *,
     need_real: bool = True,
-) -> Recipe:
+) -> DatasetRecipe:
     """A recipe with its banks of textures and its real videos found, or built, on this machine.
 
     Args:
@@ -50,7 +50,7 @@ def locate(
         ConfigurationError: one is not the one that the dataset was made from, or is not there; a name is not known.
         DatasetError: a bank is damaged.
     """
-    given = {name: expanded(path) for name, path in (textures or {}).items()}
+    given = {name: expand_user(path) for name, path in (textures or {}).items()}
     for name, path in given.items():
         if name not in recipe.banks:
             names = ", ".join(recipe.banks) or "none"
@@ -66,17 +66,17 @@ def locate(
     return replace(found, real=_find_real(recipe.real, real))
 
 
-def _find(name: str, facts: BankFacts, given: Path | None, known: str | None, pictures: Pictures | None) -> Path:
+def _find(name: str, facts: BankInfo, given: Path | None, known: str | None, pictures: ImageFiles | None) -> Path:
     if given is not None:
         return _checked(name, facts, given.resolve())
     if pictures is not None and facts.kind == "images":  # as asked for, or not at all
         _check_pictures(name, facts, pictures)
     for place in (known, _recall(facts.digest)):
         with contextlib.suppress(ConfigurationError, DatasetError):
-            if place and Header.read(Path(place)).digest == facts.digest:
+            if place and BankHeader.read(Path(place)).digest == facts.digest:
                 return Path(place)
     if facts.kind in TEXTURE_KINDS:
-        header = header_of(facts.kind, facts.n, facts.size, facts.seed, pictures)
+        header = make_bank_header(facts.kind, facts.n, facts.size, facts.seed, pictures)
         if (header.version, header.source) == (facts.version, facts.source):
             return _checked(name, facts, cached_bank(header, pictures))
     if facts.kind == "images":
@@ -89,23 +89,23 @@ def _find(name: str, facts: BankFacts, given: Path | None, known: str | None, pi
     )
 
 
-def _check_pictures(name: str, facts: BankFacts, pictures: Pictures) -> None:
+def _check_pictures(name: str, facts: BankInfo, pictures: ImageFiles) -> None:
     """See that a bank was made from these pictures, wherever it is found then."""
-    if header_of(facts.kind, facts.n, facts.size, facts.seed, pictures).source != facts.source:
+    if make_bank_header(facts.kind, facts.n, facts.size, facts.seed, pictures).source != facts.source:
         raise ConfigurationError(
             f"--images {pictures.folder}: does not hold the pictures that the bank {name!r} of the dataset was made from; "
             "give the right folder, or leave --images out."
         )
 
 
-def _checked(name: str, facts: BankFacts, path: Path) -> Path:
+def _checked(name: str, facts: BankInfo, path: Path) -> Path:
     header = open_bank(path).header
     if header.digest != facts.digest:
         raise ConfigurationError(
             f"{path}: is not the bank {name!r} that the dataset was made from "
             f"(its digest is {header.digest[:12]}, not {facts.digest[:12]}); --textures {name}=BANK takes the right one."
         )
-    remember(facts.digest, path)
+    remember_path(facts.digest, path)
     return path
 
 
@@ -122,16 +122,16 @@ def _find_real(wanted: RealVideos, real: Path | None) -> RealVideos:
         raise ConfigurationError(
             f"{place}: does not hold the videos that the dataset was made from; --real DIR takes the right ones."
         )
-    remember(found.digest, Path(found.path))
+    remember_path(found.digest, Path(found.path))
     return found
 
 
 # ---- What this machine remembers -----------------------------------------------------------------------------------
-def remember(digest: str, path: Path) -> None:
+def remember_path(digest: str, path: Path) -> None:
     """Note where something of this digest is, in the user's cache; without one it must be said each time."""
     if _recall(digest) != str(path):
         with contextlib.suppress(OSError):
-            write_whole(_note(digest), f"{path}\n")
+            atomic_write(_note(digest), f"{path}\n")
 
 
 def _recall(digest: str) -> str | None:
@@ -142,4 +142,4 @@ def _recall(digest: str) -> str | None:
 
 
 def _note(digest: str) -> Path:
-    return cache_home() / "synvid" / "places" / f"{digest[:32]}.txt"
+    return cache_folder() / "places" / f"{digest[:32]}.txt"

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import contextlib
-import hashlib
 import json
 import os
 from collections.abc import Iterator, Mapping, Sequence
@@ -14,15 +13,17 @@ from typing import Any, overload
 import numpy as np
 from numpy.typing import NDArray
 
-from synvid.dataset.recipe import RECIPE_FILE, Recipe
-from synvid.dataset.record import LIST, MANIFESTS, Record, record_path, row_problem
+from synvid.dataset.card import CARD_FILE, card_text, is_edited_card
+from synvid.dataset.layout import MANIFEST_FILES, VIDEO_LIST, record_path
+from synvid.dataset.recipe import DatasetRecipe
+from synvid.dataset.record import ShardRecord, row_problem
 from synvid.errors import DatasetError
-from synvid.work.disk import STATE, clean_leftovers, named_errors, workspace, write_whole
+from synvid.os_errors import wrap_os_errors
+from synvid.storage.atomic_io import atomic_write
+from synvid.storage.workspace import STATE_FOLDER, remove_stale_workspaces, workspace
 
-__all__ = ["CARD", "Manifest", "finish", "is_edited", "outdated", "read_records"]
+__all__ = ["Manifest", "finish_dataset", "read_shard_records", "stale_files"]
 
-#: The dataset card, for people and for Hugging Face.
-CARD = "README.md"
 
 #: What stands before the nine digits of a key in a row of each layout.
 _HEADS = {"tar": '{"key": "', "files": '{"file_name": "videos/000000/'}
@@ -30,84 +31,8 @@ _DIGITS = 9
 _NEWLINE = ord("\n")
 _SCAN_BYTES = 1 << 23
 
-#: Last line of a card: a card that it does not fit has been edited, and is never written over.
-_SEAL = "\n<!-- Written by synvid, SHA-256 %s: a card that is edited stays as it is. -->\n"
 
-_SIZES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
-
-_CARD = """---
-pretty_name: {title}
-tags: [video, synthetic, pre-training, {layout}]
-size_categories: ["{size}"]
-configs:
-- config_name: default
-  data_files:
-  - split: train
-    path: {path}
----
-# {name}: {n} synthetic clips
-
-{description}. Made by synvid after Yu, Chen and Gandelsman, *Learning Video
-Representations without Natural Videos* (2024).
-
-| | |
-|---|---|
-| clips | {n} |
-| frames | {frames}, {width}x{height} at {fps:g} per second |
-| bytes | {bytes} in {shards} |
-| seed | {seed} |
-| encoding | {encoding} |
-{textures}
-Every clip follows from the preset, the seed and its index, and `{manifest}` holds the SHA-256 of its frames before
-encoding. `{recipe}` rebuilds the set:
-
-```
-synvid render --recipe {recipe} --out COPY
-synvid verify COPY
-```
-
-## Loading
-
-{loading}
-"""
-
-_LOADING = {
-    "tar": """```python
-import webdataset
-for sample in webdataset.WebDataset("train/shard-{{000000..%06d}}.tar", shardshuffle=False):
-    sample["mp4"], sample["json"]             # bytes
-
-import datasets
-datasets.load_dataset(".", split="train", streaming=True)
-
-import synvid
-dataset = synvid.open_dataset(".")
-dataset.decode(0, frames=range(0, 64, 4))     # from the video
-dataset.render(0, frames=range(0, 64, 4))     # the same frames, rendered: exact, and several times faster
-```
-
-`offset` and `size` in the manifest open one clip inside its shard:
-`subfile,,start,OFFSET,end,OFFSET+SIZE,,:train/shard-000000.tar` is a path for FFmpeg and for all that is built on it.
-`lists/videomae.csv` has such paths, relative to this folder.
-
-webdataset and `datasets` give each loader process whole shards, so that at most %d can share the work.
-""",
-    "files": """```python
-import datasets
-datasets.load_dataset(".", split="train")
-
-import synvid
-dataset = synvid.open_dataset(".")
-dataset.decode(0, frames=range(0, 64, 4))     # from the video
-dataset.render(0, frames=range(0, 64, 4))     # the same frames, rendered: exact, and several times faster
-```
-
-`lists/videomae.csv` lists the files, relative to this folder, as VideoMAE's loaders read them.
-""",
-}
-
-
-def finish(recipe: Recipe, folder: Path, known: Mapping[int, Record] = MappingProxyType({})) -> bool:
+def finish_dataset(recipe: DatasetRecipe, folder: Path, known: Mapping[int, ShardRecord] = MappingProxyType({})) -> bool:
     """Write the describing files if all shards are done, and remove what killed runs left.
 
     A card that somebody has edited stays as it is.
@@ -123,41 +48,43 @@ def finish(recipe: Recipe, folder: Path, known: Mapping[int, Record] = MappingPr
     Raises:
         DatasetError: the file system refuses, or a record is damaged.
     """
-    clean_leftovers(folder)
-    records = read_records(recipe, folder, known)
-    if records is None or Recipe.load(folder).differences(recipe):  # another run has made it larger
+    remove_stale_workspaces(folder)
+    records = read_shard_records(recipe, folder, known)
+    if records is None or DatasetRecipe.load(folder).differences(recipe):  # another run has made it larger
         return False
-    with named_errors(folder):
-        for damaged in (folder / STATE).glob("*.damaged"):  # left where a run was killed after it had mended a shard
+    with wrap_os_errors(folder):
+        for damaged in (folder / STATE_FOLDER).glob("*.damaged"):  # left where a run was killed after it had mended a shard
             damaged.unlink()
-        stale = outdated(recipe, folder, records)
+        stale = stale_files(recipe, folder, records)
         if stale:
             with workspace(folder) as room:
                 for name in stale:
-                    write_whole(folder / name, _description(recipe, folder, records, name), room)
+                    atomic_write(folder / name, _description(recipe, folder, records, name), room)
     return True
 
 
-def read_records(recipe: Recipe, folder: Path, known: Mapping[int, Record] = MappingProxyType({})) -> list[Record] | None:
+def read_shard_records(
+    recipe: DatasetRecipe, folder: Path, known: Mapping[int, ShardRecord] = MappingProxyType({})
+) -> list[ShardRecord] | None:
     """The heads of all records, those that are not known; None unless every shard is done.
 
     One that is missing is seen before any is read.
     """
-    state = folder / STATE
-    with named_errors(state):
+    state = folder / STATE_FOLDER
+    with wrap_os_errors(state):
         names = {entry.name for entry in os.scandir(state)} if state.is_dir() else set()
     if any(record_path(folder, shard).name not in names for shard in range(recipe.num_shards)):
         return None
     records = []
     for shard in range(recipe.num_shards):
-        record = known.get(shard) or Record.read(recipe, folder, shard)
+        record = known.get(shard) or ShardRecord.read(recipe, folder, shard)
         if record is None or (shard not in known and not record.fits_files(folder)):
             return None
         records.append(record)
     return records
 
 
-def outdated(recipe: Recipe, folder: Path, records: list[Record]) -> list[str]:
+def stale_files(recipe: DatasetRecipe, folder: Path, records: list[ShardRecord]) -> list[str]:
     """Those of the describing files that are missing or not as they should be; an edited card is as it should be.
 
     Args:
@@ -166,39 +93,39 @@ def outdated(recipe: Recipe, folder: Path, records: list[Record]) -> list[str]:
         records: of all shards, in order.
     """
     stale = [name for name, same in _compare_lines(recipe, folder, records).items() if not same]
-    card = folder / CARD
-    return stale if is_edited(card) or _equals(card, _card(recipe, records).encode()) else [*stale, CARD]
+    card = folder / CARD_FILE
+    return stale if is_edited_card(card) or _equals(card, card_text(recipe, records).encode()) else [*stale, CARD_FILE]
 
 
-def _compare_lines(recipe: Recipe, folder: Path, records: list[Record]) -> dict[str, bool]:
+def _compare_lines(recipe: DatasetRecipe, folder: Path, records: list[ShardRecord]) -> dict[str, bool]:
     """Whether manifest and list are the lines of the records, one record after the other."""
     same = {}
     with contextlib.ExitStack() as stack:
         files = {}
-        for name in (MANIFESTS[recipe.format], LIST):
+        for name in (MANIFEST_FILES[recipe.format], VIDEO_LIST):
             same[name] = (folder / name).is_file()
             if same[name]:
                 files[name] = stack.enter_context((folder / name).open("rb"))
         for shard, record in enumerate(records):
             lines = record.read_lines(folder, shard, check=False) or (b"", b"")
             for name, file in files.items():
-                some = lines[name == LIST]
+                some = lines[name == VIDEO_LIST]
                 same[name] = same[name] and file.read(len(some)) == some
         for name, file in files.items():
             same[name] = same[name] and not file.read(1)
     return same
 
 
-def _description(recipe: Recipe, folder: Path, records: list[Record], name: str) -> Iterator[bytes]:
+def _description(recipe: DatasetRecipe, folder: Path, records: list[ShardRecord], name: str) -> Iterator[bytes]:
     """A describing file, a shard at a time."""
-    if name == CARD:
-        yield _card(recipe, records).encode()
+    if name == CARD_FILE:
+        yield card_text(recipe, records).encode()
         return
     for shard, record in enumerate(records):
         lines = record.read_lines(folder, shard)
         if lines is None:
             raise DatasetError(f"{record_path(folder, shard)}: is damaged; `synvid verify` and `synvid render` mend it.")
-        yield lines[name == LIST]
+        yield lines[name == VIDEO_LIST]
 
 
 def _equals(path: Path, text: bytes) -> bool:
@@ -219,14 +146,14 @@ class Manifest(Sequence[dict[str, Any]]):
         DatasetError: it is missing or damaged.
     """
 
-    def __init__(self, recipe: Recipe, folder: Path) -> None:
+    def __init__(self, recipe: DatasetRecipe, folder: Path) -> None:
         self.recipe, self.folder = recipe, folder
-        self.path = folder / MANIFESTS[recipe.format]
+        self.path = folder / MANIFEST_FILES[recipe.format]
         if not self.path.is_file():
             raise DatasetError(
                 f"{folder}: not finished ({self.path.name} is missing); `synvid status {folder}` says what is done."
             )
-        with named_errors(self.path):
+        with wrap_os_errors(self.path):
             self._starts = self._find_lines()
 
     def _find_lines(self) -> NDArray[np.int64]:
@@ -269,7 +196,7 @@ class Manifest(Sequence[dict[str, Any]]):
         return self.recipe.n
 
     def __iter__(self) -> Iterator[dict[str, Any]]:
-        with named_errors(self.path), self.path.open("rb") as file:
+        with wrap_os_errors(self.path), self.path.open("rb") as file:
             for index, line in enumerate(file):
                 yield self._parse(index, line)
 
@@ -295,7 +222,7 @@ class Manifest(Sequence[dict[str, Any]]):
             return [self[k] for k in range(*i.indices(len(self)))]
         index = range(len(self))[i]
         start, end = self._starts[index : index + 2]
-        with named_errors(self.path), self.path.open("rb") as file:
+        with wrap_os_errors(self.path), self.path.open("rb") as file:
             file.seek(start)
             line = file.read(end - start)
         return self._parse(index, line)
@@ -309,48 +236,3 @@ class Manifest(Sequence[dict[str, Any]]):
         if problem:
             raise self._damaged(index, problem)
         return row  # type: ignore[no-any-return]
-
-
-# ---- The card ------------------------------------------------------------------------------------------------------
-def is_edited(card: Path) -> bool:
-    """Whether a card is there and is not as synvid wrote it, told from the hash in its last line."""
-    try:
-        text = card.read_bytes()
-    except OSError:
-        return False
-    start = text.rfind(_SEAL.encode().partition(b"%")[0])
-    return start < 0 or text[start:] != _seal(text[:start])
-
-
-def _seal(text: bytes) -> bytes:
-    return (_SEAL % hashlib.sha256(text).hexdigest()).encode()
-
-
-def _card(recipe: Recipe, records: list[Record]) -> str:
-    video, shards = recipe.preset.video, recipe.num_shards
-    tar = recipe.format == "tar"
-    loading = _LOADING[recipe.format]
-    text = _CARD.format(
-        name=recipe.preset.name,
-        title=json.dumps(f"synvid {recipe.preset.name}, {recipe.n} clips, seed {recipe.seed}", ensure_ascii=False),
-        description=recipe.preset.description or "Clips of a custom preset",
-        n=recipe.n,
-        seed=recipe.seed,
-        layout="webdataset" if tar else "videofolder",
-        path="train/*.tar" if tar else '["metadata.jsonl", "videos/**/*.mp4"]',
-        size=next((name for limit, name in _SIZES if recipe.n < limit), "n>1M"),
-        frames=sum(record.frames for record in records),
-        bytes=sum(record.size for record in records),
-        shards=f"{shards} {'shard' if tar else 'folder'}{'s' if shards > 1 else ''}",
-        width=video.width,
-        height=video.height,
-        fps=video.fps,
-        encoding=f"{recipe.encoding} ({recipe.make_encoder().encoding.description})",
-        textures="".join(
-            f"| textures | {facts.n:,} of kind {facts.kind}, digest `{facts.digest}` |\n" for facts in recipe.banks.values()
-        ),
-        manifest=MANIFESTS[recipe.format],
-        recipe=RECIPE_FILE,
-        loading=(loading % (shards - 1, shards) if tar else loading).replace("{{", "{").replace("}}", "}"),
-    )
-    return text + _seal(text.encode()).decode()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import itertools
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
@@ -10,17 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from synvid.clip import Clip
-from synvid.dataset.locate import locate
+from synvid.dataset.locate import locate_inputs
 from synvid.dataset.manifest import Manifest
-from synvid.dataset.recipe import Recipe
+from synvid.dataset.recipe import DatasetRecipe
 from synvid.errors import ConfigurationError, DatasetError
-from synvid.preset import expanded
+from synvid.paths import expand_user
 from synvid.renderer import render
-from synvid.scene import Scene, sample_scene
-from synvid.texture.folder import Pictures
+from synvid.scene.sample import sample_scene
+from synvid.scene.scene import Scene
+from synvid.textures.image_folder import ImageFiles
 from synvid.video.decode import decode
 
 __all__ = ["Dataset", "open_dataset"]
+
+#: Clips that a notebook shows of a dataset.
+_SHOWN_CLIPS = 4
 
 
 @dataclass(frozen=True, eq=False)
@@ -35,7 +40,7 @@ class Dataset:
     """
 
     path: Path
-    recipe: Recipe
+    recipe: DatasetRecipe
     rows: Manifest
     textures: Mapping[str, str] = field(default_factory=dict)
     images: Path | None = None
@@ -50,14 +55,14 @@ class Dataset:
         return f"Dataset({str(self.path)!r}: {len(self)} clips of {self.recipe.preset.name}, seed {self.recipe.seed})"
 
     @cached_property
-    def located(self) -> Recipe:
+    def located(self) -> DatasetRecipe:
         """The recipe with its banks of textures found, or built, on this machine; looked for once.
 
         Raises:
             ConfigurationError: one is not there, or not the one that the dataset was made from.
         """
-        pictures = None if self.images is None else Pictures(self.images)
-        return locate(self.recipe, self.textures, pictures, need_real=False)
+        pictures = None if self.images is None else ImageFiles(self.images)
+        return locate_inputs(self.recipe, self.textures, pictures, need_real=False)
 
     def scene(self, i: int) -> Scene:
         """The scene of clip i, sampled again.
@@ -67,7 +72,7 @@ class Dataset:
         """
         return sample_scene(self.located.local, self.recipe.seed, self.rows[i]["index"])
 
-    def described(self, i: int) -> Scene:
+    def scene_without_banks(self, i: int) -> Scene:
         """The scene of clip i, for which no bank is looked for; to render it would be refused until one has been found."""
         if not self.recipe.banks or "located" in vars(self):
             return self.scene(i)
@@ -89,9 +94,9 @@ class Dataset:
             DatasetError: the shard is missing or damaged, or the clip has no such frame.
         """
         row = self.rows[i]
-        real = self.recipe.preset.of_clip(row["index"]) is None
+        real = self.recipe.preset.preset_for_clip(row["index"]) is None
         decoded = decode(io.BytesIO(self.video(i)), frames, f"{self.path}, clip {row['key']}")
-        return Clip(frames=decoded, fps=self.recipe.preset.video.fps, scene=None if real else self.described(i))
+        return Clip(frames=decoded, fps=self.recipe.preset.video.fps, scene=None if real else self.scene_without_banks(i))
 
     def video(self, i: int) -> bytes:
         """The MP4 file of clip i.
@@ -112,9 +117,13 @@ class Dataset:
         return data
 
     def _repr_html_(self) -> str:
-        from synvid.html import dataset_html
+        from synvid.video.display import figure_html, video_tag
 
-        return dataset_html(self)
+        preset = self.recipe.preset
+        synthetic = (i for i in range(len(self)) if preset.preset_for_clip(i) is not None)
+        shown = list(itertools.islice(synthetic, _SHOWN_CLIPS)) or range(min(_SHOWN_CLIPS, len(self)))
+        clips = (self.decode(i) if preset.preset_for_clip(i) is None else self.render(i) for i in shown)
+        return figure_html([video_tag(clip.frames, clip.fps, side=128) for clip in clips], repr(self))
 
 
 def open_dataset(path: str | Path, textures: Mapping[str, str] | None = None, images: str | Path | None = None) -> Dataset:
@@ -129,11 +138,11 @@ def open_dataset(path: str | Path, textures: Mapping[str, str] | None = None, im
         DatasetError: there is none, or it is not finished.
         ConfigurationError: its recipe is damaged or of another output version.
     """
-    folder = expanded(path)
-    recipe = Recipe.load(folder)
+    folder = expand_user(path)
+    recipe = DatasetRecipe.load(folder)
     for name in textures or {}:
         if name not in recipe.banks:
             names = ", ".join(recipe.banks) or "none"
             raise ConfigurationError(f"textures {name!r}: {folder} has no such bank; its banks: {names}.")
-    shown = None if images is None else expanded(images)
+    shown = None if images is None else expand_user(images)
     return Dataset(path=folder, recipe=recipe, rows=Manifest(recipe, folder), textures=dict(textures or {}), images=shown)

@@ -13,15 +13,16 @@ from typing import Any
 import numpy as np
 import yaml
 
-from synvid import __version__
-from synvid.dataset.real import RealVideos
+from synvid.config.strict_yaml import read_yaml
+from synvid.dataset.real_videos import RealVideos
 from synvid.errors import ConfigurationError, DatasetError
+from synvid.paths import RECIPE_FILE
 from synvid.preset import REAL, Preset
-from synvid.strict_yaml import read_yaml
+from synvid.version import __version__
 from synvid.video.encode import Encoder, check_size, make_encoder
-from synvid.work.disk import RECIPE_FILE
 
-__all__ = ["FORMATS", "OUTPUT_VERSION", "RECIPE_FILE", "BankFacts", "Recipe"]
+__all__ = ["FORMATS", "OUTPUT_VERSION", "RECIPE_FILE", "BankInfo", "DatasetRecipe"]
+
 
 #: Raised when the frames of some preset change; the changelog says how.
 OUTPUT_VERSION = 1
@@ -34,7 +35,7 @@ _NOT_CONTENT = {"synvid", "preset.description"}
 
 
 @dataclass(frozen=True)
-class BankFacts:
+class BankInfo:
     """What is known of a bank of textures wherever it lies; enough to build it again.
 
     Attributes:
@@ -57,7 +58,7 @@ class BankFacts:
 
 
 @dataclass(frozen=True)
-class Recipe:
+class DatasetRecipe:
     """All that decides the bytes of a dataset.
 
     Attributes:
@@ -80,7 +81,7 @@ class Recipe:
     encoding: str = "fast"
     encoder: str = "pyav"
     codec: str = ""
-    banks: Mapping[str, BankFacts] = field(default_factory=dict)
+    banks: Mapping[str, BankInfo] = field(default_factory=dict)
     real: RealVideos | None = None
     places: Mapping[str, str] = field(default_factory=dict, compare=False)
 
@@ -160,7 +161,7 @@ class Recipe:
         return head + yaml.dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=100)
 
     @classmethod
-    def load(cls, folder: Path) -> Recipe:
+    def load(cls, folder: Path) -> DatasetRecipe:
         """Read the recipe of a dataset.
 
         Raises:
@@ -172,7 +173,7 @@ class Recipe:
         return cls.read(folder / RECIPE_FILE)
 
     @classmethod
-    def read(cls, path: Path) -> Recipe:
+    def read(cls, path: Path) -> DatasetRecipe:
         """Read a recipe from its file.
 
         Raises:
@@ -194,7 +195,7 @@ class Recipe:
         parsed = Preset.from_dict(preset, str(path))
         try:
             real = RealVideos(path="", **settings.pop("real")) if "real" in settings else None
-            banks = {name: BankFacts(**facts) for name, facts in settings.pop("banks", {}).items()}
+            banks = {name: BankInfo(**facts) for name, facts in settings.pop("banks", {}).items()}
             return cls(preset=parsed, banks=banks, real=real, **settings)
         except (TypeError, AttributeError):
             raise ConfigurationError(foreign) from None
@@ -212,7 +213,7 @@ class Recipe:
         contents = {key: value for key, value in _flat(self._contents()).items() if key not in {*_NOT_CONTENT, "n"}}
         return hashlib.sha256(json.dumps(contents, sort_keys=True, allow_nan=False).encode()).hexdigest()[:32]
 
-    def differences(self, other: Recipe) -> list[str]:
+    def differences(self, other: DatasetRecipe) -> list[str]:
         """What differs from another recipe, as `key: ours, theirs`; the version of synvid does not count."""
         mine, theirs = _flat(self._contents()), _flat(other._contents())
         keys = [key for key in {**mine, **theirs} if key not in _NOT_CONTENT]

@@ -14,75 +14,21 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from synvid.dataset.recipe import Recipe
+from synvid.dataset.layout import clip_key, damaged_path, record_path, shard_files, shard_name, video_path
+from synvid.dataset.recipe import DatasetRecipe
 from synvid.preset import REAL
-from synvid.work.disk import STATE, write_whole
+from synvid.storage.atomic_io import atomic_write
+from synvid.storage.workspace import STATE_FOLDER
 
-__all__ = [
-    "LIST",
-    "MANIFESTS",
-    "Record",
-    "damaged_path",
-    "file_names",
-    "key_of",
-    "read_rows",
-    "record_path",
-    "row_problem",
-    "shard_name",
-    "shard_path",
-    "video_path",
-    "write_record",
-]
+__all__ = ["ShardRecord", "read_rows", "row_problem", "write_record"]
+
 
 Row = dict[str, Any]
-
-#: Name of the manifest in each layout; in the files layout Hugging Face `datasets` wants it called metadata.
-MANIFESTS = {"tar": "manifest.jsonl", "files": "metadata.jsonl"}
-#: The list of videos as VideoMAE's loaders read it.
-LIST = "lists/videomae.csv"
-
-
-def key_of(index: int) -> str:
-    """The name of a clip, nine digits."""
-    return f"{index:09d}"
-
-
-def shard_name(recipe: Recipe, shard: int) -> str:
-    """Where a shard lies in the dataset: a tar file, or a folder of videos."""
-    return f"train/shard-{shard:06d}.tar" if recipe.format == "tar" else f"videos/{shard:06d}"
-
-
-def shard_path(recipe: Recipe, shard: int) -> Path:
-    """The same as a path."""
-    return Path(shard_name(recipe, shard))
-
-
-def file_names(recipe: Recipe, shard: int) -> list[str]:
-    """The files of a shard, relative to the dataset."""
-    place = shard_name(recipe, shard)
-    return [place] if recipe.format == "tar" else [f"{place}/{key_of(index)}.mp4" for index in recipe.indices(shard)]
-
-
-def record_path(folder: Path, shard: int) -> Path:
-    """Where the record of a shard lies."""
-    return folder / STATE / f"shard-{shard:06d}.json"
-
-
-def damaged_path(folder: Path, shard: int) -> Path:
-    """Where `verify` puts the record of a shard that is not what it says."""
-    return folder / STATE / f"shard-{shard:06d}.damaged"
-
-
-def video_path(row: Row) -> str:
-    """A path that FFmpeg opens, relative to the dataset."""
-    if "file_name" in row:
-        return str(row["file_name"])
-    return f"subfile,,start,{row['offset']},end,{row['offset'] + row['size']},,:{row['shard']}"
 
 
 # ---- Records -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
-class Record:
+class ShardRecord:
     """The head of a record.
 
     Attributes:
@@ -105,10 +51,10 @@ class Record:
         return sum(file["bytes"] for file in self.files)
 
     @classmethod
-    def read(cls, recipe: Recipe, folder: Path, shard: int) -> Record | None:
+    def read(cls, recipe: DatasetRecipe, folder: Path, shard: int) -> ShardRecord | None:
         """The head of a shard's record; None unless it is whole and of this recipe."""
         try:
-            with open(f"{folder}/{STATE}/shard-{shard:06d}.json", "rb") as file:  # noqa: PTH123  # a million times
+            with open(f"{folder}/{STATE_FOLDER}/shard-{shard:06d}.json", "rb") as file:  # noqa: PTH123  # a million times
                 first = file.readline()
                 size = os.fstat(file.fileno()).st_size
             head = json.loads(first)
@@ -119,7 +65,7 @@ class Record:
             whole = (
                 head["recipe"] == recipe.digest
                 and head["clips"] == len(recipe.indices(shard))
-                and names == file_names(recipe, shard)
+                and names == shard_files(recipe, shard)
                 and all(type(number) is int and number > 0 for number in numbers)
                 and all(isinstance(text, str) and len(text) == 64 for text in hashes)
                 and size == len(first) + sum(record.lines)
@@ -144,7 +90,7 @@ class Record:
             check: compare them with their hash; else their number of bytes must do.
         """
         try:
-            with open(f"{folder}/{STATE}/shard-{shard:06d}.json", "rb") as file:  # noqa: PTH123  # a million times
+            with open(f"{folder}/{STATE_FOLDER}/shard-{shard:06d}.json", "rb") as file:  # noqa: PTH123  # a million times
                 file.seek(self.start)
                 data = file.read()
         except OSError:
@@ -154,7 +100,7 @@ class Record:
         return data[: self.lines[0]], data[self.lines[0] :]
 
 
-def write_record(recipe: Recipe, folder: Path, shard: int, files: list[Row], rows: list[Row], room: Path) -> None:
+def write_record(recipe: DatasetRecipe, folder: Path, shard: int, files: list[Row], rows: list[Row], room: Path) -> None:
     """Declare a shard done, by way of a workspace."""
     manifest = "".join(json.dumps(row) + "\n" for row in rows).encode()
     listed = _list_lines(rows)
@@ -167,13 +113,13 @@ def write_record(recipe: Recipe, folder: Path, shard: int, files: list[Row], row
         "list": len(listed),
         "sha256": hashlib.sha256(manifest + listed).hexdigest(),
     }
-    write_whole(record_path(folder, shard), json.dumps(head).encode() + b"\n" + manifest + listed, room)
+    atomic_write(record_path(folder, shard), json.dumps(head).encode() + b"\n" + manifest + listed, room)
     damaged_path(folder, shard).unlink(missing_ok=True)
 
 
-def read_rows(recipe: Recipe, folder: Path, shard: int) -> list[Row] | None:
+def read_rows(recipe: DatasetRecipe, folder: Path, shard: int) -> list[Row] | None:
     """The rows of a finished shard; None unless record and rows are whole, and of this recipe."""
-    record = Record.read(recipe, folder, shard)
+    record = ShardRecord.read(recipe, folder, shard)
     lines = record.read_lines(folder, shard) if record else None
     if record is None or lines is None:
         return None
@@ -199,7 +145,7 @@ def _fits_files(rows: list[Row], files: list[Row]) -> bool:
 
 
 # ---- Rows ----------------------------------------------------------------------------------------------------------
-def row_problem(recipe: Recipe, index: int, row: Any) -> str:
+def row_problem(recipe: DatasetRecipe, index: int, row: Any) -> str:
     """What is wrong with a row of the manifest; empty if nothing is.
 
     Args:
@@ -227,13 +173,13 @@ def row_problem(recipe: Recipe, index: int, row: Any) -> str:
     return f"has the key {min(foreign)!r}, which no row has" if foreign else ""
 
 
-def _known(recipe: Recipe, index: int) -> Row:
+def _known(recipe: DatasetRecipe, index: int) -> Row:
     """What the recipe alone says of a clip."""
-    video, chosen = recipe.preset.video, recipe.preset.of_clip(index)
+    video, chosen = recipe.preset.video, recipe.preset.preset_for_clip(index)
     place = shard_name(recipe, index // recipe.shard_size)
-    where = {"shard": place} if recipe.format == "tar" else {"file_name": f"{place}/{key_of(index)}.mp4"}
+    where = {"shard": place} if recipe.format == "tar" else {"file_name": f"{place}/{clip_key(index)}.mp4"}
     return {
-        "key": key_of(index),
+        "key": clip_key(index),
         "index": index,
         "preset": REAL if chosen is None else chosen.name,
         "seed": recipe.seed,

@@ -16,30 +16,34 @@ from typing import Any, TypeVar
 import numpy as np
 from numpy.typing import NDArray
 
-from synvid.dataset.real import UndecodableError
-from synvid.dataset.recipe import RECIPE_FILE, Recipe
-from synvid.dataset.record import Record, Row, key_of, read_rows, record_path, shard_path, write_record
+from synvid.dataset.layout import clip_key, record_path, shard_path
+from synvid.dataset.real_videos import UndecodableError
+from synvid.dataset.recipe import RECIPE_FILE, DatasetRecipe
+from synvid.dataset.record import Row, ShardRecord, read_rows, write_record
 from synvid.errors import DatasetError
+from synvid.os_errors import wrap_os_errors
 from synvid.preset import REAL
 from synvid.renderer import render_frames
-from synvid.scene import Scene, sample_scene
+from synvid.runtime.signals import raise_if_interrupted
+from synvid.scene.sample import sample_scene
+from synvid.scene.scene import Scene
+from synvid.storage.atomic_io import file_sha256
+from synvid.storage.workspace import STATE_FOLDER, workspace
 from synvid.video.encode import Encoder
-from synvid.work.disk import STATE, named_errors, workspace
-from synvid.work.interrupt import stop_if_interrupted
 
 __all__ = [
     "SKIPPED",
+    "commit_shard",
     "copy_shard",
-    "file_sha256",
+    "frame_chunks",
     "frames_sha256",
-    "install",
-    "pieces",
     "render_clip",
     "render_shard",
-    "warm_up",
+    "warm_up_kernels",
 ]
 
-Result = TypeVar("Result")
+
+T = TypeVar("T")
 
 #: Names of real videos that could not be decoded, until the run that tried has ended.
 SKIPPED = "unreadable.txt"
@@ -49,7 +53,7 @@ _PIECE_BYTES = 4_000_000
 
 
 # ---- One clip -----------------------------------------------------------------------------------------------------
-def pieces(scene: Scene) -> Iterator[NDArray[np.uint8]]:
+def frame_chunks(scene: Scene) -> Iterator[NDArray[np.uint8]]:
     """The frames of a scene in order, some at a time, uint8 (T, H, W, 3)."""
     step = max(1, min(32, _PIECE_BYTES // (scene.height * scene.width * 3)))
     for start in range(0, scene.num_frames, step):
@@ -57,7 +61,7 @@ def pieces(scene: Scene) -> Iterator[NDArray[np.uint8]]:
 
 
 @dataclass
-class _Source:
+class _FrameStream:
     """Where the frames of a clip come from, and what has gone by of them.
 
     Attributes:
@@ -71,31 +75,33 @@ class _Source:
     preset: str
     objects: int
     file: str
-    pieces: Iterator[NDArray[np.uint8]]
+    chunks: Iterator[NDArray[np.uint8]]
     frames: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        for piece in self.pieces:
-            stop_if_interrupted()
+        for piece in self.chunks:
+            raise_if_interrupted()
             self.frames += len(piece)
             self.digest.update(piece.data)
             yield piece
 
 
-def _sources(recipe: Recipe, index: int) -> Iterator[_Source]:
+def _sources(recipe: DatasetRecipe, index: int) -> Iterator[_FrameStream]:
     """The source of a clip; of a real one, those that follow take its place when it cannot be decoded."""
-    chosen = recipe.preset.of_clip(index)
+    chosen = recipe.preset.preset_for_clip(index)
     if chosen is not None:
         scene = sample_scene(recipe.local, recipe.seed, index)
-        yield _Source(chosen.name, scene.num_objects, "", pieces(scene))
+        yield _FrameStream(chosen.name, scene.num_objects, "", frame_chunks(scene))
         return
     assert recipe.real is not None  # Recipe has seen to it
     for name in recipe.real.candidates(recipe.seed, recipe.preset.mixture.rank(index)):
-        yield _Source(REAL, 0, name, recipe.real.pieces(name, recipe.preset.video, recipe.seed, index))
+        yield _FrameStream(REAL, 0, name, recipe.real.pieces(name, recipe.preset.video, recipe.seed, index))
 
 
-def _first_sound(recipe: Recipe, index: int, use: Callable[[_Source], Result], skipped: Path | None) -> tuple[Result, _Source]:
+def _first_sound(
+    recipe: DatasetRecipe, index: int, use: Callable[[_FrameStream], T], skipped: Path | None
+) -> tuple[T, _FrameStream]:
     """Use the first source of a clip that can be read to its end; names of the others are added to a file."""
     for source in _sources(recipe, index):
         try:
@@ -112,7 +118,7 @@ def _first_sound(recipe: Recipe, index: int, use: Callable[[_Source], Result], s
     raise DatasetError(f"{path}: none of its videos can be decoded.")
 
 
-def render_clip(recipe: Recipe, index: int, encoder: Encoder, skipped: Path | None = None) -> tuple[bytes, Row]:
+def render_clip(recipe: DatasetRecipe, index: int, encoder: Encoder, skipped: Path | None = None) -> tuple[bytes, Row]:
     """Render and encode one clip.
 
     Args:
@@ -129,26 +135,26 @@ def render_clip(recipe: Recipe, index: int, encoder: Encoder, skipped: Path | No
     return video, _row(recipe, index, source)
 
 
-def frames_sha256(recipe: Recipe, index: int) -> str:
+def frames_sha256(recipe: DatasetRecipe, index: int) -> str:
     """SHA-256 of a clip's frames, rendered anew: its uint8 (T, H, W, 3) RGB bytes."""
     _, source = _first_sound(recipe, index, lambda some: sum(1 for _ in some), None)
     return str(source.digest.hexdigest())
 
 
-def warm_up(recipe: Recipe) -> None:
+def warm_up_kernels(recipe: DatasetRecipe) -> None:
     """Compile, or load from the cache, all that rendering a clip needs, so that worker processes find it done."""
     video = recipe.preset.video
-    index = next((index for index in range(recipe.n) if recipe.preset.of_clip(index) is not None), None)
+    index = next((index for index in range(recipe.n) if recipe.preset.preset_for_clip(index) is not None), None)
     if index is not None:
         frames = render_frames(sample_scene(recipe.local, recipe.seed, index), [0])
         recipe.make_encoder()([frames], video.width, video.height, video.fps)
 
 
-def _row(recipe: Recipe, index: int, source: _Source) -> Row:
+def _row(recipe: DatasetRecipe, index: int, source: _FrameStream) -> Row:
     """What a manifest says of a clip besides its place: flat, reals with a point, nothing null."""
     video = recipe.preset.video
     row = {
-        "key": key_of(index),
+        "key": clip_key(index),
         "index": index,
         "preset": source.preset,
         "seed": recipe.seed,
@@ -164,7 +170,7 @@ def _row(recipe: Recipe, index: int, source: _Source) -> Row:
 
 
 # ---- One shard -----------------------------------------------------------------------------------------------------
-def render_shard(recipe: Recipe, folder: Path, shard: int, tick: Callable[[], None] = lambda: None) -> None:
+def render_shard(recipe: DatasetRecipe, folder: Path, shard: int, tick: Callable[[], None] = lambda: None) -> None:
     """Render a shard into a dataset: all of it, or nothing.
 
     Args:
@@ -176,23 +182,23 @@ def render_shard(recipe: Recipe, folder: Path, shard: int, tick: Callable[[], No
     Raises:
         DatasetError: the file system refuses.
     """
-    with named_errors(folder), workspace(folder) as room:
+    with wrap_os_errors(folder), workspace(folder) as room:
         made = room / "shard"
         write = _write_tar if recipe.format == "tar" else _write_files
-        rows = write(recipe, shard, made, folder / STATE / SKIPPED, tick)
-        install(made, folder, recipe, shard, rows)
+        rows = write(recipe, shard, made, folder / STATE_FOLDER / SKIPPED, tick)
+        commit_shard(made, folder, recipe, shard, rows)
 
 
-def copy_shard(recipe: Recipe, source: Path, folder: Path, shard: int) -> None:
+def copy_shard(recipe: DatasetRecipe, source: Path, folder: Path, shard: int) -> None:
     """Copy a finished shard from another folder of the same recipe.
 
     Raises:
         DatasetError: the source's record is gone, or the file system refuses.
     """
-    record, rows = Record.read(recipe, source, shard), read_rows(recipe, source, shard)
+    record, rows = ShardRecord.read(recipe, source, shard), read_rows(recipe, source, shard)
     if record is None or rows is None:
         raise DatasetError(f"{record_path(source, shard)}: is damaged; `synvid verify` and `synvid render` mend it.")
-    with named_errors(folder), workspace(folder) as room:
+    with wrap_os_errors(folder), workspace(folder) as room:
         made, place = room / "shard", source / shard_path(recipe, shard)
         if place.is_dir():
             shutil.copytree(place, made)
@@ -202,16 +208,16 @@ def copy_shard(recipe: Recipe, source: Path, folder: Path, shard: int) -> None:
         altered = [file["path"] for file in record.files if file not in found] or [place.name] * (found != record.files)
         if altered:
             raise DatasetError(f"{source / altered[0]}: has been altered; `synvid verify` and `synvid render` mend it.")
-        install(made, folder, recipe, shard, rows)
+        commit_shard(made, folder, recipe, shard, rows)
 
 
-def install(made: Path, folder: Path, recipe: Recipe, shard: int, rows: list[Row]) -> None:
+def commit_shard(made: Path, folder: Path, recipe: DatasetRecipe, shard: int, rows: list[Row]) -> None:
     """Move a finished shard from a workspace to its place and declare it done.
 
     Raises:
         DatasetError: the folder has become the home of another dataset in the meantime, or the file system refuses.
     """
-    there = Recipe.load(folder)
+    there = DatasetRecipe.load(folder)
     if (there.digest, there.indices(shard)) != (recipe.digest, recipe.indices(shard)):
         raise DatasetError(f"{folder / RECIPE_FILE}: is another one than when this run began; the shard is thrown away.")
     place = shard_path(recipe, shard)
@@ -229,16 +235,7 @@ def list_files(made: Path, place: Path) -> list[Row]:
     return [{"path": name.as_posix(), "bytes": path.stat().st_size, "sha256": file_sha256(path)} for path, name in files]
 
 
-def file_sha256(path: Path) -> str:
-    """SHA-256 of a file."""
-    digest = hashlib.sha256()
-    with path.open("rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            digest.update(piece)
-    return digest.hexdigest()
-
-
-def _write_tar(recipe: Recipe, shard: int, path: Path, skipped: Path, tick: Callable[[], None]) -> list[Row]:
+def _write_tar(recipe: DatasetRecipe, shard: int, path: Path, skipped: Path, tick: Callable[[], None]) -> list[Row]:
     """A tar file of {key}.mp4 and {key}.json, with nothing in it that depends on when or by whom it was written."""
     encoder, rows, name = recipe.make_encoder(), [], shard_path(recipe, shard).as_posix()
     with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
@@ -263,7 +260,7 @@ def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
     return start
 
 
-def _write_files(recipe: Recipe, shard: int, path: Path, skipped: Path, tick: Callable[[], None]) -> list[Row]:
+def _write_files(recipe: DatasetRecipe, shard: int, path: Path, skipped: Path, tick: Callable[[], None]) -> list[Row]:
     """A folder of {key}.mp4."""
     encoder, rows, place = recipe.make_encoder(), [], shard_path(recipe, shard)
     path.mkdir()

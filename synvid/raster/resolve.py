@@ -4,10 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from synvid._jit import jit
+from synvid.numerics.jit import jit
 from synvid.raster.simd import pack_rgb
 
 __all__ = ["SAMPLES", "average_rows", "copy_rows"]
+
 
 #: Samples a pixel along each axis when antialiasing.
 SAMPLES = 4

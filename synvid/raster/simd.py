@@ -11,9 +11,10 @@ from typing import Any
 
 import numpy as np
 
-from synvid._jit import SIMD, jit
+from synvid.numerics.jit import SIMD, jit
 
 __all__ = ["VECTOR", "address", "fill_word", "lanes", "pack_rgb", "splat"]
+
 
 _1 = np.uint64(1)
 _BYTE = np.uint32(255)

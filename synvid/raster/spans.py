@@ -12,9 +12,10 @@ import math
 
 import numpy as np
 
-from synvid._jit import jit
+from synvid.numerics.jit import jit
 
 __all__ = ["Pose", "is_drawable", "num_parts", "object_spans"]
+
 
 #: Poses beyond this many pixels are not drawn: nothing of them could be told from rounding.
 _FAR = 1e9

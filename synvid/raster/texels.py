@@ -17,10 +17,11 @@ import numpy as np
 from numba.cpython.unsafe import numbers
 from numpy.typing import NDArray
 
-from synvid._jit import SIMD, jit
+from synvid.numerics.jit import SIMD, jit
 from synvid.raster.simd import address, lanes, splat
 
 __all__ = ["MAX_BANKS", "SPARE", "VECTOR", "Crops", "fill_texels", "texel_map", "texture_at"]
+
 
 #: Pixels that a frame must have room for beyond its last: sixteen at a time are read and written back.
 SPARE = 16

@@ -13,35 +13,31 @@ from __future__ import annotations
 
 import contextlib
 import hashlib
-import io
 import itertools
 import os
-import zipfile
-import zlib
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, fields
-from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synvid._jit import cache_home
 from synvid.errors import DatasetError
-from synvid.work.disk import write_whole
+from synvid.paths import cache_folder
 
 if TYPE_CHECKING:
     from typing_extensions import Self
+from synvid.video.frame_index import NO_STAMP, FrameIndex, Packet, frame_times, has_reliable_times, packet_place
 
-__all__ = ["MAX_PIXELS", "SUFFIXES", "VideoFile", "decode"]
+__all__ = ["MAX_PIXELS", "VIDEO_SUFFIXES", "VideoFile", "decode"]
+
 
 Frames = NDArray[np.uint8]
 
 #: A video whose frames claim more pixels is refused before any is decoded: a few bytes may claim gigabytes.
 MAX_PIXELS = 50_000_000
 #: Endings of video files.
-SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv")
+VIDEO_SUFFIXES = (".mp4", ".avi", ".mov", ".mkv", ".webm", ".m4v", ".mpg", ".mpeg", ".wmv", ".flv", ".ts", ".3gp", ".ogv")
 #: Containers that count as video; a text that lists other files is none.
 _FORMATS = {"mov,mp4,m4a,3gp,3g2,mj2", "avi", "matroska,webm", "mpeg", "mpegvideo", "mpegts", "asf", "flv", "ogg"}
 #: Those that keep the time at which each frame is shown.
@@ -50,12 +46,9 @@ _TIMED = {"mov,mp4,m4a,3gp,3g2,mj2", "matroska,webm"}
 _UNEVEN = {"vp8", "mpeg4"}
 #: An index of so many packets is kept on disk even if nothing had to be decoded for it.
 _MANY = 2000
-_NO_STAMP = -(2**63)
-#: Places that codecs may move a frame by.
-_MOST_REORDERED = 32
 
 #: Indices by the file that keeps each: the latest ones of this process.
-_known: dict[Path, _Index] = {}
+_known: dict[Path, FrameIndex] = {}
 _MOST_KNOWN = 256
 #: Part of the names of indices on disk.
 _VERSION = 1
@@ -97,7 +90,7 @@ class VideoFile:
         self._stream: Any = None
         self._unread = False  # the container stands at its beginning
         self._pass = 0  # which reading of packets is the latest
-        self._index: _Index | None = None
+        self._index: FrameIndex | None = None
         with self._sentences():
             self._open()
             self._index = self._find_index()
@@ -168,7 +161,7 @@ class VideoFile:
                         self._index = index = self._keep(self._make_index(decode=True))
             raise ValueError(f"frame {numbers[done]} cannot be found")
 
-    def _wanted(self, index: _Index, numbers: Sequence[int], earlier: int) -> Iterator[Frames]:
+    def _wanted(self, index: FrameIndex, numbers: Sequence[int], earlier: int) -> Iterator[Frames]:
         """Frames of ascending numbers, decoded from the last key before each, or from one so many keys earlier."""
         done = 0
         while done < len(numbers):
@@ -183,7 +176,7 @@ class VideoFile:
             else:
                 raise _WrongOrderError
 
-    def _shown(self, index: _Index, key: int, expected: int) -> Iterator[tuple[int, Any]]:
+    def _shown(self, index: FrameIndex, key: int, expected: int) -> Iterator[tuple[int, Any]]:
         """Numbers and frames as the decoder gives them from a packet on; None for a frame that is damaged or lost.
 
         Args:
@@ -272,11 +265,11 @@ class VideoFile:
                 if self._pass != latest:  # the file stands elsewhere now, and places would be counted wrongly
                     raise ValueError("other frames were read before these had ended")
 
-    def _seek(self, index: _Index, first: int) -> Iterator[tuple[int, Any]] | None:
+    def _seek(self, index: FrameIndex, first: int) -> Iterator[tuple[int, Any]] | None:
         """Packets from one of them on, without reading all before it; None if that cannot be."""
         import av
 
-        if index.stamps[first] == _NO_STAMP:
+        if index.stamps[first] == NO_STAMP:
             return None
         try:
             self._container.seek(int(index.stamps[first]), stream=self._stream)
@@ -284,20 +277,20 @@ class VideoFile:
             return None
         packets = self._demuxed()
         for packet in itertools.islice(packets, 100):
-            (same,) = np.nonzero((index.places == _place_of(packet)).all(axis=1))
+            (same,) = np.nonzero((index.places == packet_place(packet)).all(axis=1))
             if len(same) == 1:  # else it is a piece of one, or several look alike
                 numbered = enumerate(itertools.chain([packet], packets), int(same[0]))
                 return itertools.dropwhile(lambda pair: pair[0] < first, numbered) if same[0] <= first else None
         return None
 
     # ---- Index ----------------------------------------------------------------------------------------------------
-    def _find_index(self) -> _Index:
+    def _find_index(self) -> FrameIndex:
         """The index of a file: known to this process, in the user's cache, or made now."""
         path = self._cached()
-        index = None if path is None else _known.get(path) or _Index.load(path)
+        index = None if path is None else _known.get(path) or FrameIndex.load(path)
         return self._keep(index or self._make_index(), is_new=index is None)
 
-    def _keep(self, index: _Index, is_new: bool = True) -> _Index:
+    def _keep(self, index: FrameIndex, is_new: bool = True) -> FrameIndex:
         """Keep an index for the next time; on disk, if it took long to make."""
         path = self._cached()
         if path is not None:
@@ -315,9 +308,9 @@ class VideoFile:
             return None
         status = os.stat(self._file)  # noqa: PTH116
         key = f"{_VERSION}\0{self._file}\0{status.st_size}\0{status.st_mtime_ns}".encode(errors="surrogateescape")
-        return cache_home() / "synvid" / "videos" / f"{hashlib.sha256(key).hexdigest()[:32]}.npz"
+        return cache_folder() / "videos" / f"{hashlib.sha256(key).hexdigest()[:32]}.npz"
 
-    def _make_index(self, decode: bool = False) -> _Index:
+    def _make_index(self, decode: bool = False) -> FrameIndex:
         """Go through a file once, reading all packets, or decoding them, too.
 
         Time stamps are believed where the container keeps them, they are all there and differ, and decoding can begin at the
@@ -326,12 +319,12 @@ class VideoFile:
         Raises:
             ValueError: it has no frames.
         """
-        packets: list[_Packet] = []
+        packets: list[Packet] = []
 
         def noted() -> Iterator[tuple[int, Any]]:
             for place, packet in self._packets():
                 stamps = packet.pts, packet.dts
-                packets.append(_Packet(*stamps, _place_of(packet), packet.is_keyframe, packet.is_discard, packet.is_corrupt))
+                packets.append(Packet(*stamps, packet_place(packet), packet.is_keyframe, packet.is_discard, packet.is_corrupt))
                 yield place, packet
 
         if decode:
@@ -348,7 +341,9 @@ class VideoFile:
                 pass
             shown, keys = [place for place, packet in enumerate(packets) if not packet.hidden], list(range(len(packets)))
             if not (
-                self._container.format.name in _TIMED and self._stream.codec_context.name not in _UNEVEN and _timed(packets)
+                self._container.format.name in _TIMED
+                and self._stream.codec_context.name not in _UNEVEN
+                and has_reliable_times(packets)
             ):
                 return self._make_index(decode=True)
             shown.sort(key=lambda place: packets[place].shown_at or 0)
@@ -356,12 +351,12 @@ class VideoFile:
             raise ValueError("it has no frames")
         numbers = np.full(len(packets), -1, np.int32)
         numbers[shown] = np.arange(len(shown))
-        return _Index(
+        return FrameIndex(
             numbers,
             np.array([packet.stamp for packet in packets], np.int64),
             np.array([packet.place for packet in packets], np.int64),
             np.array(sorted({key for key in keys if packets[key].is_key}), np.int32),
-            _times([packets[place].shown_at for place in shown], self._stream),
+            frame_times([packets[place].shown_at for place in shown], self._stream),
             decode,
         )
 
@@ -397,114 +392,3 @@ def _upright(frame: Any) -> Frames:
     if abs(b) + abs(c) > abs(a) + abs(d):
         picture, a, d = picture.swapaxes(0, 1), c, b
     return np.ascontiguousarray(picture[:: -1 if d < 0 else 1, :: -1 if a < 0 else 1])
-
-
-# ---- Index -----------------------------------------------------------------------------------------------------------
-@dataclass(frozen=True)
-class _Index:
-    """Where the frames of a file are.
-
-    Attributes:
-        numbers: int32 (P,), the frame that each packet becomes, in the order of the file; -1 for none.
-        stamps: int64 (P,), where a seek finds each, in the stream's time base.
-        places: int64 (P, 2), position and size of each in bytes, which tell it from others.
-        keys: int32 (K,), packets from which decoding may begin, ascending.
-        times: float64 (T,), seconds from the first frame to each.
-        decoded: everything was decoded to learn this.
-    """
-
-    numbers: NDArray[np.int32]
-    stamps: NDArray[np.int64]
-    places: NDArray[np.int64]
-    keys: NDArray[np.int32]
-    times: NDArray[np.float64]
-    decoded: bool
-
-    @classmethod
-    def load(cls, path: Path) -> _Index | None:
-        """One that was saved; None if there is none, or it cannot be read."""
-        try:
-            with path.open("rb") as file, np.load(file) as arrays:
-                return cls(**{field.name: arrays[field.name] for field in fields(cls)})
-        except (OSError, ValueError, KeyError, EOFError, zipfile.BadZipFile, zlib.error):
-            return None
-
-    def save(self, path: Path) -> None:
-        """Keep it, if there is room."""
-        file = io.BytesIO()
-        arrays: dict[str, Any] = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
-        np.savez_compressed(file, **arrays)
-        with contextlib.suppress(OSError):
-            write_whole(path, file.getvalue())
-
-    @cached_property
-    def firsts(self) -> NDArray[np.int32]:
-        """int32 (K,), the first frame that decoding from each key gives: its own, or where it is not shown the next."""
-        firsts = self.numbers[self.keys]
-        for k in np.flatnonzero(firsts < 0):
-            later = self.numbers[self.keys[k] :]
-            firsts[k] = later[later >= 0].min(initial=len(self.times))
-        return firsts
-
-    def key(self, number: int, earlier: int = 0) -> tuple[int, int]:
-        """Where to begin for a frame: the last key before it, or one so many keys earlier, or the first packet.
-
-        Returns:
-            The packet, and the first frame that decoding from it gives.
-        """
-        (usable,) = np.nonzero(self.firsts <= number)
-        if earlier >= len(usable):
-            return 0, 0
-        return int(self.keys[usable[-1 - earlier]]), int(self.firsts[usable[-1 - earlier]])
-
-
-@dataclass(frozen=True)
-class _Packet:
-    """What is known of a packet without decoding it; times are in the stream's time base, None where there are none."""
-
-    shown_at: int | None
-    decoded_at: int | None
-    place: tuple[int, int]
-    is_key: bool
-    hidden: bool
-    damaged: bool
-
-    @property
-    def stamp(self) -> int:
-        """Where a seek finds it."""
-        return min((time for time in (self.shown_at, self.decoded_at) if time is not None), default=_NO_STAMP)
-
-
-def _place_of(packet: Any) -> tuple[int, int]:
-    return -1 if packet.pos is None else packet.pos, packet.size
-
-
-def _timed(packets: Sequence[_Packet]) -> bool:
-    """Whether time stamps say which packet is shown when."""
-    times = [packet.shown_at for packet in packets if not packet.hidden and packet.shown_at is not None]
-    return (
-        bool(times)
-        and len(set(times)) == len(times) == sum(not packet.hidden for packet in packets)
-        and not any(packet.damaged for packet in packets)
-        and packets[0].is_key
-        and (packets[0].hidden or packets[0].shown_at == min(times))
-    )
-
-
-def _times(stamps: list[int | None], stream: Any) -> NDArray[np.float64]:
-    """Seconds from the first frame to each; at the average rate where some have no time.
-
-    Stamps of AVI are those of decoding, a few places away from where the frame is shown: sorted, they are right. Where a clock
-    goes back, as in files that were joined, it runs on by the usual step.
-    """
-    known = [stamp for stamp in stamps if stamp is not None]
-    if len(known) < len(stamps):
-        return np.arange(len(stamps)) / float(stream.average_rate or 25)
-    moved = np.abs(np.argsort(known, kind="stable") - np.arange(len(known))).max()
-    if len(set(known)) < len(known) or moved > _MOST_REORDERED:
-        steps = np.diff(np.array(known, np.int64))
-        usual = np.median(steps[steps > 0]) if (steps > 0).any() else 1
-        known = [0, *np.cumsum(np.where(steps > 0, steps, usual)).tolist()]
-    seconds = np.array(known, np.float64) - float(min(known))
-    times: NDArray[np.float64] = np.sort(seconds) * np.float64(stream.time_base)
-    return times

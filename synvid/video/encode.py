@@ -19,9 +19,10 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synvid.errors import ConfigurationError
-from synvid.video.color import planes_420, planes_444
+from synvid.video.yuv import planes_420, planes_444
 
 __all__ = ["ENCODERS", "ENCODINGS", "Encoder", "Encoding", "check_size", "encode", "make_encoder"]
+
 
 Frames = NDArray[np.uint8]
 

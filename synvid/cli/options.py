@@ -1,0 +1,59 @@
+"""Options that several commands share, as decorators."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from pathlib import Path
+from typing import Any
+
+import click
+
+__all__ = [
+    "FOLDER",
+    "ClickCommand",
+    "combine_options",
+    "json_option",
+    "quiet_option",
+    "seed_option",
+    "set_option",
+    "textures_options",
+    "workers_option",
+]
+
+ClickCommand = Callable[..., Any]
+#: A decorator that adds an option to a command.
+OptionDecorator = Callable[[ClickCommand], ClickCommand]
+
+#: The type of an option or argument that is a folder.
+FOLDER = click.Path(path_type=Path, file_okay=False)
+
+
+def combine_options(*options: OptionDecorator) -> OptionDecorator:
+    """One decorator that adds several options, listed by `--help` in the order given."""
+
+    def decorate(command: ClickCommand) -> ClickCommand:
+        for option in reversed(options):
+            command = option(command)
+        return command
+
+    return decorate
+
+
+def set_option(example: str = "objects.count=200") -> OptionDecorator:
+    """The option `--set KEY=VALUE`, repeatable."""
+    help_text = f"Change a setting, for example {example}; repeatable."
+    return click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=help_text)
+
+
+seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
+json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+workers_option = click.option(
+    "--workers", type=click.IntRange(1, 1024), help="Number of worker processes.  [default: all cores]"
+)
+textures_options = combine_options(
+    click.option(
+        "--textures", multiple=True, metavar="NAME=BANK", help="Texture bank to use for NAME of the preset; repeatable."
+    ),
+    click.option("--images", type=FOLDER, help="Folder of image files, for presets that show natural images."),
+)

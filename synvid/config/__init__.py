@@ -1,0 +1,1 @@
+"""Configuration files: validators, strict YAML, schemas and the registry."""

@@ -1,0 +1,1 @@
+"""Metrics of datasets: spectrum, colour and motion, with confidence intervals (section 5)."""

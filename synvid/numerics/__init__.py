@@ -1,0 +1,1 @@
+"""Compiled functions, random numbers and bit-exact mathematics."""

@@ -1,0 +1,277 @@
+"""The discrete Fourier transform of square real images, from + - * alone, so that it has the same bits on every machine.
+
+A library's transform may differ in the last bit between its versions, and is slower here: these transforms run down the
+columns of an array, which is vector code, and leave the frequencies in the scrambled order that they arise in, because
+whoever multiplies a spectrum and transforms it back never needs them sorted.
+
+* An image of side n is a pair of **halves**, float32 (2, n, n // 2): its left and its right half.
+* A **spectrum** is float32 (2, n, n // 2 + 1): real and imaginary part, row r of horizontal frequency `plan.frequency[r]`,
+  column k of vertical frequency k. The other half-plane is its mirrored conjugate.
+
+Both directions are orthonormal: a spectrum has the energy of its image. Cooley and Tukey 1965, radix two in place, and one
+plain transform for the odd factor of n.
+"""
+
+from __future__ import annotations
+
+import math
+from functools import lru_cache
+from typing import Any, NamedTuple
+
+import numpy as np
+from numpy.typing import NDArray
+
+from synvid.numerics.jit import jit
+from synvid.numerics.portable_math import sin_cos_array
+
+__all__ = ["Plan", "forward", "halves_of", "image_of", "inverse", "plan_for"]
+
+
+#: Side of the blocks that a transposition moves, so that they fit the nearest cache.
+_BLOCK = 16
+
+
+class Plan(NamedTuple):
+    """What the transforms of one side length n = odd 2**k share."""
+
+    frequency: NDArray[np.int64]  # (n,) the horizontal frequency of each row, -n/2..n/2 - 1
+    row: NDArray[np.int64]  # (n,) the row of frequency f or f - n, for f = 0..n - 1
+    odd: int
+    cosine: NDArray[np.float32]  # (n,) of 2 pi t / n, for the odd factor
+    sine: NDArray[np.float32]  # (n,) of -2 pi t / n
+    block_cosine: NDArray[np.float32]  # (2**k,) of half the angle of the t-th frequency in scrambled order, for the others
+    block_sine: NDArray[np.float32]
+    lone: bool  # k is odd, so that one step of radix two has no partner
+
+
+def _units(angles: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
+    """Cosines and sines; what is zero but for rounding is zero."""
+    units = sin_cos_array(angles.astype(np.float64))
+    units[np.abs(units) < 1e-9] = 0.0
+    return np.ascontiguousarray(units[:, 0], np.float32), np.ascontiguousarray(units[:, 1], np.float32)
+
+
+@lru_cache(maxsize=16)
+def plan_for(size: int) -> Plan:
+    """The plan for images of `size` x `size` pixels, an even number."""
+    odd = size
+    while odd % 2 == 0:
+        odd //= 2
+    scrambled = np.zeros(1, np.int64)
+    while odd * scrambled.size < size:  # the even frequencies come first, then the odd ones, at every level
+        scrambled = np.concatenate([2 * scrambled, 2 * scrambled + 1])
+    blocks = _units(scrambled * (-math.pi / scrambled.size))
+    lone = scrambled.size.bit_length() % 2 == 0
+    frequency = (odd * scrambled + np.arange(odd)[:, None]).ravel()
+    row = np.empty(size, np.int64)
+    row[frequency] = np.arange(size)
+    frequency[frequency >= size // 2] -= size
+    return Plan(frequency, row, odd, *_units(np.arange(size) * (-2.0 * math.pi / size)), *blocks, lone)
+
+
+def halves_of(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """An image (n, n) as its halves, a copy."""
+    middle = image.shape[1] // 2
+    return np.stack([image[:, :middle], image[:, middle:]])
+
+
+def image_of(halves: NDArray[np.float32]) -> NDArray[np.float32]:
+    """The image (n, n) of its halves, a copy."""
+    return np.concatenate([halves[0], halves[1]], axis=1)
+
+
+@jit
+def _part(re, im, start, count):
+    """A stretch of two flat arrays."""
+    return re[start : start + count], im[start : start + count]
+
+
+@jit
+def _step(re, im, start, count, cosine, sine):
+    """One step of radix two: a and b, `count` numbers each, become a + b w and a - b w, with w = cosine + i sine."""
+    re_a, im_a = _part(re, im, start, count)
+    re_b, im_b = _part(re, im, start + count, count)
+    for k in range(count):
+        x, y = re_b[k] * cosine - im_b[k] * sine, re_b[k] * sine + im_b[k] * cosine
+        re_b[k], im_b[k] = re_a[k] - x, im_a[k] - y
+        re_a[k] += x
+        im_a[k] += y
+
+
+@jit
+def _step_back(re, im, start, count, cosine, sine):
+    """Undo `_step`, times two."""
+    re_a, im_a = _part(re, im, start, count)
+    re_b, im_b = _part(re, im, start + count, count)
+    for k in range(count):
+        x, y = re_a[k] - re_b[k], im_a[k] - im_b[k]
+        re_a[k] += re_b[k]
+        im_a[k] += im_b[k]
+        re_b[k], im_b[k] = x * cosine + y * sine, y * cosine - x * sine
+
+
+@jit
+def _two_steps(re, im, start, count, first, second, third):
+    """`_step` on (a, b) and (c, d) of a quarter each after `_step` on the halves: half the way to memory."""
+    re_a, im_a = _part(re, im, start, count)
+    re_b, im_b = _part(re, im, start + count, count)
+    re_c, im_c = _part(re, im, start + 2 * count, count)
+    re_d, im_d = _part(re, im, start + 3 * count, count)
+    for k in range(count):
+        x, y = re_c[k] * first[0] - im_c[k] * first[1], re_c[k] * first[1] + im_c[k] * first[0]
+        u, v = re_d[k] * first[0] - im_d[k] * first[1], re_d[k] * first[1] + im_d[k] * first[0]
+        ax, ay, cx, cy = re_a[k] + x, im_a[k] + y, re_a[k] - x, im_a[k] - y
+        bx, by, dx, dy = re_b[k] + u, im_b[k] + v, re_b[k] - u, im_b[k] - v
+        x, y = bx * second[0] - by * second[1], bx * second[1] + by * second[0]
+        u, v = dx * third[0] - dy * third[1], dx * third[1] + dy * third[0]
+        re_a[k], im_a[k], re_b[k], im_b[k] = ax + x, ay + y, ax - x, ay - y
+        re_c[k], im_c[k], re_d[k], im_d[k] = cx + u, cy + v, cx - u, cy - v
+
+
+@jit
+def _two_steps_back(re, im, start, count, first, second, third):
+    """Undo `_two_steps`, times four."""
+    re_a, im_a = _part(re, im, start, count)
+    re_b, im_b = _part(re, im, start + count, count)
+    re_c, im_c = _part(re, im, start + 2 * count, count)
+    re_d, im_d = _part(re, im, start + 3 * count, count)
+    for k in range(count):
+        ax, ay, x, y = re_a[k] + re_b[k], im_a[k] + im_b[k], re_a[k] - re_b[k], im_a[k] - im_b[k]
+        cx, cy, u, v = re_c[k] + re_d[k], im_c[k] + im_d[k], re_c[k] - re_d[k], im_c[k] - im_d[k]
+        bx, by = x * second[0] + y * second[1], y * second[0] - x * second[1]
+        dx, dy = u * third[0] + v * third[1], v * third[0] - u * third[1]
+        x, y, u, v = ax - cx, ay - cy, bx - dx, by - dy
+        re_a[k], im_a[k], re_b[k], im_b[k] = ax + cx, ay + cy, bx + dx, by + dy
+        re_c[k], im_c[k] = x * first[0] + y * first[1], y * first[0] - x * first[1]
+        re_d[k], im_d[k] = u * first[0] + v * first[1], v * first[0] - u * first[1]
+
+
+@jit
+def _add_product(to_re, to_im, re, im, cosine, sine):
+    """Add a row times cosine + i sine to another row."""
+    for k in range(re.size):
+        to_re[k] += re[k] * cosine - im[k] * sine
+        to_im[k] += re[k] * sine + im[k] * cosine
+
+
+@jit
+def _odd_factor(re, im, plan, inverse):
+    """The transforms of odd length across the rows p, p + m, p + 2 m, ..., for every p < m, and the turns between factors.
+
+    Forward, y[p, j] = w**(p j) sum over k of x[p, k] w**(m j k), where w = exp(-2 pi i / n).
+    """
+    size, odd = re.shape[0], plan.odd
+    m = size // odd
+    sums_re, sums_im = np.empty((odd, re.shape[1]), np.float32), np.empty((odd, re.shape[1]), np.float32)
+    for p in range(m):
+        sums_re[:] = np.float32(0.0)
+        sums_im[:] = np.float32(0.0)
+        for j in range(odd):
+            for k in range(odd):
+                turn = (m * j * k + p * (k if inverse else j)) % size
+                sine = -plan.sine[turn] if inverse else plan.sine[turn]
+                _add_product(sums_re[j], sums_im[j], re[p + m * k], im[p + m * k], plan.cosine[turn], sine)
+        for j in range(odd):
+            re[p + m * j] = sums_re[j]
+            im[p + m * j] = sums_im[j]
+
+
+@jit
+def _turn(plan, block):
+    """The factor of a step on the blocks number 2 block and 2 block + 1."""
+    return plan.block_cosine[block], plan.block_sine[block]
+
+
+@jit
+def _forward_columns(re, im, plan):
+    """Transform every column in place, float32 (n, any); row r of the result has frequency `plan.frequency[r]`.
+
+    A polynomial modulo x**l - c**2 is split into its remainders modulo x**(l / 2) - c and x**(l / 2) + c, and so on down to
+    its values. All of a block is multiplied by the same factor, whatever its row, so the loops are long.
+    """
+    if plan.odd > 1:
+        _odd_factor(re, im, plan, False)
+    flat_re, flat_im = re.reshape(-1), im.reshape(-1)
+    whole = re.size // plan.odd
+    for start in range(0, re.size, whole):
+        blocks = 1
+        if plan.lone:
+            _step(flat_re, flat_im, start, whole // 2, *_turn(plan, 0))
+            blocks = 2
+        while blocks < plan.block_cosine.size:
+            count = whole // (4 * blocks)
+            for k in range(blocks):
+                turns = _turn(plan, k), _turn(plan, 2 * k), _turn(plan, 2 * k + 1)
+                _two_steps(flat_re, flat_im, start + 4 * k * count, count, *turns)
+            blocks *= 4
+
+
+@jit
+def _inverse_columns(re, im, plan):
+    """Undo `_forward_columns`, times n."""
+    flat_re, flat_im = re.reshape(-1), im.reshape(-1)
+    whole = re.size // plan.odd
+    for start in range(0, re.size, whole):
+        blocks = plan.block_cosine.size // 4
+        while blocks > 0:
+            count = whole // (4 * blocks)
+            for k in range(blocks):
+                turns = _turn(plan, k), _turn(plan, 2 * k), _turn(plan, 2 * k + 1)
+                _two_steps_back(flat_re, flat_im, start + 4 * k * count, count, *turns)
+            blocks //= 4
+        if plan.lone:
+            _step_back(flat_re, flat_im, start, whole // 2, *_turn(plan, 0))
+    if plan.odd > 1:
+        _odd_factor(re, im, plan, True)
+
+
+@jit
+def forward(halves, spectrum, plan):
+    """Transform the image of two halves, which is overwritten.
+
+    The columns of the two halves go as real and imaginary part of one complex transform, and are told apart after it by
+    their symmetry.
+
+    Args:
+        halves: float32 (2, n, n // 2); overwritten.
+        spectrum: float32 (2, n, n // 2 + 1); written.
+        plan: for n.
+    """
+    re, im = halves[0], halves[1]
+    size, middle = re.shape
+    _forward_columns(re, im, plan)
+    scale = np.float32(0.5 / size)
+    for left in range(0, middle, _BLOCK):
+        right = min(left + _BLOCK, middle)
+        for k in range(middle + 1):
+            row, mirrored = plan.row[k], plan.row[(size - k) % size]
+            for x in range(left, right):
+                a, b, c, d = re[row, x], im[row, x], re[mirrored, x], im[mirrored, x]
+                spectrum[0, x, k], spectrum[1, x, k] = scale * (a + c), scale * (b - d)
+                spectrum[0, x + middle, k], spectrum[1, x + middle, k] = scale * (b + d), scale * (c - a)
+    _forward_columns(spectrum[0], spectrum[1], plan)
+
+
+@jit
+def inverse(spectrum, halves, plan):
+    """Undo `forward`.
+
+    Args:
+        spectrum: float32 (2, n, n // 2 + 1); overwritten.
+        halves: float32 (2, n, n // 2); written.
+        plan: for n.
+    """
+    re, im = halves[0], halves[1]
+    size, middle = re.shape
+    _inverse_columns(spectrum[0], spectrum[1], plan)
+    scale = np.float32(1.0 / size)
+    for left in range(0, middle, _BLOCK):
+        right = min(left + _BLOCK, middle)
+        for k in range(middle + 1):
+            row, mirrored = plan.row[k], plan.row[(size - k) % size]
+            for x in range(left, right):
+                a, b = scale * spectrum[0, x, k], scale * spectrum[1, x, k]
+                c, d = scale * spectrum[0, x + middle, k], scale * spectrum[1, x + middle, k]
+                re[row, x], im[row, x] = a - d, b + c
+                re[mirrored, x], im[mirrored, x] = a + d, c - b
+    _inverse_columns(re, im, plan)

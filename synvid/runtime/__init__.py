@@ -1,0 +1,1 @@
+"""Long-running work: signals, progress and worker processes."""

@@ -1,0 +1,1 @@
+"""Scenes: shapes, kinematics, and sampling a scene from a preset."""

@@ -1,0 +1,1 @@
+"""Clip sources for measuring: presets, datasets, videos and images."""

@@ -1,1 +1,0 @@
-"""Where textures come from: the pictures that fill the objects of a clip."""

@@ -1,0 +1,1 @@
+"""Textures: generators, image folders and texture banks."""

@@ -1,1 +1,0 @@
-"""Long work: whole files, interruptions, progress, a pool of processes."""

@@ -1,0 +1,1 @@
+"""Training data: video lists, clip sources, transforms and the loader."""

@@ -1,0 +1,1 @@
+"""Evaluation: accuracy, features and distances between datasets."""

@@ -1,0 +1,1 @@
+"""The VideoMAE model and its checkpoints."""
