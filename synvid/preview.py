@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
-import html
 import io
 import itertools
 from collections.abc import Sequence
+from pathlib import Path
 
 import numpy as np
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
 
@@ -21,8 +23,17 @@ from synvid.textures.bank import Bank
 from synvid.video.display import shrink_frames, video_tag
 from synvid.video.encode import encode
 
-__all__ = ["SUFFIXES", "contact_sheet", "page", "picture", "side_by_side", "texture_sheet"]
+__all__ = ["SUFFIXES", "contact_sheet", "encode_preview", "preset_page", "side_by_side", "texture_sheet"]
 
+
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
 
 SUFFIXES = (".png", ".mp4", ".gif")
 
@@ -111,7 +122,7 @@ def side_by_side(presets: Sequence[Preset], clips: int = 4, seed: int = 0, side:
     return video
 
 
-def picture(suffix: str, presets: Sequence[Preset], clips: int, columns: int, seed: int) -> bytes:
+def encode_preview(suffix: str, presets: Sequence[Preset], clips: int, columns: int, seed: int) -> bytes:
     """A preview as the bytes of a file.
 
     Args:
@@ -135,58 +146,31 @@ def picture(suffix: str, presets: Sequence[Preset], clips: int, columns: int, se
     raise ConfigurationError(f"--out: a preview ends in {', '.join(SUFFIXES)}, not {suffix!r}; a page is made by --html.")
 
 
-_PAGE = """<!doctype html>
-<html lang="en">
-<meta charset="utf-8">
-<meta name="viewport" content="width=device-width">
-<title>synvid presets</title>
-<style>
- body {{ font: 15px/1.45 system-ui, sans-serif; margin: 2rem auto; max-width: 70rem; padding: 0 1rem; color: #222 }}
- section {{ display: grid; grid-template-columns: 19rem 1fr; gap: 1rem; padding: .9rem 0; border-top: 1px solid #ddd }}
- h2 {{ font-size: 1rem; margin: 0; overflow-wrap: anywhere }}
- p {{ margin: .25rem 0 }} code {{ background: #f3f3f3; padding: .1em .3em; font-size: .85em; overflow-wrap: anywhere }}
- video {{ width: 160px; border-radius: 4px; margin-right: 4px; background: #eee }}
- @media (max-width: 50rem) {{ section {{ grid-template-columns: 1fr }} }}
-</style>
-<h1>synvid presets</h1>
-<p>Column k is clip k of seed {seed} everywhere: what a preset does not change stays as it is in the presets above it.</p>
-{sections}
-</html>
-"""
-
-_SECTION = """<section>
-<div><h2>{title}</h2><p>{description}.</p><p><code>synvid preview {name}</code></p></div>
-<div>{videos}</div>
-</section>"""
-
-
-def page(presets: Sequence[Preset], clips: int = 4, seed: int = 0, progress: Progress | None = None) -> str:
-    """One HTML page, with nothing outside it, on which clips of every preset play.
+def preset_page(presets: Sequence[Preset], clips: int = 4, seed: int = 0, progress: Progress | None = None) -> str:
+    """Return a self-contained HTML page that plays clips of every preset.
 
     Args:
-        presets: a section each.
-        clips: of each preset.
-        seed: of the clips.
-        progress: told of every preset.
+        presets: one section each.
+        clips: number of clips of each preset.
+        seed: random seed of the clips.
+        progress: progress callback, called after each preset.
     """
     progress = progress or Progress()
     progress.start(len(presets), 0, "preset")
     sections = []
     try:
         for preset in presets:
-            sections.append(_section(preset, clips, seed))
+            sections.append((preset, _video_tags(preset, clips, seed)))
             progress.update(len(sections))
     finally:
         progress.finish()
-    return _PAGE.format(seed=seed, sections="\n".join(sections))
+    return _TEMPLATES.get_template("preview.html").render(seed=seed, sections=sections)
 
 
-def _section(preset: Preset, clips: int, seed: int) -> str:
-    shown = [render(scene, range(min(_MAX_FRAMES, scene.num_frames))) for scene in _scenes(preset, clips, seed)]
-    videos = "\n".join(video_tag(clip.frames, clip.fps, side=160, controls=False) for clip in shown)
-    name = html.escape(preset.name)
-    title = name.replace("_", "_<wbr>")
-    return _SECTION.format(title=title, name=name, description=html.escape(preset.description), videos=videos)
+def _video_tags(preset: Preset, clips: int, seed: int) -> list[Markup]:
+    rendered = [render(scene, range(min(_MAX_FRAMES, scene.num_frames))) for scene in _scenes(preset, clips, seed)]
+    tags = (video_tag(clip.frames, clip.fps, side=160, controls=False) for clip in rendered)
+    return [Markup(tag) for tag in tags]  # noqa: S704  # the tag holds numbers and base 64 only
 
 
 def _scenes(preset: Preset, clips: int, seed: int) -> list[Scene]:

@@ -1,5 +1,6 @@
 """Previews: contact sheet, video, animation, page."""
 
+import dataclasses
 import io
 import re
 
@@ -11,7 +12,7 @@ from PIL import Image
 import synvid
 from synvid.cli.console import ProgressBar
 from synvid.cli.main import main
-from synvid.preview import contact_sheet, page, picture, side_by_side
+from synvid.preview import contact_sheet, encode_preview, preset_page, side_by_side
 from synvid.video.decode import decode
 
 
@@ -39,20 +40,30 @@ def test_side_by_side_shows_the_clips(tiny):
 def test_video_and_animation(tiny):
     """.mp4 and .gif play the clips."""
     presets = [synvid.load_preset("moving_shapes", {**tiny, "video.num_frames_range": [6, 6]})]
-    assert decode(io.BytesIO(picture(".mp4", presets, 2, 8, 0))).shape == (6, 32, 68, 3)
-    animation = Image.open(io.BytesIO(picture(".gif", presets, 2, 8, 0)))
+    assert decode(io.BytesIO(encode_preview(".mp4", presets, 2, 8, 0))).shape == (6, 32, 68, 3)
+    animation = Image.open(io.BytesIO(encode_preview(".gif", presets, 2, 8, 0)))
     assert (animation.n_frames, animation.size, animation.info["duration"]) == (6, (68, 32), 40)
 
 
 def test_a_page_needs_nothing_else(tiny):
     """The page holds all videos itself, names every preset, and refers to nothing outside."""
     presets = [synvid.load_preset(name, tiny) for name in synvid.list_presets()]
-    text = page(presets, clips=2)
+    text = preset_page(presets, clips=2)
     assert text.count("<video") == 2 * len(presets)
     assert set(re.findall(r'src="([^"]{20})', text)) == {"data:video/mp4;base64"[:20]}
     assert "http" not in text
     for preset in presets:
         assert f"synvid preview {preset.name}" in text
+
+
+def test_preset_page_escapes_names_and_descriptions(tiny):
+    """HTML in the name or description of a preset appears as text on the page."""
+    preset = synvid.load_preset("moving_shapes", tiny)
+    preset = dataclasses.replace(preset, name="a_<script>alert(1)</script>", description="<b>bold</b> & more")
+    text = preset_page([preset], clips=1)
+    assert "<script>" not in text
+    assert "a_<wbr>&lt;script&gt;" in text
+    assert "&lt;b&gt;bold&lt;/b&gt; &amp; more." in text
 
 
 @pytest.mark.parametrize("suffix", ["png", "mp4", "gif", "PNG"])

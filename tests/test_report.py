@@ -14,7 +14,7 @@ from synvid.errors import ConfigurationError
 from synvid.metrics.accuracy import PAPER, correlate, read_accuracies
 from synvid.metrics.results import DatasetMetrics, Property, Sample, load_metrics, to_json
 from synvid.preset import list_presets
-from synvid.report.page import page
+from synvid.report.page import render_report
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
 FLAGS = (
@@ -116,7 +116,7 @@ def test_odd_datasets_are_drawn():
     one = DatasetMetrics(name, "videos", name, 1, properties={"spectrum_exponent": nothing}, notes=["<b>"])
     other = DatasetMetrics("two", "videos", "x", 1, properties={"spectrum_exponent": strange, "color_spread": wrong})
     some = dataclasses.replace(other, name="three", samples=[Sample("text/html", "AAAA", "x")])
-    text = page([one, other, some], read_accuracies(PAPER))
+    text = render_report([one, other, some], read_accuracies(PAPER))
     assert name not in text
     assert "no &lt;reason&gt;" in text
     assert "text/html" not in text
@@ -136,7 +136,7 @@ def test_constant_properties_have_no_correlation():
     records = [
         DatasetMetrics(name, "preset", name, 2, name, properties={"flow": Property("Flow", "px", 1.0)}) for name in PRESETS
     ]
-    assert "the same for all 4: no correlation" in page(records, read_accuracies(PAPER))
+    assert "the same for all 4: no correlation" in render_report(records, read_accuracies(PAPER))
 
 
 def test_the_example_of_the_documentation_is_read(tmp_path):

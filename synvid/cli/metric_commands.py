@@ -98,7 +98,7 @@ def report(files: tuple[Path, ...], out: Path, accuracy: Path | None, title: str
     from synvid.metrics.accuracy import PAPER, read_accuracies
     from synvid.metrics.results import load_metrics, merge_metrics
     from synvid.os_errors import wrap_os_errors
-    from synvid.report.page import page
+    from synvid.report.page import render_report
     from synvid.storage.atomic_io import atomic_write
 
     if not files:
@@ -107,7 +107,7 @@ def report(files: tuple[Path, ...], out: Path, accuracy: Path | None, title: str
         raise ConfigurationError(f"--out {out}: a page ends in .html.")
     accuracies = read_accuracies(accuracy or PAPER)
     records = merge_metrics({str(path): load_metrics(path) for path in files})
-    text = page(records, accuracies, title)
+    text = render_report(records, accuracies, title)
     with wrap_os_errors(out):
         atomic_write(out, text)
     Console(quiet).message(f"{out}: {format_count(len(records), 'dataset')}, {format_size(len(text))}.")

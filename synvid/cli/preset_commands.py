@@ -70,7 +70,7 @@ def preview(
     out = out or Path(stem + (".html" if as_html else ".png"))
 
     from synvid.os_errors import wrap_os_errors
-    from synvid.preview import page, picture
+    from synvid.preview import encode_preview, preset_page
     from synvid.storage.atomic_io import atomic_write
 
     console, pictures = Console(quiet), find_image_files(images)
@@ -84,9 +84,9 @@ def preview(
     if as_html and out.suffix.lower() not in (".html", ".htm"):
         raise ConfigurationError(f"--out {out}: a page ends in .html.")
     data = (
-        page(chosen, clips, seed, console.progress("preview"))
+        preset_page(chosen, clips, seed, console.progress("preview"))
         if as_html
-        else picture(out.suffix.lower(), chosen, clips, columns, seed)
+        else encode_preview(out.suffix.lower(), chosen, clips, columns, seed)
     )
     with wrap_os_errors(out):
         atomic_write(out, data)

@@ -1,24 +1,37 @@
-"""One HTML page over several datasets, with nothing outside it: a table, what goes with accuracy, pictures and clips."""
+"""The page that `synvid report` writes: one self-contained HTML file with a table, charts and sample clips.
+
+The functions here prepare what the Jinja2 template page.html shows; the template escapes every text.
+"""
 
 from __future__ import annotations
 
-import html
 from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
+from jinja2 import Environment, FileSystemLoader, StrictUndefined
+from markupsafe import Markup
+
 from synvid.formatting import format_count, format_number
 from synvid.metrics.accuracy import PAPER, Accuracies, Correlation, correlate
-from synvid.metrics.results import DatasetMetrics, Property
+from synvid.metrics.results import DatasetMetrics, Property, Sample
 from synvid.report import plots
 from synvid.version import __version__
 
-__all__ = ["page"]
+__all__ = ["render_report"]
 
 
-_TEMPLATE = Path(__file__).parent / "page.html"
+_TEMPLATES = Environment(
+    loader=FileSystemLoader(Path(__file__).parent),
+    autoescape=True,
+    undefined=StrictUndefined,
+    trim_blocks=True,
+    lstrip_blocks=True,
+    keep_trailing_newline=True,
+)
 
-Indexed = list[tuple[int, DatasetMetrics]]
+_SAMPLE_TYPES = ("video/mp4", "image/jpeg")
 
 #: How properties that `synvid stats` measures are defined; others bring a label, a unit, and `definition` in their details.
 _DEFINITIONS = {
@@ -43,253 +56,237 @@ _DEFINITIONS = {
 }
 
 
-def page(records: Sequence[DatasetMetrics], accuracies: Accuracies, title: str = "Datasets compared") -> str:
-    """Draw datasets on one page.
+@dataclass(frozen=True)
+class _Dataset:
+    """A dataset as the page shows it.
+
+    Attributes:
+        index: its position, which decides its colour and its CSS class.
+        color: #rrggbb.
+        metrics: what was measured.
+    """
+
+    index: int
+    color: str
+    metrics: DatasetMetrics
+
+    @property
+    def name(self) -> str:
+        return self.metrics.name
+
+
+@dataclass(frozen=True)
+class _Column:
+    label: str
+    unit: str
+
+
+@dataclass(frozen=True)
+class _Cell:
+    """A cell of the table.
+
+    Attributes:
+        value: what the column is sorted by; None where there is no value.
+        text: the value as it is shown.
+        interval: its 95 % interval as it is shown.
+        bar: length of the bar below it in per cent of the longest one, as text.
+        why: the reason for a missing value, shown as a tooltip.
+    """
+
+    value: float | None
+    text: str = ""
+    interval: str = ""
+    bar: str | None = None
+    why: str = ""
+
+
+@dataclass(frozen=True)
+class _Row:
+    dataset: _Dataset
+    source: str
+    clips: int
+    cells: Sequence[_Cell]
+
+
+@dataclass(frozen=True)
+class _Chart:
+    svg: Markup
+    label: str
+    correlation: str
+
+
+def render_report(results: Sequence[DatasetMetrics], accuracies: Accuracies, title: str = "Datasets compared") -> str:
+    """Return the HTML page that compares datasets.
 
     Args:
-        records: of the datasets, in the order in which they are shown.
+        results: of the datasets, in the order in which they are shown.
         accuracies: what properties are compared with.
         title: of the page.
 
     Raises:
         ConfigurationError: matplotlib is not installed.
     """
-    indexed = list(enumerate(records))
-    parts = {
-        "Table": _table(indexed, accuracies),
-        "Accuracy": _against(indexed, accuracies),
-        "Spectrum": _spectrum(indexed),
-        "Colour": _colour(indexed),
-        "Motion": _motion(indexed),
-        "Clips": _clips(indexed),
-        "Method": _method(records),
+    datasets = [_Dataset(k, plots.color_of(k), metrics) for k, metrics in enumerate(results)]
+    sections = {
+        "table": _table(datasets, accuracies),
+        "accuracy": _accuracy(datasets, accuracies),
+        "spectrum": _spectrum(datasets),
+        "colour": _colour(datasets),
+        "motion": _motion(datasets),
+        "clips": _clips(datasets),
+        "method": _method(results),
     }
-    parts = {name: part for name, part in parts.items() if part}
-    values = {
-        "title": html.escape(title),
-        "summary": html.escape(_summary(records)),
-        "links": " ".join(f'<a href="#{name.lower()}">{name}</a>' for name in parts),
-        "chips": "".join(_chip(k, record) for k, record in indexed),
-        "sections": "\n".join(f'<section id="{name.lower()}">{part}</section>' for name, part in parts.items()),
-        "version": __version__,
-    }
-    text = _TEMPLATE.read_text(encoding="utf-8")
-    for key, value in values.items():
-        text = text.replace(f"{{{{{key}}}}}", value)
-    return text
+    return _TEMPLATES.get_template("page.html").render(
+        title=title, summary=_summary(results), datasets=datasets, sections=sections, version=__version__
+    )
 
 
-def _summary(records: Sequence[DatasetMetrics]) -> str:
-    clips = sum(record.clips for record in records if record.kind != "images")
-    pictures = sum(record.clips for record in records if record.kind == "images")
-    counts = [format_count(len(records), "dataset")]
+def _summary(results: Sequence[DatasetMetrics]) -> str:
+    clips = sum(metrics.clips for metrics in results if metrics.kind != "images")
+    images = sum(metrics.clips for metrics in results if metrics.kind == "images")
+    counts = [format_count(len(results), "dataset")]
     counts += [format_count(clips, "clip")] if clips else []
-    counts += [format_count(pictures, "picture")] if pictures else []
-    return ", ".join(counts) + ". Click on a name to see it alone, on more names to add them."
+    counts += [format_count(images, "picture")] if images else []
+    return ", ".join(counts)
 
 
-def _dot(k: int) -> str:
-    return f'<span class="dot" style="background:{plots.color_of(k)}"></span>'
+def _property_keys(datasets: Sequence[_Dataset]) -> list[str]:
+    """Keys of all properties, in the order in which they first occur."""
+    return list(dict.fromkeys(key for dataset in datasets for key in dataset.metrics.properties))
 
 
-def _chip(k: int, record: DatasetMetrics) -> str:
-    return f'<button class="chip" data-ds="{k}" aria-pressed="true">{_dot(k)}{k + 1} {html.escape(record.name)}</button>'
+def _names(datasets: Sequence[_Dataset]) -> list[str]:
+    return [dataset.name for dataset in datasets]
 
 
-def _keys(indexed: Indexed) -> list[str]:
-    """Keys of all properties, in the order in which datasets have them."""
-    return list(dict.fromkeys(key for _, record in indexed for key in record.properties))
-
-
-def _first(indexed: Indexed, key: str) -> Property:
-    return next(record.properties[key] for _, record in indexed if key in record.properties)
+def _indexed(datasets: Sequence[_Dataset]) -> plots.IndexedMetrics:
+    return [(dataset.index, dataset.metrics) for dataset in datasets]
 
 
 # ---- Table ---------------------------------------------------------------------------------------------------------
-def _table(indexed: Indexed, accuracies: Accuracies) -> str:
-    keys = _keys(indexed)
-    columns = [name for name in accuracies.columns if any(accuracies.of(record, name) is not None for _, record in indexed)]
-    most = {
-        key: max((abs(value) for _, record in indexed if (value := _value(record, key)) is not None), default=0)
-        for key in keys
-    }
-    heads = [_head("Dataset", ""), _head("Clips", "")]
-    heads += [_head(one.label, one.unit) for one in (_first(indexed, key) for key in keys)]
-    heads += [_head(name, "accuracy, %") for name in columns]
+def _table(datasets: Sequence[_Dataset], accuracies: Accuracies) -> dict[str, Any]:
+    keys = _property_keys(datasets)
+    names = [
+        name for name in accuracies.columns if any(accuracies.of(dataset.metrics, name) is not None for dataset in datasets)
+    ]
+    by_key = {key: [dataset.metrics.properties.get(key) for dataset in datasets] for key in keys}
+    first = {key: next(item for item in items if item is not None) for key, items in by_key.items()}
+    max_values = {key: max(abs(item.value or 0) if item else 0 for item in items) for key, items in by_key.items()}
+    columns = [_Column(first[key].label, first[key].unit) for key in keys]
+    columns += [_Column(name, "accuracy, %") for name in names]
     rows = []
-    for k, record in indexed:
-        name = html.escape(record.name)
-        source = html.escape(f"{record.kind}: {record.source}")
-        cells = [
-            f'<td data-value="{name}">{_dot(k)}{k + 1} {name}<span class="unit">{source}</span></td>',
-            f'<td data-value="{record.clips}">{record.clips:,}</td>',
-        ]
-        cells += [_cell(record.properties.get(key), most[key]) for key in keys]
-        for column in columns:
-            value = accuracies.of(record, column)
-            cells.append('<td class="none">–</td>' if value is None else f'<td data-value="{value}">{value:.1f}</td>')
-        rows.append(f'<tr class="ds-{k}">{"".join(cells)}</tr>')
-    return (
-        '<h2>What was measured</h2><p class="soft">Under each value its 95 % interval over clips. A dash says on pointing '
-        "at it why there is no value; a click on a heading sorts.</p>"
-        f'<div class="scroll"><table><thead><tr>{"".join(heads)}</tr></thead><tbody>{"".join(rows)}</tbody></table></div>'
-    )
+    for dataset in datasets:
+        metrics = dataset.metrics
+        cells = [_property_cell(metrics.properties.get(key), max_values[key]) for key in keys]
+        cells += [_accuracy_cell(accuracies.of(metrics, name)) for name in names]
+        rows.append(_Row(dataset, f"{metrics.kind}: {metrics.source}", metrics.clips, cells))
+    return {"columns": columns, "rows": rows}
 
 
-def _value(record: DatasetMetrics, key: str) -> float | None:
-    return record.properties[key].value if key in record.properties else None
+def _property_cell(item: Property | None, max_value: float) -> _Cell:
+    if item is None or item.value is None:
+        return _Cell(None, why="not measured" if item is None else item.why)
+    interval = "" if item.ci95 is None else f"{format_number(item.ci95[0])} to {format_number(item.ci95[1])}"
+    bar = f"{100 * abs(item.value) / max_value:.1f}" if max_value else None
+    return _Cell(item.value, format_number(item.value), interval, bar)
 
 
-def _head(label: str, unit: str) -> str:
-    below = f'<span class="unit">{html.escape(unit)}</span>' if unit else ""
-    return f"<th><button>{html.escape(label)}</button>{below}</th>"
-
-
-def _cell(one: Property | None, most: float) -> str:
-    if one is None or one.value is None:
-        why = "not measured" if one is None else one.why
-        return f'<td class="none" title="{html.escape(why)}">–</td>'
-    interval = (
-        "" if one.ci95 is None else f'<span class="ci">{format_number(one.ci95[0])} to {format_number(one.ci95[1])}</span>'
-    )
-    bar = f'<span class="bar" style="width:{100 * abs(one.value) / most:.1f}%"></span>' if most else ""
-    return f'<td data-value="{one.value!r}">{format_number(one.value)}{interval}{bar}</td>'
+def _accuracy_cell(accuracy: float | None) -> _Cell:
+    return _Cell(accuracy, "" if accuracy is None else f"{accuracy:.1f}")
 
 
 # ---- Accuracy ------------------------------------------------------------------------------------------------------
-def _against(indexed: Indexed, accuracies: Accuracies) -> str:
-    names = [record.name for _, record in indexed]
-    panels = {}
-    for column in accuracies.columns:
-        charts = [chart for key in _keys(indexed) if (chart := _chart(indexed, key, accuracies, column, names))]
-        if charts:
-            panels[column] = charts
-    if not panels:
-        return (
-            "<h2>What goes with accuracy</h2><p>Fewer than three datasets have an accuracy: "
-            f"{html.escape(accuracies.path.name)} names {html.escape(', '.join(list(_named(accuracies))[:3]))} and so on. "
-            "<code>synvid report --accuracy FILE.csv</code> takes your own.</p>"
-        )
-    tabs, bodies = [], []
-    for place, (column, charts) in enumerate(panels.items()):
-        chosen = str(place == 0).lower()
-        tabs.append(
-            f'<button role="tab" aria-controls="panel-{place}" aria-selected="{chosen}">{html.escape(column)}</button>'
-        )
-        hidden = "" if place == 0 else " hidden"
-        bodies.append(f'<div class="grid" id="panel-{place}" role="tabpanel"{hidden}>{"".join(charts)}</div>')
-    whose = "as the paper reports it (ViT-B)" if accuracies.path == PAPER else f"from {accuracies.path.name}"
-    return (
-        f'<h2>What goes with accuracy</h2><p class="soft">Accuracy {html.escape(whose)}; r is Pearson\'s correlation over '
-        "datasets with its 95 % interval, ρ that of ranks. With few datasets the interval is wide, and nothing here says what "
-        f'causes what.</p><div class="tabs" role="tablist">{"".join(tabs)}</div>{"".join(bodies)}'
-    )
+def _accuracy(datasets: Sequence[_Dataset], accuracies: Accuracies) -> dict[str, Any]:
+    panels = {column: _charts(datasets, accuracies, column) for column in accuracies.columns}
+    known = list(dict.fromkeys(name for column in accuracies.columns.values() for name in column))
+    return {
+        "panels": {column: charts for column, charts in panels.items() if charts},
+        "source": "as the paper reports it (ViT-B)" if accuracies.path == PAPER else f"from {accuracies.path.name}",
+        "file": accuracies.path.name,
+        "names": ", ".join(known[:3]),
+    }
 
 
-def _named(accuracies: Accuracies) -> dict[str, None]:
-    return dict.fromkeys(name for column in accuracies.columns.values() for name in column)
+def _charts(datasets: Sequence[_Dataset], accuracies: Accuracies, column: str) -> list[_Chart]:
+    """Charts of each property against an accuracy, where at least three datasets have both."""
+    charts = []
+    for key in _property_keys(datasets):
+        shown, properties, values = [], [], []
+        for dataset in datasets:
+            accuracy, item = accuracies.of(dataset.metrics, column), dataset.metrics.properties.get(key)
+            if accuracy is not None and item is not None and item.value is not None:
+                shown.append(dataset)
+                properties.append(item)
+                values.append(accuracy)
+        if len(shown) >= 3:
+            correlation = correlate([item.value for item in properties if item.value is not None], values)
+            figure = plots.scatter(_indexed(shown), properties, values, f"{column}, %", correlation)
+            text = _describe_correlation(correlation, len(shown))
+            charts.append(_Chart(plots.svg(figure, _names(datasets)), properties[0].label, text))
+    return charts
 
 
-def _chart(indexed: Indexed, key: str, accuracies: Accuracies, column: str, names: Sequence[str]) -> str:
-    """A property against accuracy; nothing where fewer than three datasets have both."""
-    shown, properties, values = [], [], []
-    for k, record in indexed:
-        accuracy, one = accuracies.of(record, column), record.properties.get(key)
-        if accuracy is not None and one is not None and one.value is not None:
-            shown.append((k, record))
-            properties.append(one)
-            values.append(accuracy)
-    if len(shown) < 3:
-        return ""
-    found = correlate([one.value for one in properties if one.value is not None], values)
-    figure = plots.scatter(shown, properties, values, f"{column}, %", found)
-    return _figure(plots.svg(figure, names), f"<b>{html.escape(properties[0].label)}</b> {_words(found, len(shown))}")
-
-
-def _words(found: Correlation | None, count: int) -> str:
-    if found is None:
+def _describe_correlation(correlation: Correlation | None, count: int) -> str:
+    if correlation is None:
         return f"the same for all {count}: no correlation"
-    ends = "" if found.ci95 is None else f" ({_signed(found.ci95[0])} to {_signed(found.ci95[1])})"
-    return f"r = {_signed(found.pearson)}{ends}, ρ = {_signed(found.spearman)}, n&nbsp;=&nbsp;{found.n}"
+    ends = correlation.ci95
+    interval = "" if ends is None else f" ({_format_signed(ends[0])} to {_format_signed(ends[1])})"
+    pearson, spearman = _format_signed(correlation.pearson), _format_signed(correlation.spearman)
+    return f"r = {pearson}{interval}, ρ = {spearman}, n\N{NO-BREAK SPACE}=\N{NO-BREAK SPACE}{correlation.n}"
 
 
-def _signed(value: float) -> str:
+def _format_signed(value: float) -> str:
     return f"{round(value, 2) + 0.0:.2f}".replace("-", "−")  # a minus sign, and none before zero
 
 
-def _figure(content: str, caption: str = "") -> str:
-    below = f"<figcaption>{caption}</figcaption>" if caption else ""
-    return f'<figure><div class="chart">{content}</div>{below}</figure>'
+# ---- Spectrum, colour, motion, clips, method -----------------------------------------------------------------------
+def _has_detail(datasets: Sequence[_Dataset], key: str, detail: str) -> bool:
+    properties = [dataset.metrics.properties.get(key) for dataset in datasets]
+    return any(item is not None and detail in item.details for item in properties)
 
 
-# ---- Spectrum, colour, motion, clips -------------------------------------------------------------------------------
-def _details(record: DatasetMetrics, key: str) -> Mapping[str, Any]:
-    return record.properties[key].details if key in record.properties else {}
+def _spectrum(datasets: Sequence[_Dataset]) -> Markup | None:
+    if not _has_detail(datasets, "spectrum_exponent", "amplitude"):
+        return None
+    return plots.svg(plots.spectra(_indexed(datasets)), _names(datasets))
 
 
-def _spectrum(indexed: Indexed) -> str:
-    if not any("amplitude" in _details(record, "spectrum_exponent") for _, record in indexed):
-        return ""
-    names = [record.name for _, record in indexed]
-    return (
-        '<h2>Spectrum</h2><p class="soft">Points: mean amplitude. Lines: the fit, over the range that it was fitted to. '
-        "Natural pictures have exponents between 0.5 and 2 (Torralba and Oliva 2003); the paper's best datasets lie between "
-        f"1.2 and 1.4.</p>{_figure(plots.svg(plots.spectra(indexed), names))}"
-    )
+def _colour(datasets: Sequence[_Dataset]) -> Markup | None:
+    if not _has_detail(datasets, "color_spread", "covariance"):
+        return None
+    return plots.svg(plots.colors(_indexed(datasets)), _names(datasets))
 
 
-def _colour(indexed: Indexed) -> str:
-    if not any("covariance" in _details(record, "color_spread") for _, record in indexed):
-        return ""
-    names = [record.name for _, record in indexed]
-    return (
-        '<h2>Colour</h2><p class="soft">All pixels of a dataset as a Gaussian in L*a*b*, seen from above (left) and from the '
-        f"side (right).</p>{_figure(plots.svg(plots.colors(indexed), names))}"
-    )
-
-
-def _motion(indexed: Indexed) -> str:
-    names = [record.name for _, record in indexed]
+def _motion(datasets: Sequence[_Dataset]) -> list[Markup]:
+    indexed = _indexed(datasets)
     figures = [
         plots.over_time(indexed, "black_share", "Black pixels", "share"),
         plots.over_time(indexed, "background_share", "Bare background", "share"),
         plots.over_time(indexed, "visible_objects", "Visible objects", "per frame"),
         plots.histogram(indexed),
     ]
-    drawn = "".join(_figure(plots.svg(figure, names)) for figure in figures if figure is not None)
-    return f'<h2>Over time</h2><div class="wide">{drawn}</div>' if drawn else ""
+    return [plots.svg(figure, _names(datasets)) for figure in figures if figure is not None]
 
 
-def _clips(indexed: Indexed) -> str:
-    rows = []
-    for k, record in indexed:
-        shown = []
-        for sample in record.samples:
-            if sample.type not in ("video/mp4", "image/jpeg"):
-                continue
-            source, caption = f"data:{sample.type};base64,{html.escape(sample.data)}", html.escape(sample.caption)
-            if sample.type == "video/mp4":
-                shown.append(f'<video src="{source}" title="{caption}" loop autoplay muted playsinline></video>')
-            else:
-                shown.append(f'<img src="{source}" alt="{caption}" title="{caption}">')
-        if shown:
-            name = html.escape(record.name)
-            rows.append(f'<figure class="ds-{k}">{"".join(shown)}<figcaption>{_dot(k)}{k + 1} {name}</figcaption></figure>')
-    return f'<h2>Clips</h2><div class="grid clips">{"".join(rows)}</div>' if rows else ""
+def _clips(datasets: Sequence[_Dataset]) -> list[tuple[_Dataset, list[Sample]]]:
+    """Each dataset with the samples that a page can play; datasets without any are left out."""
+    playable = [
+        (dataset, [sample for sample in dataset.metrics.samples if sample.type in _SAMPLE_TYPES]) for dataset in datasets
+    ]
+    return [(dataset, samples) for dataset, samples in playable if samples]
 
 
-def _method(records: Sequence[DatasetMetrics]) -> str:
-    known = dict(_DEFINITIONS)
-    for one in (one for record in records for one in record.properties.values()):
-        if "definition" in one.details:
-            known.setdefault(one.label, str(one.details["definition"]))
-    terms = "".join(f"<dt>{html.escape(name)}</dt><dd>{html.escape(text)}</dd>" for name, text in known.items())
-    notes = "".join(f"<li>{html.escape(record.name)}: {html.escape(note)}</li>" for record in records for note in record.notes)
-    said = f"<h2>Notes</h2><ul>{notes}</ul>" if notes else ""
-    settings = sorted({_settings(record) for record in records if record.settings})
-    how = f'<p class="soft">{html.escape(" · ".join(settings))}</p>' if settings else ""
-    return f"{said}<details><summary>How it was measured</summary>{how}<dl>{terms}</dl></details>"
+def _method(results: Sequence[DatasetMetrics]) -> Mapping[str, Any]:
+    definitions = dict(_DEFINITIONS)
+    for item in (item for metrics in results for item in metrics.properties.values()):
+        if "definition" in item.details:
+            definitions.setdefault(item.label, str(item.details["definition"]))
+    return {
+        "notes": [(metrics.name, note) for metrics in results for note in metrics.notes],
+        "settings": sorted({_describe_settings(metrics) for metrics in results if metrics.settings}),
+        "definitions": definitions,
+    }
 
 
-def _settings(record: DatasetMetrics) -> str:
-    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in record.settings.items())
+def _describe_settings(metrics: DatasetMetrics) -> str:
+    return ", ".join(f"{key.replace('_', ' ')} {value}" for key, value in metrics.settings.items())

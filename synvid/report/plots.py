@@ -3,13 +3,13 @@
 from __future__ import annotations
 
 import contextlib
-import html
 import io
 import re
 from collections.abc import Iterator, Sequence
 from typing import Any
 
 import numpy as np
+from markupsafe import Markup
 from numpy.typing import NDArray
 
 from synvid.errors import ConfigurationError
@@ -36,7 +36,8 @@ _STYLE: Any = {
     "xtick.labelsize": 8.5, "ytick.labelsize": 8.5,
 }  # fmt: skip
 
-Indexed = Sequence[tuple[int, DatasetMetrics]]
+#: Datasets with their positions on the page, which decide colours and CSS classes.
+IndexedMetrics = Sequence[tuple[int, DatasetMetrics]]
 
 
 @contextlib.contextmanager
@@ -69,7 +70,7 @@ def plain(text: str) -> str:
     return text.replace("$", r"\$")
 
 
-def svg(figure: Any, names: Sequence[str]) -> str:
+def svg(figure: Any, names: Sequence[str]) -> Markup:
     """A figure as an <svg> element to stand inside a page.
 
     It has no ids of its own, and what belongs to dataset k is a group of class `ds-k` with its name as tooltip.
@@ -84,10 +85,10 @@ def svg(figure: Any, names: Sequence[str]) -> str:
 
     def group(match: re.Match[str]) -> str:
         number = int(match[1])
-        return f'<g class="ds ds-{number}"><title>{html.escape(names[number])}</title>'
+        return Markup('<g class="ds ds-{}"><title>{}</title>').format(number, names[number])
 
     text = re.sub(r'<g id="ds-(\d+)(?:-\w+)?">', group, text)
-    return re.sub(r'<g id="[a-zA-Z]\w*?_\d+">', "<g>", text)
+    return Markup(re.sub(r'<g id="[a-zA-Z]\w*?_\d+">', "<g>", text))  # noqa: S704  # matplotlib escapes its texts
 
 
 def save_plot(figure: Any, suffix: str) -> bytes:
@@ -109,7 +110,7 @@ def save_plot(figure: Any, suffix: str) -> bytes:
 
 
 # ---- Spectrum ------------------------------------------------------------------------------------------------------
-def spectra(indexed: Indexed) -> Any:
+def spectra(indexed: IndexedMetrics) -> Any:
     """Mean amplitude spectra with the fitted lines A / f**alpha, and the exponents with their intervals."""
     with _drawing() as figure_class:
         figure = figure_class(figsize=(10.4, max(4.2, 1.2 + 0.19 * len(indexed))), layout="constrained")
@@ -119,7 +120,7 @@ def spectra(indexed: Indexed) -> Any:
         return figure
 
 
-def _spectra(axes: Any, indexed: Indexed) -> None:
+def _spectra(axes: Any, indexed: IndexedMetrics) -> None:
     axes.set(xscale="log", yscale="log", xlabel="spatial frequency f, cycles per pixel", ylabel="amplitude, grey levels")
     axes.set_title("Amplitude spectrum, and the fit of A / f$^α$")
     for number, record in indexed:
@@ -148,7 +149,7 @@ def _numbers(one: Property | None, *keys: str) -> NDArray[np.float64]:
     return numbers if np.isfinite(numbers).all() else np.empty(0)
 
 
-def _exponents(axes: Any, indexed: Indexed) -> None:
+def _exponents(axes: Any, indexed: IndexedMetrics) -> None:
     """A row a dataset, over the bands of natural pictures and of the paper's best datasets."""
     axes.set_title("Exponent α")
     axes.axvspan(0.5, 2.0, color="#f1f3f6", lw=0, zorder=0)
@@ -171,7 +172,7 @@ def _exponent(record: DatasetMetrics) -> Property | None:
 
 
 # ---- Colour --------------------------------------------------------------------------------------------------------
-def colors(indexed: Indexed) -> Any:
+def colors(indexed: IndexedMetrics) -> Any:
     """Gaussians of colours as ellipses of one standard deviation, in the planes a*, b* and b*, L*."""
     with _drawing() as figure_class:
         figure = figure_class(figsize=(9.4, 4.4), layout="constrained")
@@ -182,7 +183,7 @@ def colors(indexed: Indexed) -> Any:
         return figure
 
 
-def _ellipses(axes: Any, indexed: Indexed, planes: tuple[int, int], x_label: str, y_label: str) -> None:
+def _ellipses(axes: Any, indexed: IndexedMetrics, planes: tuple[int, int], x_label: str, y_label: str) -> None:
     from matplotlib.patches import Ellipse
 
     some = [(number, *found) for number, record in indexed if (found := _gaussian(record)) is not None]
@@ -245,7 +246,7 @@ def _wash(axes: Any, planes: tuple[int, int], reach: float, low: float, high: fl
 
 
 # ---- Motion --------------------------------------------------------------------------------------------------------
-def over_time(indexed: Indexed, key: str, title: str, y_label: str) -> Any | None:
+def over_time(indexed: IndexedMetrics, key: str, title: str, y_label: str) -> Any | None:
     """A property over the course of the clips; None where no dataset has it."""
     with _drawing() as figure_class:
         figure = figure_class(figsize=(4.6, 3.1), layout="constrained")
@@ -254,7 +255,7 @@ def over_time(indexed: Indexed, key: str, title: str, y_label: str) -> Any | Non
         return figure if axes.lines else None
 
 
-def _over_time(axes: Any, indexed: Indexed, key: str, title: str, y_label: str) -> None:
+def _over_time(axes: Any, indexed: IndexedMetrics, key: str, title: str, y_label: str) -> None:
     axes.set(xlabel="time, share of the clip", ylabel=y_label)
     axes.set_title(title)
     for number, record in indexed:
@@ -266,7 +267,7 @@ def _over_time(axes: Any, indexed: Indexed, key: str, title: str, y_label: str) 
     axes.set_ylim(bottom=0.0)
 
 
-def histogram(indexed: Indexed) -> Any | None:
+def histogram(indexed: IndexedMetrics) -> Any | None:
     """How speeds of visible objects are distributed; None where no dataset knows them."""
     with _drawing() as figure_class:
         figure = figure_class(figsize=(4.6, 3.1), layout="constrained")
@@ -275,7 +276,7 @@ def histogram(indexed: Indexed) -> Any | None:
         return figure if axes.lines else None
 
 
-def _histogram(axes: Any, indexed: Indexed) -> None:
+def _histogram(axes: Any, indexed: IndexedMetrics) -> None:
     axes.set(xlabel="speed, pixels per frame", ylabel="share per pixel/frame")
     axes.set_title("Speed of visible objects")
     last = 1.0
@@ -298,7 +299,11 @@ def _histogram(axes: Any, indexed: Indexed) -> None:
 
 # ---- Against accuracy ----------------------------------------------------------------------------------------------
 def scatter(
-    indexed: Indexed, properties: Sequence[Property], accuracies: Sequence[float], y_label: str, found: Correlation | None
+    indexed: IndexedMetrics,
+    properties: Sequence[Property],
+    accuracies: Sequence[float],
+    y_label: str,
+    found: Correlation | None,
 ) -> Any:
     """One property against accuracy, with intervals and the line of least squares.
 
