@@ -15,8 +15,8 @@ from synvid.metrics.accuracy import correlate, read_accuracies
 from synvid.metrics.results import DatasetMetrics, load_metrics
 from synvid.preset import Preset, list_presets, load_preset
 from synvid.preview import contact_sheet, texture_sheet
-from synvid.report.plots import save_plot as figure_file
-from synvid.report.plots import scatter, spectra
+from synvid.report.plots import plot_accuracy, plot_spectra
+from synvid.report.style import save_plot
 from synvid.textures.bank_cache import find_bank
 
 FOLDER = Path(__file__).parent / "images"
@@ -116,12 +116,12 @@ def against_accuracy(records: list[DatasetMetrics], keys: list[str], name: str) 
     known, charts = read_accuracies(ACCURACIES), []
     column = next(iter(known.columns))
     for key in keys:
-        pairs = [(k, one, known.of(one, column)) for k, one in enumerate(records) if key in one.properties]
+        pairs = [(k, one, known.get(one, column)) for k, one in enumerate(records) if key in one.properties]
         pairs = [(k, one, accuracy) for k, one, accuracy in pairs if accuracy and one.properties[key].value is not None]
         properties, values = [one.properties[key] for _, one, _ in pairs], [accuracy for _, _, accuracy in pairs]
         found = correlate([one.value or 0.0 for one in properties], values)
         shown = [(k, one) for k, one, _ in pairs]
-        chart = figure_file(scatter(shown, properties, values, f"{column}, %", found), ".png")
+        chart = save_plot(plot_accuracy(shown, properties, values, f"{column}, %", found), ".png")
         charts.append(Image.open(io.BytesIO(chart)).convert("RGB"))
     width, height = charts[0].size
     sheet = Image.new("RGB", (3 * width, -(-len(charts) // 3) * height), "white")
@@ -134,7 +134,7 @@ def analysis() -> None:
     """What docs/analysis.json and docs/compared.json say: exponents of the progression, and what goes with accuracy."""
     records = load_metrics(FOLDER.parent / "analysis.json")
     shown = [(k, record) for k, record in enumerate(records) if record.name in (*PROGRESSION, "jhmdb", "imagenet")]
-    (FOLDER / "analysis_spectra.png").write_bytes(figure_file(spectra(shown), ".png"))
+    (FOLDER / "analysis_spectra.png").write_bytes(save_plot(plot_spectra(shown), ".png"))
     keys = [
         "spectrum_exponent",
         "color_distance_to_jhmdb",

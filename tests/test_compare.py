@@ -623,7 +623,7 @@ def test_what_the_documentation_says_is_in_its_measures():
     accuracies = read_accuracies(PAPER)
     for key in keys:
         pairs = [
-            (record.properties[key].value, accuracies.of(record, "UCF101 fine-tuned"))
+            (record.properties[key].value, accuracies.get(record, "UCF101 fine-tuned"))
             for record in records
             if key in record.properties and record.properties[key].value is not None
         ]

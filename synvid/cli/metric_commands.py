@@ -59,7 +59,7 @@ def stats(
 ) -> None:  # fmt: skip
     """Measure spectrum, colour and motion of datasets.
 
-    synvid stats moving_shapes data/ jhmdb=~/jhmdb --out measures.json
+    synvid stats moving_shapes data/ jhmdb=~/jhmdb --out metrics.json
 
     A PATH is a rendered set, a preset, or a folder of videos or pictures. Intervals are 95 % over clips, of 20 clips or more.
     """
@@ -93,7 +93,7 @@ def stats(
 def report(files: tuple[Path, ...], out: Path, accuracy: Path | None, title: str, quiet: bool) -> None:
     """Draw what was measured as one HTML page.
 
-    synvid report measures.json more.json --out report.html
+    synvid report metrics.json more.json --out report.html
     """
     from synvid.metrics.accuracy import PAPER, read_accuracies
     from synvid.metrics.results import load_metrics, merge_metrics
@@ -102,9 +102,9 @@ def report(files: tuple[Path, ...], out: Path, accuracy: Path | None, title: str
     from synvid.storage.atomic_io import atomic_write
 
     if not files:
-        raise ConfigurationError("name files of measures, for example `synvid report measures.json`.")
+        raise ConfigurationError("name metrics files, for example `synvid report metrics.json`.")
     if out.suffix.lower() not in (".html", ".htm"):
-        raise ConfigurationError(f"--out {out}: a page ends in .html.")
+        raise ConfigurationError(f"--out {out}: the file name must end in .html.")
     accuracies = read_accuracies(accuracy or PAPER)
     records = merge_metrics({str(path): load_metrics(path) for path in files})
     text = render_report(records, accuracies, title)
@@ -116,16 +116,16 @@ def report(files: tuple[Path, ...], out: Path, accuracy: Path | None, title: str
 def check_output_file(out: Path | None) -> None:
     """Refuse what would only be refused after the work."""
     if out is not None and out.suffix.lower() != ".json":
-        raise ConfigurationError(f"--out {out}: a file of measures ends in .json.")
+        raise ConfigurationError(f"--out {out}: the name of a metrics file must end in .json.")
 
 
 def _check_plot(plot: Path | None) -> None:
     if plot is not None and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise ConfigurationError(f"--plot {plot}: a picture ends in .png, .svg or .pdf.")
+        raise ConfigurationError(f"--plot {plot}: the file name must end in .png, .svg or .pdf.")
     if plot is not None:
-        from synvid.report.plots import overview
+        from synvid.report.plots import plot_overview
 
-        overview([])  # says so if matplotlib is missing
+        plot_overview([])  # raises if Matplotlib is not installed
 
 
 def _reference(
@@ -136,7 +136,7 @@ def _reference(
         return None, None
     import dataclasses
 
-    from synvid.metrics.measure import gaussian_of
+    from synvid.metrics.measure import color_reference
     from synvid.metrics.results import Property, distance_key, load_metrics
 
     if against.endswith(".json"):
@@ -144,9 +144,9 @@ def _reference(
         if len(records) > 1:
             names = ", ".join(record.name for record in records)
             raise ConfigurationError(f"--against {against}: holds {len(records)} datasets ({names}); give a file of one.")
-        return gaussian_of(records[0], f"--against {against}"), None
+        return color_reference(records[0], f"--against {against}"), None
     record = run(against)
-    reference = gaussian_of(record, f"--against {against}")
+    reference = color_reference(record, f"--against {against}")
     if against not in paths:
         return reference, None
     itself = Property(f"Colour distance to {record.name}", "nats", None, why="it is the reference itself")
@@ -176,17 +176,18 @@ def print_results(records: list[DatasetMetrics], out: Path | None, as_json: bool
 
 def _draw(records: list[DatasetMetrics], plot: Path, console: Console) -> None:
     from synvid.os_errors import wrap_os_errors
-    from synvid.report.plots import overview, save_plot
+    from synvid.report.plots import plot_overview
+    from synvid.report.style import save_plot
     from synvid.storage.atomic_io import atomic_write
 
     with wrap_os_errors(plot):
-        atomic_write(plot, save_plot(overview(records), plot.suffix.lower()))
+        atomic_write(plot, save_plot(plot_overview(records), plot.suffix.lower()))
     console.message(f"{plot}: drawn.")
 
 
 def table(record: DatasetMetrics) -> str:
     """What was measured, a line a property."""
-    from synvid.metrics.bootstrap import LEAST_CLIPS
+    from synvid.metrics.bootstrap import MIN_CLIPS
 
     what = "picture" if record.kind == "images" else "clip"
     lines = [f"{record.name}: {format_count(record.clips, what)}, {record.source}"]
@@ -199,6 +200,6 @@ def table(record: DatasetMetrics) -> str:
         interval = "" if one.ci95 is None else f"{format_number(one.ci95[0])} to {format_number(one.ci95[1])}"
         lines.append(f"  {one.label:{width}}  {format_number(one.value):>9}  {interval:22} {one.unit}".rstrip())
     lines += [f"  Without a value: {', '.join(labels)}; {why}." for why, labels in missing.items()]
-    if record.clips < LEAST_CLIPS:
-        lines.append(f"  No intervals: they need {LEAST_CLIPS} {what}s.")
+    if record.clips < MIN_CLIPS:
+        lines.append(f"  No intervals: they need {MIN_CLIPS} {what}s.")
     return "\n".join(lines)

@@ -1,6 +1,6 @@
-"""Colours as a Gaussian in L*a*b*, and the distance of two (section 5.4 of the paper).
+"""Gaussians of colours in L*a*b* and the divergence of two of them (section 5.4 of the paper).
 
-CIE L*a*b* of sRGB pixels, D65 and 2 degrees, by scikit-image. Every clip counts the same, whatever its size.
+CIE L*a*b* of sRGB pixels, D65 and 2 degrees, by scikit-image. Every clip has the same weight, whatever its size.
 """
 
 from __future__ import annotations
@@ -17,12 +17,12 @@ __all__ = ["ColorGaussian", "gaussians", "moments", "spread", "symmetric_kl"]
 Array = NDArray[np.float64]
 
 _MAX_PIXELS = 65_536
-#: A direction of colour space with less than this standard deviation has none: below the steps of 8-bit colours.
-_FLAT = 0.05
+#: A smaller standard deviation along a principal axis counts as zero; it is below the steps of 8-bit colours.
+_MIN_STD = 0.05
 
 
 class ColorGaussian(NamedTuple):
-    """b Gaussians in L*a*b*.
+    """A batch of b Gaussians in L*a*b*.
 
     Attributes:
         mean: float64 (b, 3).
@@ -34,13 +34,13 @@ class ColorGaussian(NamedTuple):
 
 
 def moments(frames: NDArray[np.uint8]) -> Array:
-    """First and second moments of a clip's colours.
+    """Return the first and second moments of a clip's colours.
 
     Args:
-        frames: uint8 (T, H, W, 3), RGB. Of frames with more than 65,536 pixels, every second, third, ... in x and y.
+        frames: uint8 (T, H, W, 3), RGB. Frames of more than 65,536 pixels are subsampled by a whole number in x and y.
 
     Returns:
-        float64 (12,): the mean of (L, a, b), then of all products of two of them.
+        float64 (12,): the means of (L, a, b), then of the 9 products of two of them.
     """
     from skimage.color import rgb2lab
 
@@ -55,42 +55,43 @@ def moments(frames: NDArray[np.uint8]) -> Array:
 
 
 def gaussians(rows: Array) -> ColorGaussian:
-    """The Gaussians of mean moments, float64 (b, 12)."""
+    """Return the Gaussians of mean moments, float64 (b, 12)."""
     mean = rows[:, :3]
     return ColorGaussian(mean, rows[:, 3:].reshape(-1, 3, 3) - mean[:, :, None] * mean[:, None, :])
 
 
 def spread(colors: ColorGaussian) -> Array:
-    """Geometric mean of the three standard deviations along the principal axes, float64 (b,); 0 where there is one colour."""
+    """Return the geometric mean of the standard deviations along the principal axes, float64 (b,); 0 for a single colour."""
     values: Array = np.maximum(np.linalg.det(colors.covariance), 0.0) ** (1 / 6)
     return values
 
 
-def is_flat(covariance: Array) -> Any:
-    """Whether colours lie in a plane, on a line or in a point, bool (b,): the divergence from others is then infinite."""
-    return np.linalg.eigvalsh(covariance)[:, 0] < _FLAT**2
+def is_degenerate(covariance: Array) -> Any:
+    """Return whether the colours lie in a plane, on a line or in a point, bool (b,); divergences from them are infinite."""
+    return np.linalg.eigvalsh(covariance)[:, 0] < _MIN_STD**2
 
 
-def symmetric_kl(one: ColorGaussian, other: ColorGaussian) -> Array:
-    """KL(p|q) + KL(q|p) of Gaussians, in nats: symmetric, 0 for equal ones (Kullback and Leibler 1951).
+def symmetric_kl(p: ColorGaussian, q: ColorGaussian) -> Array:
+    """Return KL(p|q) + KL(q|p) of Gaussians, in nats (Kullback and Leibler 1951).
 
     Args:
-        one: b of them.
-        other: as many, or one.
+        p: b Gaussians.
+        q: b Gaussians, or one.
 
     Returns:
-        float64 (b,); NaN where one of the two has no width in some direction, so that it is infinite.
+        float64 (b,); NaN where one of the two is degenerate, since the divergence is infinite.
 
-    >>> p = Gaussian(np.zeros((1, 3)), np.eye(3)[None])
-    >>> q = Gaussian(np.array([[2.0, 0.0, 0.0]]), np.eye(3)[None])
+    >>> p = ColorGaussian(np.zeros((1, 3)), np.eye(3)[None])
+    >>> q = ColorGaussian(np.array([[2.0, 0.0, 0.0]]), np.eye(3)[None])
     >>> float(symmetric_kl(p, q)[0])
     4.0
     """
-    flat = is_flat(one.covariance) | is_flat(other.covariance)
-    unit = np.eye(3)
-    first = np.linalg.inv(np.where(flat[:, None, None], unit, one.covariance))
-    second = np.linalg.inv(np.where(flat[:, None, None], unit, other.covariance))
-    traces = np.einsum("bij,bji->b", first, other.covariance + 0 * first) + np.einsum("bij,bji->b", second, one.covariance)
-    apart = one.mean - other.mean
-    far = np.einsum("bi,bij,bj->b", apart, first + second, apart)
-    return np.where(flat, np.nan, np.maximum(0.5 * (traces + far) - 3.0, 0.0))
+    degenerate = is_degenerate(p.covariance) | is_degenerate(q.covariance)
+    identity = np.eye(3)
+    p_inverse = np.linalg.inv(np.where(degenerate[:, None, None], identity, p.covariance))
+    q_inverse = np.linalg.inv(np.where(degenerate[:, None, None], identity, q.covariance))
+    traces = np.einsum("bij,bji->b", p_inverse, q.covariance + 0 * p_inverse)  # + 0 * broadcasts q to b Gaussians
+    traces = traces + np.einsum("bij,bji->b", q_inverse, p.covariance)
+    difference = p.mean - q.mean
+    distance = np.einsum("bi,bij,bj->b", difference, p_inverse + q_inverse, difference)
+    return np.where(degenerate, np.nan, np.maximum(0.5 * (traces + distance) - 3.0, 0.0))

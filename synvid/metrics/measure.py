@@ -1,4 +1,4 @@
-"""Measuring one source of clips: a stream of clips goes by all meters, and a record remains."""
+"""Measure one source of clips: every clip is passed to each metric, and their results are collected."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from PIL import Image
 
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.formatting import describe_unreadable, format_count
-from synvid.metrics.bootstrap import REPEATS
+from synvid.metrics.bootstrap import NUM_RESAMPLES
 from synvid.metrics.clip_metrics import ClipMetric, ColorMetric, ObjectMetric, PixelMetric, SpectrumMetric
 from synvid.metrics.color import ColorGaussian
 from synvid.metrics.results import DatasetMetrics, Property, Sample
@@ -21,7 +21,7 @@ from synvid.version import __version__
 from synvid.video.display import shrink_frames
 from synvid.video.encode import encode
 
-__all__ = ["gaussian_of", "measure"]
+__all__ = ["color_reference", "measure"]
 
 
 _SAMPLE_SIDE = 128  # pixels
@@ -30,82 +30,92 @@ _SAMPLE_SIDE = 128  # pixels
 def measure(
     source: ClipSource,
     max_clips: int = 1000,
-    moments: int = 4,
+    pairs_per_clip: int = 4,
     seed: int = 0,
-    against: tuple[str, ColorGaussian] | None = None,
+    reference: tuple[str, ColorGaussian] | None = None,
     samples: int = 2,
     progress: Progress | None = None,
 ) -> DatasetMetrics:
     """Measure a source of clips.
 
-    Memory holds the frames of one clip and a row of some hundred numbers for each.
+    Memory holds the frames of one clip, and a row of a few hundred numbers for each.
 
     Args:
-        source: from `find_source`.
-        max_clips: at most so many, a random subset, the same one each time.
-        moments: of each clip, evenly spread; each is two consecutive frames.
-        seed: of the subset and of the bootstrap.
-        against: name and Gaussian of the colours that a distance is asked to.
-        samples: clips to keep, to look at.
-        progress: told of every clip.
+        source: the clips, from `resolve_source`.
+        max_clips: max number of clips; a random subset that depends on the seed only.
+        pairs_per_clip: number of pairs of consecutive frames in each clip, evenly spread.
+        seed: random seed of the subset and of the bootstrap.
+        reference: name and Gaussian of the colours to which a distance is measured.
+        samples: number of sample clips to keep.
+        progress: progress callback, called after each clip.
 
     Raises:
-        ConfigurationError: not one clip can be read.
+        ConfigurationError: no clip can be read.
     """
     progress = progress or Progress()
-    meters: list[ClipMetric] = [SpectrumMetric(), ColorMetric(against), PixelMetric(moments), ObjectMetric(moments)]
-    shown: list[Sample] = []
-    failed: list[str] = []
-    reason: DatasetError | None = None
-    count, wanted = 0, max_clips if source.total is None else min(max_clips, source.total)
-    progress.start(wanted, 0, source.what)
+    metrics: list[ClipMetric] = [
+        SpectrumMetric(), ColorMetric(reference), PixelMetric(pairs_per_clip), ObjectMetric(pairs_per_clip)
+    ]  # fmt: skip
+    kept: list[Sample] = []
+    unreadable: list[str] = []
+    last_error: DatasetError | None = None
+    count, total = 0, max_clips if source.total is None else min(max_clips, source.total)
+    progress.start(total, 0, source.what)
     try:
         for key in source.keys(seed):
             if count == max_clips:
                 break
             try:
-                clip = source.read(key, moments)
-                if len(shown) < samples:
-                    shown.append(_sample(source, key))
+                clip = source.read(key, pairs_per_clip)
+                if len(kept) < samples:
+                    kept.append(_make_sample(source, key))
             except DatasetError as error:
-                failed.append(str(error).partition(": ")[0])
-                reason = error
+                unreadable.append(str(error).partition(": ")[0])
+                last_error = error
                 continue
-            for meter in meters:
-                meter.add(clip)
+            for metric in metrics:
+                metric.add(clip)
             count += 1
             progress.update(count)
     finally:
         progress.finish()
-    if not count and source.total == 1:
-        name, _, why = str(reason).partition(": ")
-        raise ConfigurationError(f"{source.path}: {why if source.path.endswith(name) else reason}")
     if not count:
-        rest = f"; the last one: {str(reason).rstrip('.')}" if reason else ""
-        raise ConfigurationError(
-            f"{source.path}: none of its {format_count(source.total or 0, source.what)} can be read{rest}."
-        )
+        raise _no_clip_error(source, last_error)
     properties: dict[str, Property] = {}
-    for meter in meters:
-        properties |= meter.properties(seed)
+    for metric in metrics:
+        properties |= metric.properties(seed)
     return DatasetMetrics(
         name=source.name,
         kind=source.kind,
         source=source.path,
         clips=count,
         preset=source.preset,
-        settings=_settings(max_clips, moments, seed),
+        settings=_settings(max_clips, pairs_per_clip, seed),
         properties=properties,
-        notes=[*source.notes, *([describe_unreadable(source.what, sorted(failed))] if failed else [])],
-        samples=shown,
+        notes=[*source.notes, *([describe_unreadable(source.what, sorted(unreadable))] if unreadable else [])],
+        samples=kept,
     )
 
 
-def _settings(max_clips: int, moments: int, seed: int) -> dict[str, Any]:
-    return {"synvid": __version__, "max_clips": max_clips, "moments": moments, "seed": seed, "bootstrap": REPEATS}
+def _no_clip_error(source: ClipSource, last_error: DatasetError | None) -> ConfigurationError:
+    if source.total == 1:
+        name, _, why = str(last_error).partition(": ")
+        return ConfigurationError(f"{source.path}: {why if source.path.endswith(name) else last_error}")
+    last = f"; the last error was: {str(last_error).rstrip('.')}" if last_error else ""
+    return ConfigurationError(f"{source.path}: none of its {format_count(source.total or 0, source.what)} can be read{last}.")
 
 
-def _sample(source: ClipSource, key: Any) -> Sample:
+def _settings(max_clips: int, pairs_per_clip: int, seed: int) -> dict[str, Any]:
+    return {
+        "synvid": __version__,
+        "max_clips": max_clips,
+        "pairs_per_clip": pairs_per_clip,
+        "seed": seed,
+        "bootstrap": NUM_RESAMPLES,
+    }
+
+
+def _make_sample(source: ClipSource, key: Any) -> Sample:
     frames, fps, caption = source.show(key)
     small = shrink_frames(frames, _SAMPLE_SIDE)
     if source.kind == "images":
@@ -115,23 +125,23 @@ def _sample(source: ClipSource, key: Any) -> Sample:
     return Sample("video/mp4", base64.b64encode(encode(small, fps, "small")).decode(), caption)
 
 
-def gaussian_of(record: DatasetMetrics, where: str) -> tuple[str, ColorGaussian]:
-    """Name and colours of what was measured before.
+def color_reference(metrics: DatasetMetrics, where: str) -> tuple[str, ColorGaussian]:
+    """Return the name and the Gaussian of colours of a measured dataset.
 
     Args:
-        record: of the reference.
-        where: what an error calls it.
+        metrics: metrics of the reference dataset.
+        where: its file or option, for the error message.
 
     Raises:
-        ConfigurationError: its colours were not measured.
+        ConfigurationError: the metrics have no colours.
     """
-    details = record.properties["color_spread"].details if "color_spread" in record.properties else {}
+    details = metrics.properties["color_spread"].details if "color_spread" in metrics.properties else {}
     try:
         mean, covariance = np.array(details["mean"], np.float64), np.array(details["covariance"], np.float64)
         if mean.shape != (3,) or covariance.shape != (3, 3) or not np.isfinite([*mean, *covariance.ravel()]).all():
             raise ValueError
     except (KeyError, ValueError, TypeError):
         raise ConfigurationError(
-            f"{where}: has no colours of {record.name}; `synvid stats --out FILE.json` writes them."
+            f"{where}: has no colours of {metrics.name}; `synvid stats --out FILE.json` writes them."
         ) from None
-    return record.name, ColorGaussian(mean[None], covariance[None])
+    return metrics.name, ColorGaussian(mean[None], covariance[None])

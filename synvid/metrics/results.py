@@ -1,6 +1,6 @@
-"""What measuring a dataset gives, and the file it is kept in: {"format": "synvid-measures", "version": 1, "datasets": [...]}.
+"""Metrics of datasets, and the JSON file that stores them: {"format": "synvid-metrics", "version": 1, "datasets": [...]}.
 
-docs/analysis.md describes every key. Other programs may add properties: what reads the file shows each by its label.
+docs/analysis.md describes every key. Other programs may add properties of their own; each is shown under its label.
 """
 
 from __future__ import annotations
@@ -30,23 +30,25 @@ __all__ = [
 ]
 
 
-FORMAT, VERSION = "synvid-measures", 1
+FORMAT, VERSION = "synvid-metrics", 1
 
-#: What a dataset may be: a rendered set, a preset rendered on the fly, a folder of videos, of pictures.
+#: Kinds of datasets: a rendered set, a preset rendered on the fly, a folder of videos, a folder of images.
 KINDS = ("dataset", "preset", "videos", "images")
+
+_TYPE_NAMES = {dict: "a mapping", list: "a list", str: "text", int: "a whole number"}
 
 
 @dataclass(frozen=True)
 class Property:
-    """One number that says something of a dataset.
+    """One measured property of a dataset.
 
     Attributes:
-        label: what a table calls it.
-        unit: of the value and its interval; empty where it has none.
-        value: None where there is none, and then `why` says so.
-        ci95: its interval over clips; None where it cannot be told.
-        why: one sentence in place of a value.
-        details: what else is known: the points of a spectrum, a covariance, a histogram. Plain JSON.
+        label: name shown in tables and charts.
+        unit: unit of the value and its interval; empty for a pure number.
+        value: None where there is no value; `why` then tells the reason.
+        ci95: 95 % interval over clips; None where there is none.
+        why: reason for a missing value.
+        details: further results as plain JSON: the points of a spectrum, a covariance, a histogram.
     """
 
     label: str
@@ -57,20 +59,19 @@ class Property:
     details: Mapping[str, Any] = field(default_factory=dict)
 
     @classmethod
-    def of(cls, label: str, unit: str, estimate: Estimate, why: str = "", **details: Any) -> Property:
-        """A property with the value of an estimate, or with the sentence that says why it has none."""
-        missing = estimate.value is None
-        return cls(label, unit, estimate.value, estimate.ci95, why if missing else "", details)
+    def from_estimate(cls, label: str, unit: str, estimate: Estimate, why: str = "", **details: Any) -> Property:
+        """Create a property from an estimate; `why` is kept only if the estimate has no value."""
+        return cls(label, unit, estimate.value, estimate.ci95, why if estimate.value is None else "", details)
 
 
 @dataclass(frozen=True)
 class Sample:
-    """A clip or picture to look at.
+    """A sample clip or image.
 
     Attributes:
-        type: `video/mp4` or `image/jpeg`.
-        data: the file, in base 64.
-        caption: which one it is.
+        type: media type, `video/mp4` or `image/jpeg`.
+        data: the file in base 64.
+        caption: which clip or image it is.
     """
 
     type: str
@@ -80,18 +81,18 @@ class Sample:
 
 @dataclass(frozen=True)
 class DatasetMetrics:
-    """All that was measured of one dataset.
+    """All metrics of one dataset.
 
     Attributes:
-        name: by which it is joined with accuracies and with other files.
+        name: joins the dataset with accuracies and with other metrics files.
         kind: one of `KINDS`.
         source: the path or preset that was measured.
-        clips: how many were measured.
-        preset: name of the preset it was rendered from, if any; accuracies may go by it, too.
-        settings: how it was measured.
+        clips: number of clips that were measured.
+        preset: name of the preset it was rendered from, if any; accuracies may be given for it instead.
+        settings: settings of the measurement.
         properties: {key: property}.
-        notes: sentences a reader should know, of files that could not be read for instance.
-        samples: some clips.
+        notes: remarks for the reader, for example on unreadable files.
+        samples: sample clips.
     """
 
     name: str
@@ -106,139 +107,141 @@ class DatasetMetrics:
 
 
 def distance_key(key: str, reference: str) -> str:
-    """The key of a property that is a distance: those to another reference are another property.
+    """Return the key of a distance to a reference dataset; each reference has its own key.
 
-    >>> key_to("color_distance", "UCF-101 (train)")
+    >>> distance_key("color_distance", "UCF-101 (train)")
     'color_distance_to_ucf_101_train'
     """
     return f"{key}_to_{re.sub('[^a-z0-9]+', '_', reference.lower()).strip('_')}"
 
 
-def to_json(records: Iterable[DatasetMetrics], *, samples: bool = True) -> str:
-    """The text of a file of measures.
+def to_json(results: Iterable[DatasetMetrics], *, samples: bool = True) -> str:
+    """Return the text of a metrics file.
 
     Args:
-        records: of the datasets.
-        samples: with the clips to look at, which are most of the file.
+        results: metrics of the datasets.
+        samples: whether to include the sample clips, which take up most of the file.
     """
-    datasets = [asdict(record if samples else replace(record, samples=())) for record in records]
+    datasets = [asdict(metrics if samples else replace(metrics, samples=())) for metrics in results]
     return json.dumps({"format": FORMAT, "version": VERSION, "datasets": datasets}, allow_nan=False) + "\n"
 
 
 def load_metrics(path: Path) -> list[DatasetMetrics]:
-    """Read a file of measures.
+    """Read a metrics file.
 
     Raises:
-        ConfigurationError: there is no such file, or it is not as `to_json` writes it.
+        ConfigurationError: the file is missing or malformed.
     """
-    foreign = f"{path}: is no file of measures; `synvid stats --out FILE.json` writes one"
+    invalid = f"{path}: is not a metrics file; `synvid stats --out FILE.json` writes one"
     try:
         content = json.loads(path.read_text(encoding="utf-8"))
     except OSError as error:
         raise ConfigurationError(f"{path}: {error.strerror}.") from None
     except (ValueError, RecursionError):
-        raise ConfigurationError(f"{foreign}.") from None
+        raise ConfigurationError(f"{invalid}.") from None
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("datasets"), list):
-        raise ConfigurationError(f"{foreign}.")
+        raise ConfigurationError(f"{invalid}.")
     if content.get("version") != VERSION:
-        raise ConfigurationError(f"{path}: has version {content.get('version')!r} of the format; this synvid reads {VERSION}.")
+        raise ConfigurationError(
+            f"{path}: has version {content.get('version')!r} of the format; this version of synvid reads {VERSION}."
+        )
     if not content["datasets"]:
-        raise ConfigurationError(f"{path}: holds no dataset.")
-    records = []
-    for number, one in enumerate(content["datasets"]):
+        raise ConfigurationError(f"{path}: contains no dataset.")
+    results = []
+    for number, item in enumerate(content["datasets"]):
         try:
-            records.append(_record(one))
+            results.append(_parse_dataset(item))
         except (ValueError, KeyError, TypeError) as error:
             problem = f"{error} is missing" if isinstance(error, KeyError) else error
-            raise ConfigurationError(f"{foreign}: in its dataset {number}, {problem}.") from None
-    return records
+            raise ConfigurationError(f"{invalid}: in dataset {number}, {problem}.") from None
+    return results
 
 
-def _record(one: Any) -> DatasetMetrics:
-    _need("the dataset", one, dict)
-    kind = _need("kind", one["kind"], str)
+def _parse_dataset(item: Any) -> DatasetMetrics:
+    _require("the dataset", item, dict)
+    kind = _require("kind", item["kind"], str)
     if kind not in KINDS:
         raise ValueError(f"kind is {kind!r}, not one of {', '.join(KINDS)}")
-    notes, samples = _need("notes", one.get("notes", []), list), _need("samples", one.get("samples", []), list)
-    parts = _need("properties", one["properties"], dict)
+    notes, samples = _require("notes", item.get("notes", []), list), _require("samples", item.get("samples", []), list)
+    properties = _require("properties", item["properties"], dict)
     return DatasetMetrics(
-        name=_need("name", one["name"], str),
+        name=_require("name", item["name"], str),
         kind=kind,
-        source=_need("source", one["source"], str),
-        clips=_need("clips", one["clips"], int),
-        preset=None if one.get("preset") is None else _need("preset", one["preset"], str),
-        settings=_need("settings", one.get("settings", {}), dict),
-        properties={key: _property(key, part) for key, part in parts.items()},
-        notes=[_need("notes", note, str) for note in notes],
+        source=_require("source", item["source"], str),
+        clips=_require("clips", item["clips"], int),
+        preset=None if item.get("preset") is None else _require("preset", item["preset"], str),
+        settings=_require("settings", item.get("settings", {}), dict),
+        properties={key: _parse_property(key, value) for key, value in properties.items()},
+        notes=[_require("notes", note, str) for note in notes],
         samples=[
-            Sample(*(_need(f"samples.{key}", sample[key], str) for key in ("type", "data", "caption"))) for sample in samples
+            Sample(*(_require(f"samples.{key}", sample[key], str) for key in ("type", "data", "caption")))
+            for sample in samples
         ],
     )
 
 
-def _property(key: str, part: Any) -> Property:
-    _need(key, part, dict)
-    value, ends = part["value"], part.get("ci95")
+def _parse_property(key: str, item: Any) -> Property:
+    _require(key, item, dict)
+    value, ends = item["value"], item.get("ci95")
     if ends is not None:
-        low, high = (_number(f"{key}.ci95", end) for end in _need(f"{key}.ci95", ends, list))
+        low, high = (_require_number(f"{key}.ci95", end) for end in _require(f"{key}.ci95", ends, list))
         ends = low, high
     return Property(
-        label=_need(f"{key}.label", part.get("label", key), str),
-        unit=_need(f"{key}.unit", part.get("unit", ""), str),
-        value=None if value is None else _number(f"{key}.value", value),
+        label=_require(f"{key}.label", item.get("label", key), str),
+        unit=_require(f"{key}.unit", item.get("unit", ""), str),
+        value=None if value is None else _require_number(f"{key}.value", value),
         ci95=ends,
-        why=_need(f"{key}.why", part.get("why", ""), str),
-        details=_need(f"{key}.details", part.get("details", {}), dict),
+        why=_require(f"{key}.why", item.get("why", ""), str),
+        details=_require(f"{key}.details", item.get("details", {}), dict),
     )
 
 
-def _need(name: str, value: Any, kind: type) -> Any:
-    if not isinstance(value, kind) or isinstance(value, bool):
-        words = {dict: "a mapping", list: "a list", str: "text", int: "a whole number"}
-        raise ValueError(f"{name} is {str(value)[:60]!r}, not {words[kind]}")
+def _require(name: str, value: Any, required: type) -> Any:
+    if not isinstance(value, required) or isinstance(value, bool):
+        raise ValueError(f"{name} is {str(value)[:60]!r}, not {_TYPE_NAMES[required]}")
     return value
 
 
-def _number(name: str, value: Any) -> float:
+def _require_number(name: str, value: Any) -> float:
     if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
         raise ValueError(f"{name} is {str(value)[:60]!r}, not a finite number")
     return float(value)
 
 
 def merge_metrics(files: Mapping[str, Sequence[DatasetMetrics]]) -> list[DatasetMetrics]:
-    """Join what several files say of the same dataset, by name.
+    """Merge the metrics of several files by the names of the datasets.
 
     Args:
-        files: {path: what it holds}.
+        files: {path: contents of the file}.
 
     Returns:
-        The datasets in the order in which they first come, each with the properties of all files.
+        The datasets in order of first occurrence, each with the properties of all files.
 
     Raises:
-        ConfigurationError: two files have different values of one property.
+        ConfigurationError: two files have different values of a property of the same dataset.
     """
-    joined: dict[str, DatasetMetrics] = {}
-    first: dict[tuple[str, str], str] = {}
-    for path, records in files.items():
-        for record in records:
-            known = joined.get(record.name)
-            if known is None:
-                joined[record.name] = record
-                first |= {(record.name, key): path for key in record.properties}
+    merged: dict[str, DatasetMetrics] = {}
+    origin: dict[tuple[str, str], str] = {}
+    for path, results in files.items():
+        for metrics in results:
+            earlier = merged.get(metrics.name)
+            if earlier is None:
+                merged[metrics.name] = metrics
+                origin |= {(metrics.name, key): path for key in metrics.properties}
                 continue
-            for key, one in record.properties.items():
-                other = known.properties.get(key)
-                if other is not None and other.value != one.value:
+            for key, item in metrics.properties.items():
+                same = earlier.properties.get(key)
+                if same is not None and same.value != item.value:
                     raise ConfigurationError(
-                        f"{path} and {first[record.name, key]}: {key} of {record.name} is {one.value} here and {other.value} "
-                        "there; leave one file out, or give the datasets names of their own by `synvid stats NAME=PATH`."
+                        f"{path} and {origin[metrics.name, key]}: {key} of {metrics.name} is {item.value} in the first file "
+                        f"and {same.value} in the second; leave one file out, or rename a dataset by `synvid stats NAME=PATH`."
                     )
-                first.setdefault((record.name, key), path)
-            joined[record.name] = replace(
-                known,
-                preset=known.preset or record.preset,
-                properties={**known.properties, **record.properties},
-                notes=list(dict.fromkeys([*known.notes, *record.notes])),
-                samples=known.samples or record.samples,
+                origin.setdefault((metrics.name, key), path)
+            merged[metrics.name] = replace(
+                earlier,
+                preset=earlier.preset or metrics.preset,
+                properties={**earlier.properties, **metrics.properties},
+                notes=list(dict.fromkeys([*earlier.notes, *metrics.notes])),
+                samples=earlier.samples or metrics.samples,
             )
-    return list(joined.values())
+    return list(merged.values())

@@ -1,12 +1,12 @@
 """The amplitude spectrum of frames, and the exponent of A / |f|**alpha (section 5.4 of the paper; Torralba and Oliva 2003).
 
-How, exactly. A frame's luma, in grey levels as stored (BT.601, gamma not undone), is cut to its central square, at most 1024
-pixels a side; its mean is taken away, it is multiplied by a Hann window in x and y, and Fourier transformed. |F|, divided by
-the side and the window's root mean square so that white noise of standard deviation s has amplitude s at any size, is averaged
-over all orientations in rings a quarter of an octave wide, then over frames and clips. The line is fitted by least squares to
-log amplitude over log frequency, each ring counting the same, from 4 cycles a picture to 1/4 cycle a pixel: below, the window
-shapes the spectrum, above, the pixel grid, compression and the sampling of hard edges do. It is the exponent of the amplitude;
-that of the power |F|**2 is twice as large.
+The luma of a frame, in grey levels as stored (BT.601, gamma not undone), is cropped to its central square of at most 1024
+pixels a side. The mean is subtracted, and the square is multiplied by a Hann window in x and y and Fourier transformed. |F| is
+divided by the side and by the window's root mean square, so that white noise of standard deviation s has amplitude s at any
+size. It is averaged over all orientations in rings a quarter of an octave wide, then over frames and clips. A line is fitted
+by least squares to log amplitude over log frequency, all rings with the same weight, from 4 cycles per image to 1/4 cycle per
+pixel: below, the window shapes the spectrum; above, the pixel grid, compression and the sampling of hard edges do. alpha is
+the exponent of the amplitude; that of the power |F|**2 is twice as large.
 """
 
 from __future__ import annotations
@@ -17,28 +17,28 @@ from typing import Any, NamedTuple
 import numpy as np
 from numpy.typing import NDArray
 
-__all__ = ["EDGES", "LEAST_SIDE", "Fit", "Rings", "describe", "fit_power_law", "fit_range", "luma", "ring_amplitudes"]
+__all__ = ["EDGES", "MIN_SIDE", "Fit", "Rings", "describe_fit", "fit_power_law", "fit_range", "luma", "ring_amplitudes"]
 
 
 Array = NDArray[np.float64]
 
-#: Of the rings, cycles a pixel: quarter octaves.
+#: Frequencies between the rings, cycles per pixel, in steps of a quarter octave.
 EDGES: Array = 2.0 ** (np.arange(-40, -3) / 4.0)
 _RINGS = len(EDGES) - 1
 
 _MAX_SIDE = 1024
-_CYCLES_A_PICTURE, _CYCLES_A_PIXEL = 4.0, 0.25
+_MIN_CYCLES_PER_IMAGE, _MAX_CYCLES_PER_PIXEL = 4.0, 0.25
 #: Smaller squares have too few rings to fit.
-LEAST_SIDE = 32
+MIN_SIDE = 32
 
 
 class Rings(NamedTuple):
-    """A frame's spectrum.
+    """Amplitude spectrum of a frame, averaged over orientations.
 
     Attributes:
-        amplitude: float64 (36,), mean |F| of each ring of `EDGES`, grey levels; 0 where the ring is empty.
-        log_frequency: float64 (36,), mean log of its frequencies, cycles a pixel.
-        present: float64 (36,), 1 where the ring is not empty.
+        amplitude: float64 (36,), mean |F| of each ring between `EDGES`, grey levels; 0 for an empty ring.
+        log_frequency: float64 (36,), mean logarithm of the ring's frequencies, cycles per pixel.
+        present: float64 (36,), 1 for a ring that is not empty, else 0.
     """
 
     amplitude: Array
@@ -47,7 +47,7 @@ class Rings(NamedTuple):
 
 
 class Fit(NamedTuple):
-    """Lines log amplitude = log(A) - alpha log(f), one for each of b spectra; NaN where there is none."""
+    """Fits of log amplitude = log(A) - alpha log(f), float64 (b,) each, for b spectra; NaN where there is none."""
 
     alpha: Array
     log_a: Array
@@ -55,42 +55,42 @@ class Fit(NamedTuple):
 
 
 def luma(frames: NDArray[np.uint8]) -> Array:
-    """Grey levels 0..255 by BT.601, uint8 (..., 3) to float64 (...)."""
+    """Convert RGB, uint8 (..., 3), to BT.601 luma, float64 (...), 0..255."""
     grey: Array = frames @ np.array([0.299, 0.587, 0.114])
     return grey
 
 
 class _Plan(NamedTuple):
     window: Array
-    ring: NDArray[np.int64]  # of each coefficient of rfft2, flat; _RINGS where it is in none
-    weight: Array  # how many coefficients of fft2 it stands for
-    total: Any  # float64, of each ring
+    ring: NDArray[np.int64]  # ring of each coefficient of rfft2, flattened; _RINGS outside all rings
+    weight: Array  # number of coefficients of fft2 that each stands for
+    total: Any  # float64 (36,), weight of each ring
     log_frequency: Array
 
 
 @lru_cache(maxsize=8)
 def _plan(side: int) -> _Plan:
-    wave = 0.5 - 0.5 * np.cos(2.0 * np.pi * (np.arange(side) + 0.5) / side)
-    window = wave[:, None] * wave
-    across, down = np.fft.rfftfreq(side), np.fft.fftfreq(side)
-    frequency = np.hypot(down[:, None], across).ravel()
+    hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * (np.arange(side) + 0.5) / side)
+    window = hann[:, None] * hann
+    frequency_x, frequency_y = np.fft.rfftfreq(side), np.fft.fftfreq(side)
+    frequency = np.hypot(frequency_y[:, None], frequency_x).ravel()
     ring = np.searchsorted(EDGES, frequency, side="right") - 1
     ring[(ring < 0) | (ring >= _RINGS)] = _RINGS
-    twice = np.full(across.size, 2.0)
-    twice[0] = 1.0
+    multiplicity = np.full(frequency_x.size, 2.0)  # rfft2 leaves out the conjugate half
+    multiplicity[0] = 1.0
     if side % 2 == 0:
-        twice[-1] = 1.0
-    weight = np.broadcast_to(twice, (side, across.size)).ravel()
+        multiplicity[-1] = 1.0
+    weight = np.broadcast_to(multiplicity, (side, frequency_x.size)).ravel()
     total = np.bincount(ring, weight, _RINGS + 1)[:_RINGS]
     logs = np.bincount(ring, weight * np.log(np.maximum(frequency, EDGES[0] / 2)), _RINGS + 1)[:_RINGS]
     return _Plan(window / np.sqrt((window**2).mean()), ring, weight, total, logs / np.maximum(total, 1.0))
 
 
 def ring_amplitudes(grey: Array) -> Rings:
-    """The spectrum of a frame, averaged over orientations.
+    """Return the amplitude spectrum of a frame, averaged over orientations.
 
     Args:
-        grey: float64 (H, W), from `luma`.
+        grey: float64 (H, W), luma.
     """
     side = min(*grey.shape, _MAX_SIDE)
     top, left = (grey.shape[0] - side) // 2, (grey.shape[1] - side) // 2
@@ -103,14 +103,14 @@ def ring_amplitudes(grey: Array) -> Rings:
 
 
 def fit_range(side: int) -> slice:
-    """Which rings the line is fitted to, of frames whose smaller side is `side` pixels; none below `LEAST_SIDE`.
+    """Return the rings to fit for frames whose smaller side is `side` pixels; an empty slice below `MIN_SIDE`.
 
     >>> EDGES[fit_range(256)][[0, -1]] * 256
     array([ 4.        , 53.81737058])
     """
-    first = int(np.searchsorted(EDGES, _CYCLES_A_PICTURE / min(side, _MAX_SIDE) * (1 - 1e-12)))
-    last = int(np.searchsorted(EDGES, _CYCLES_A_PIXEL * (1 + 1e-12)) - 1)
-    return slice(first, last if side >= LEAST_SIDE else first)
+    first = int(np.searchsorted(EDGES, _MIN_CYCLES_PER_IMAGE / min(side, _MAX_SIDE) * (1 - 1e-12)))
+    last = int(np.searchsorted(EDGES, _MAX_CYCLES_PER_PIXEL * (1 + 1e-12)) - 1)
+    return slice(first, last if side >= MIN_SIDE else first)
 
 
 def fit_power_law(log_frequency: Array, amplitude: Array) -> Fit:
@@ -118,41 +118,41 @@ def fit_power_law(log_frequency: Array, amplitude: Array) -> Fit:
 
     Args:
         log_frequency: float64 (b, k).
-        amplitude: float64 (b, k); points that are not above zero do not count.
+        amplitude: float64 (b, k); points that are not positive are ignored.
 
     Returns:
-        For each of the b spectra; NaN where fewer than three points count.
+        The fits of the b spectra; NaN for fewer than three points.
 
     >>> f = np.array([[0.1, 0.2, 0.4]])
     >>> float(fit_power_law(np.log(f), 5.0 / f**1.5).alpha[0].round(6))
     1.5
     """
-    counts = amplitude > 0
-    enough = counts.sum(axis=1) >= 3
-    weight = counts / np.maximum(counts.sum(axis=1, keepdims=True), 1)
-    x, y = np.where(counts, log_frequency, 0.0), np.log(np.where(counts, amplitude, 1.0))
+    positive = amplitude > 0
+    enough = positive.sum(axis=1) >= 3
+    weight = positive / np.maximum(positive.sum(axis=1, keepdims=True), 1)
+    x, y = np.where(positive, log_frequency, 0.0), np.log(np.where(positive, amplitude, 1.0))
     x_mean, y_mean = (weight * x).sum(axis=1, keepdims=True), (weight * y).sum(axis=1, keepdims=True)
-    across = (weight * (x - x_mean) ** 2).sum(axis=1)
-    both = (weight * (x - x_mean) * (y - y_mean)).sum(axis=1)
-    up = (weight * (y - y_mean) ** 2).sum(axis=1)
-    usable = enough & (across > 0)
-    slope = np.where(usable, both / np.where(usable, across, 1.0), np.nan)
-    rest = np.where(up > 0, 1.0 - slope * both / np.where(up > 0, up, 1.0), 0.0)
-    return Fit(-slope, y_mean[:, 0] - slope * x_mean[:, 0], 1.0 - rest)
+    var_x = (weight * (x - x_mean) ** 2).sum(axis=1)
+    covariance = (weight * (x - x_mean) * (y - y_mean)).sum(axis=1)
+    var_y = (weight * (y - y_mean) ** 2).sum(axis=1)
+    usable = enough & (var_x > 0)
+    slope = np.where(usable, covariance / np.where(usable, var_x, 1.0), np.nan)
+    residual = np.where(var_y > 0, 1.0 - slope * covariance / np.where(var_y > 0, var_y, 1.0), 0.0)
+    return Fit(-slope, y_mean[:, 0] - slope * x_mean[:, 0], 1.0 - residual)
 
 
-def describe(log_frequency: Array, amplitude: Array, rings: slice) -> dict[str, Any]:
-    """Points and line of one spectrum as plain JSON: what a picture of the fit needs.
+def describe_fit(log_frequency: Array, amplitude: Array, rings: slice) -> dict[str, Any]:
+    """Return the points and the fitted line of one spectrum as plain JSON, for a plot.
 
     Args:
-        log_frequency, amplitude: float64 (36,).
-        rings: that the line was fitted to.
+        log_frequency, amplitude: float64 (36,), all rings.
+        rings: the rings that the line is fitted to.
     """
-    some = amplitude > 0
+    positive = amplitude > 0
     fit = fit_power_law(log_frequency[None, rings], amplitude[None, rings])
     return {
-        "frequency": np.exp(log_frequency[some]).round(8).tolist(),
-        "amplitude": amplitude[some].tolist(),
+        "frequency": np.exp(log_frequency[positive]).round(8).tolist(),
+        "amplitude": amplitude[positive].tolist(),
         "a": float(np.exp(fit.log_a[0])),
         "r2": float(fit.r2[0]),
         "fit_range": [float(EDGES[rings.start]), float(EDGES[rings.stop])],

@@ -17,6 +17,7 @@ from synvid.formatting import format_count, format_number
 from synvid.metrics.accuracy import PAPER, Accuracies, Correlation, correlate
 from synvid.metrics.results import DatasetMetrics, Property, Sample
 from synvid.report import plots
+from synvid.report.style import dataset_color, to_svg
 from synvid.version import __version__
 
 __all__ = ["render_report"]
@@ -33,37 +34,37 @@ _TEMPLATES = Environment(
 
 _SAMPLE_TYPES = ("video/mp4", "image/jpeg")
 
-#: How properties that `synvid stats` measures are defined; others bring a label, a unit, and `definition` in their details.
+#: Definitions of the properties that `synvid stats` measures; those of other programs have theirs in details["definition"].
 _DEFINITIONS = {
     "Spectrum exponent": "alpha of A / |f|^alpha, fitted to the amplitude spectrum of luma: central square, mean removed, "
     "Hann window, |F| averaged over orientations in quarter octaves, over frames and clips; least squares of logarithms from "
-    "4 cycles a picture to 1/4 cycle a pixel. The exponent of the power is twice as large.",
+    "4 cycles per image to 1/4 cycle per pixel. The exponent of the power is twice as large.",
     "Colour spread, lightness": "of the Gaussian of all pixels in CIE L*a*b* (D65): geometric mean of its three standard "
     "deviations; mean of L*.",
-    "Colour distance": "KL(p|q) + KL(q|p) of the two Gaussians, in nats, without its bias by the jackknife. The reference is "
-    "taken as exact.",
-    "Black pixels": "no channel above 8 of 255.",
-    "Frame difference, changing pixels": "mean absolute difference of the luma of consecutive frames; share of pixels that "
-    "differ by more than 10 grey levels.",
-    "Object speed, object acceleration": "of objects that own a pixel: how far their origin moves to the next frame, and by "
-    "how much that differs a frame later. From the scene, not estimated.",
-    "Optical flow": "mean length of the exact flow over all pixels; background counts with 0.",
-    "Occlusion rate, leaving rate": "share of the objects' pixels that move behind a nearer object, or out of the frame, "
+    "Colour distance": "KL(p|q) + KL(q|p) of the two Gaussians, in nats, with its bias removed by the jackknife. The "
+    "reference is taken as exact.",
+    "Black pixels": "fraction of pixels with no channel above 8 of 255.",
+    "Frame difference, changing pixels": "mean absolute difference of the luma of consecutive frames; fraction of pixels "
+    "that differ by more than 10 grey levels.",
+    "Object speed, object acceleration": "of objects with a visible pixel: how far their origin moves to the next frame, and "
+    "the change of their velocity in the following frame. From the scene, not estimated.",
+    "Optical flow": "mean length of the exact flow over all pixels; background pixels count as 0.",
+    "Occlusion rate, leaving rate": "fraction of the objects' pixels that move behind a nearer object, or out of the frame, "
     "within one frame.",
-    "Bare background": "share of the pixels that no object owns.",
+    "Background": "fraction of pixels that no object covers.",
     "Intervals": "95 % over clips, by BCa bootstrap with 1,000 resamples; of colour spread and distance by the jackknife. "
-    "None of fewer than 20 clips. Intervals of correlations by Fisher's z over datasets.",
+    "None below 20 clips. Intervals of correlations by Fisher's z transform over datasets.",
 }
 
 
 @dataclass(frozen=True)
 class _Dataset:
-    """A dataset as the page shows it.
+    """A dataset on the page.
 
     Attributes:
-        index: its position, which decides its colour and its CSS class.
+        index: its position, which decides its colour and CSS class.
         color: #rrggbb.
-        metrics: what was measured.
+        metrics: its metrics.
     """
 
     index: int
@@ -86,10 +87,10 @@ class _Cell:
     """A cell of the table.
 
     Attributes:
-        value: what the column is sorted by; None where there is no value.
-        text: the value as it is shown.
-        interval: its 95 % interval as it is shown.
-        bar: length of the bar below it in per cent of the longest one, as text.
+        value: sort key of the column; None for a missing value.
+        text: the value as text.
+        interval: its 95 % interval as text.
+        bar: length of the bar below it, per cent of the column's width; None for no bar.
         why: the reason for a missing value, shown as a tooltip.
     """
 
@@ -119,14 +120,14 @@ def render_report(results: Sequence[DatasetMetrics], accuracies: Accuracies, tit
     """Return the HTML page that compares datasets.
 
     Args:
-        results: of the datasets, in the order in which they are shown.
-        accuracies: what properties are compared with.
-        title: of the page.
+        results: metrics of the datasets, in the order of the page.
+        accuracies: accuracies to correlate the properties with.
+        title: title of the page.
 
     Raises:
         ConfigurationError: matplotlib is not installed.
     """
-    datasets = [_Dataset(k, plots.color_of(k), metrics) for k, metrics in enumerate(results)]
+    datasets = [_Dataset(k, dataset_color(k), metrics) for k, metrics in enumerate(results)]
     sections = {
         "table": _table(datasets, accuracies),
         "accuracy": _accuracy(datasets, accuracies),
@@ -146,7 +147,7 @@ def _summary(results: Sequence[DatasetMetrics]) -> str:
     images = sum(metrics.clips for metrics in results if metrics.kind == "images")
     counts = [format_count(len(results), "dataset")]
     counts += [format_count(clips, "clip")] if clips else []
-    counts += [format_count(images, "picture")] if images else []
+    counts += [format_count(images, "image")] if images else []
     return ", ".join(counts)
 
 
@@ -167,7 +168,7 @@ def _indexed(datasets: Sequence[_Dataset]) -> plots.IndexedMetrics:
 def _table(datasets: Sequence[_Dataset], accuracies: Accuracies) -> dict[str, Any]:
     keys = _property_keys(datasets)
     names = [
-        name for name in accuracies.columns if any(accuracies.of(dataset.metrics, name) is not None for dataset in datasets)
+        name for name in accuracies.columns if any(accuracies.get(dataset.metrics, name) is not None for dataset in datasets)
     ]
     by_key = {key: [dataset.metrics.properties.get(key) for dataset in datasets] for key in keys}
     first = {key: next(item for item in items if item is not None) for key, items in by_key.items()}
@@ -178,7 +179,7 @@ def _table(datasets: Sequence[_Dataset], accuracies: Accuracies) -> dict[str, An
     for dataset in datasets:
         metrics = dataset.metrics
         cells = [_property_cell(metrics.properties.get(key), max_values[key]) for key in keys]
-        cells += [_accuracy_cell(accuracies.of(metrics, name)) for name in names]
+        cells += [_accuracy_cell(accuracies.get(metrics, name)) for name in names]
         rows.append(_Row(dataset, f"{metrics.kind}: {metrics.source}", metrics.clips, cells))
     return {"columns": columns, "rows": rows}
 
@@ -213,16 +214,16 @@ def _charts(datasets: Sequence[_Dataset], accuracies: Accuracies, column: str) -
     for key in _property_keys(datasets):
         shown, properties, values = [], [], []
         for dataset in datasets:
-            accuracy, item = accuracies.of(dataset.metrics, column), dataset.metrics.properties.get(key)
+            accuracy, item = accuracies.get(dataset.metrics, column), dataset.metrics.properties.get(key)
             if accuracy is not None and item is not None and item.value is not None:
                 shown.append(dataset)
                 properties.append(item)
                 values.append(accuracy)
         if len(shown) >= 3:
             correlation = correlate([item.value for item in properties if item.value is not None], values)
-            figure = plots.scatter(_indexed(shown), properties, values, f"{column}, %", correlation)
+            figure = plots.plot_accuracy(_indexed(shown), properties, values, f"{column}, %", correlation)
             text = _describe_correlation(correlation, len(shown))
-            charts.append(_Chart(plots.svg(figure, _names(datasets)), properties[0].label, text))
+            charts.append(_Chart(to_svg(figure, _names(datasets)), properties[0].label, text))
     return charts
 
 
@@ -248,24 +249,24 @@ def _has_detail(datasets: Sequence[_Dataset], key: str, detail: str) -> bool:
 def _spectrum(datasets: Sequence[_Dataset]) -> Markup | None:
     if not _has_detail(datasets, "spectrum_exponent", "amplitude"):
         return None
-    return plots.svg(plots.spectra(_indexed(datasets)), _names(datasets))
+    return to_svg(plots.plot_spectra(_indexed(datasets)), _names(datasets))
 
 
 def _colour(datasets: Sequence[_Dataset]) -> Markup | None:
     if not _has_detail(datasets, "color_spread", "covariance"):
         return None
-    return plots.svg(plots.colors(_indexed(datasets)), _names(datasets))
+    return to_svg(plots.plot_colors(_indexed(datasets)), _names(datasets))
 
 
 def _motion(datasets: Sequence[_Dataset]) -> list[Markup]:
     indexed = _indexed(datasets)
     figures = [
-        plots.over_time(indexed, "black_share", "Black pixels", "share"),
-        plots.over_time(indexed, "background_share", "Bare background", "share"),
-        plots.over_time(indexed, "visible_objects", "Visible objects", "per frame"),
-        plots.histogram(indexed),
+        plots.plot_over_time(indexed, "black_share", "Black pixels", "fraction"),
+        plots.plot_over_time(indexed, "background_share", "Background", "fraction"),
+        plots.plot_over_time(indexed, "visible_objects", "Visible objects", "per frame"),
+        plots.plot_speed_histogram(indexed),
     ]
-    return [plots.svg(figure, _names(datasets)) for figure in figures if figure is not None]
+    return [to_svg(figure, _names(datasets)) for figure in figures if figure is not None]
 
 
 def _clips(datasets: Sequence[_Dataset]) -> list[tuple[_Dataset, list[Sample]]]:

@@ -13,7 +13,7 @@ from typing import Any
 import numpy as np
 
 from synvid.formatting import describe_unreadable, format_count
-from synvid.metrics.bootstrap import bootstrap, mean_of
+from synvid.metrics.bootstrap import bootstrap, column_mean
 from synvid.metrics.results import DatasetMetrics, Property, distance_key
 from synvid.runtime.progress import Progress
 from synvid.sources.base import ClipSource
@@ -185,9 +185,9 @@ class _ReferenceComparison:
         values = [value for one in clips if (value := log_pseudo_determinant(one)) is not None]
         if not values:
             return Property(label, "nats", None, why="in no clip do the frames differ in all the ways they could")
-        estimate = bootstrap(np.array(values)[:, None], mean_of(0), self.selection.seed)
+        estimate = bootstrap(np.array(values)[:, None], column_mean(0), self.selection.seed)
         left = {"too_short": features.num_clips - len(clips), "still": len(clips) - len(values)}
-        return Property.of(label, "nats", estimate, "", clips=len(values), definition=_DIVERSITY, **left)
+        return Property.from_estimate(label, "nats", estimate, "", clips=len(values), definition=_DIVERSITY, **left)
 
     def _set_diversity(self, features: Features, gaussian: FeatureGaussian | None) -> Property:
         label, length = f"Frame diversity of the set ({self.network.name})", features.vectors.shape[1]
