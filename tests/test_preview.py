@@ -16,8 +16,8 @@ from synvid.preview import contact_sheet, encode_preview, preset_page, side_by_s
 from synvid.video.decode import decode
 
 
-def test_a_contact_sheet_shows_the_frames(tiny):
-    """Rows are clips and columns are time: each cell is that frame of that clip."""
+def test_contact_sheet_shows_frames_of_clips(tiny):
+    """Rows are clips and columns are times; each cell is that frame of that clip."""
     preset = synvid.load_preset("moving_shapes", {**tiny, "video.num_frames_range": [9, 9]})
     sheet = contact_sheet([preset], clips=2, columns=5, seed=3, side=32)
     assert sheet.shape == (2 * (32 + 18 + 4) - 4, 5 * 36 - 4, 3)
@@ -28,8 +28,8 @@ def test_a_contact_sheet_shows_the_frames(tiny):
             np.testing.assert_array_equal(sheet[top : top + 32, column * 36 : column * 36 + 32], frame)
 
 
-def test_side_by_side_shows_the_clips(tiny):
-    """A row a preset, a column a clip, as long as the shortest clip."""
+def test_side_by_side_shows_clips(tiny):
+    """Rows are presets and columns are clips; the video is as long as the shortest clip."""
     presets = [synvid.load_preset(name, tiny) for name in ("moving_circles", "moving_shapes")]
     video = side_by_side(presets, clips=3, seed=1, side=32)
     lengths = [synvid.sample_scene(presets[0], 1, index).num_frames for index in range(3)]
@@ -37,16 +37,16 @@ def test_side_by_side_shows_the_clips(tiny):
     np.testing.assert_array_equal(video[1, 36:, 36:68], synvid.render(synvid.sample_scene(presets[1], 1, 1), [1]).frames[0])
 
 
-def test_video_and_animation(tiny):
-    """.mp4 and .gif play the clips."""
+def test_encode_preview_writes_video_and_animation(tiny):
+    """A .mp4 and a .gif file play the clips."""
     presets = [synvid.load_preset("moving_shapes", {**tiny, "video.num_frames_range": [6, 6]})]
     assert decode(io.BytesIO(encode_preview(".mp4", presets, 2, 8, 0))).shape == (6, 32, 68, 3)
     animation = Image.open(io.BytesIO(encode_preview(".gif", presets, 2, 8, 0)))
     assert (animation.n_frames, animation.size, animation.info["duration"]) == (6, (68, 32), 40)
 
 
-def test_a_page_needs_nothing_else(tiny):
-    """The page holds all videos itself, names every preset, and refers to nothing outside."""
+def test_preset_page_is_self_contained(tiny):
+    """The page contains all videos, names every preset, and loads nothing from elsewhere."""
     presets = [synvid.load_preset(name, tiny) for name in synvid.list_presets()]
     text = preset_page(presets, clips=2)
     assert text.count("<video") == 2 * len(presets)
@@ -67,8 +67,8 @@ def test_preset_page_escapes_names_and_descriptions(tiny):
 
 
 @pytest.mark.parametrize("suffix", ["png", "mp4", "gif", "PNG"])
-def test_the_command_writes_the_file_it_names(suffix, tmp_path):
-    """`synvid preview NAME --out FILE` makes what the ending says."""
+def test_preview_writes_format_of_suffix(suffix, tmp_path):
+    """`synvid preview NAME --out FILE` writes the format of the suffix."""
     settings = ["video.width=32", "video.height=32", "objects.count=9", "video.num_frames_range=[4, 4]"]
     path = tmp_path / f"sheet.{suffix}"
     words = [word for setting in settings for word in ("--set", setting)]
@@ -77,16 +77,16 @@ def test_the_command_writes_the_file_it_names(suffix, tmp_path):
     assert path.stat().st_size > 100
 
 
-def test_the_command_has_a_default_file(tmp_path, monkeypatch):
-    """Without --out the sheet is named after the preset, in the folder one is in."""
+def test_preview_has_default_file(tmp_path, monkeypatch):
+    """Without --out, the contact sheet is named after the preset and written to the working directory."""
     monkeypatch.chdir(tmp_path)
     run = CliRunner().invoke(main, ["preview", "reference/moving_circles", "--clips", "1", "--columns", "2"])
     assert run.exit_code == 0, run.output
     assert [path.name for path in tmp_path.iterdir()] == ["reference_moving_circles.png"]
 
 
-def test_a_page_of_all_presets_says_so_and_shows_a_bar(tmp_path, monkeypatch, tiny):
-    """`preview --html` without names draws the paper's presets, not the reference family; a bar moves with every preset."""
+def test_preview_html_without_names_draws_presets_of_paper(tmp_path, monkeypatch, tiny):
+    """`preview --html` without names draws the paper's presets only, and reports progress after each of them."""
     drawn, told = [], []
 
     class Watch(ProgressBar):

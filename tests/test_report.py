@@ -1,4 +1,4 @@
-"""`synvid report`: one page with nothing outside it, which works in a real browser."""
+"""`synvid report`: a self-contained page that works in a real browser."""
 
 import csv
 import dataclasses
@@ -10,10 +10,8 @@ import numpy as np
 import pytest
 from test_stats import TINY, command, noise_clip, write_video
 
-from synvid.errors import ConfigurationError
 from synvid.metrics.accuracy import PAPER, correlate, read_accuracies
 from synvid.metrics.results import DatasetMetrics, Property, Sample, load_metrics, to_json
-from synvid.preset import list_presets
 from synvid.report.page import render_report
 
 CHROMIUM, DRIVER = shutil.which("chromium"), shutil.which("chromedriver")
@@ -25,9 +23,9 @@ PRESETS = ("static_circles", "moving_circles", "moving_shapes", "accelerating_tr
 
 
 @pytest.fixture(scope="module")
-def measures(tmp_path_factory):
-    """A file of measures of four presets and some videos, and another program's file on the same datasets."""
-    home = tmp_path_factory.mktemp("measures")
+def metrics_files(tmp_path_factory):
+    """Return a folder with the metrics of four presets and some videos, and another program's file of the same datasets."""
+    home = tmp_path_factory.mktemp("metrics")
     for k in range(3):
         write_video(home / "real" / f"{k}.mp4", noise_clip(k))
     args = (
@@ -55,11 +53,11 @@ def measures(tmp_path_factory):
 
 
 @pytest.fixture(scope="module")
-def report(measures):
-    """The page over both files."""
-    out = measures / "report.html"
+def report(metrics_files):
+    """Return the path of the page of both files."""
+    out = metrics_files / "report.html"
     code, talk, _ = command(
-        "report", measures / "ours.json", measures / "theirs.json", "--out", out, "--title", "Mine & yours"
+        "report", metrics_files / "ours.json", metrics_files / "theirs.json", "--out", out, "--title", "Mine & yours"
     )
     assert code == 0, talk
     assert "5 datasets" in talk
@@ -67,8 +65,8 @@ def report(measures):
 
 
 # ---- The page ------------------------------------------------------------------------------------------------------
-def test_the_page_needs_nothing_else(report):
-    """No address but data: and #..., and namespaces of SVG; titles are escaped."""
+def test_report_is_self_contained(report):
+    """The page has no addresses but data: and #..., and the namespaces of SVG; titles are escaped."""
     text = report.read_text(encoding="utf-8")
     addresses = set(re.findall(r"""(?:src|href|url)[=(]["']?([^"')>]{1,12})""", text))
     assert all(address.startswith(("data:", "#")) for address in addresses), addresses
@@ -78,69 +76,70 @@ def test_the_page_needs_nothing_else(report):
     assert "nan" not in re.sub(r"base64,[^\"]*", "", text).lower()
 
 
-def test_every_dataset_and_property_is_on_the_page(report, measures):
-    """Those of other programs, too, under the label that they bring."""
+def test_report_shows_every_dataset_and_property(report, metrics_files):
+    """Properties of other programs appear under their own labels, too."""
     text = report.read_text(encoding="utf-8")
-    for record in load_metrics(measures / "ours.json"):
-        assert f" {record.name}</button>" in text
-        for one in record.properties.values():
-            assert f"<button>{one.label}</button>" in text
+    for metrics in load_metrics(metrics_files / "ours.json"):
+        assert f" {metrics.name}</button>" in text
+        for item in metrics.properties.values():
+            assert f"<button>{item.label}</button>" in text
     assert "<button>Fréchet distance on &lt;some&gt; features</button>" in text
     assert "<b>Fréchet distance on &lt;some&gt; features</b> r = −0.8" in text
     assert text.count("<video ") == 10
 
 
-def test_the_same_measures_give_the_same_page(report, measures):
-    """Byte for byte, so that it can be kept under version control."""
-    again = measures / "again.html"
-    command("report", measures / "ours.json", measures / "theirs.json", "--out", again, "--title", "Mine & yours", "-q")
+def test_report_is_deterministic(report, metrics_files):
+    """The same metrics give the same bytes, so a page can be kept under version control."""
+    again = metrics_files / "again.html"
+    command(
+        "report", metrics_files / "ours.json", metrics_files / "theirs.json", "--out", again, "--title", "Mine & yours", "-q"
+    )
     assert again.read_bytes() == report.read_bytes()
 
 
-def test_correlations_on_the_page_are_those_of_numpy(report, measures):
-    """What stands below a chart is the correlation of the values in the files with the paper's accuracies."""
-    records = {record.name: record for record in load_metrics(measures / "ours.json")}
+def test_report_correlations_match_numpy(report, metrics_files):
+    """The caption of a chart has the correlation of the values in the files with the paper's accuracies."""
+    records = {record.name: record for record in load_metrics(metrics_files / "ours.json")}
     with PAPER.open(encoding="utf-8") as file:
-        known = {row["name"]: float(row["UCF101 fine-tuned"]) for row in csv.DictReader(file)}
+        accuracies = {row["name"]: float(row["UCF101 fine-tuned"]) for row in csv.DictReader(file)}
     speeds = [records[name].properties["object_speed"].value for name in PRESETS]
-    r = np.corrcoef(speeds, [known[name] for name in PRESETS])[0, 1]
+    r = np.corrcoef(speeds, [accuracies[name] for name in PRESETS])[0, 1]
     assert f"<b>Object speed</b> r = {r:.2f} (" in report.read_text(encoding="utf-8")
 
 
-def test_odd_datasets_are_drawn():
-    """One dataset without any value; names and notes that are HTML; details that are not what they should be."""
-    nothing = Property("Spectrum exponent", "", None, why="no <reason>", details={})
-    wrong = Property("Colour spread", "", 3.0, details={"mean": ["a"], "covariance": [[1]], "over_time": "x"})
-    strange = Property("Spectrum exponent", "", 1.0, details={"amplitude": [1], "frequency": [], "fit_range": [], "a": "b"})
+def test_report_of_missing_values_and_html_names():
+    """Datasets without values, HTML in names and notes, and malformed details are shown or left out, never executed."""
+    missing = Property("Spectrum exponent", "", None, why="no <reason>", details={})
+    malformed = Property("Colour spread", "", 3.0, details={"mean": ["a"], "covariance": [[1]], "over_time": "x"})
+    incomplete = Property("Spectrum exponent", "", 1.0, details={"amplitude": [1], "frequency": [], "fit_range": [], "a": "b"})
     name = "<script>alert(1)</script>"
-    one = DatasetMetrics(name, "videos", name, 1, properties={"spectrum_exponent": nothing}, notes=["<b>"])
-    other = DatasetMetrics("two", "videos", "x", 1, properties={"spectrum_exponent": strange, "color_spread": wrong})
-    some = dataclasses.replace(other, name="three", samples=[Sample("text/html", "AAAA", "x")])
-    text = render_report([one, other, some], read_accuracies(PAPER))
+    first = DatasetMetrics(name, "videos", name, 1, properties={"spectrum_exponent": missing}, notes=["<b>"])
+    second = DatasetMetrics("two", "videos", "x", 1, properties={"spectrum_exponent": incomplete, "color_spread": malformed})
+    third = dataclasses.replace(second, name="three", samples=[Sample("text/html", "AAAA", "x")])
+    text = render_report([first, second, third], read_accuracies(PAPER))
     assert name not in text
     assert "no &lt;reason&gt;" in text
     assert "text/html" not in text
     assert "Fewer than three datasets have an accuracy" in text
 
 
-def test_many_datasets_are_told_apart():
-    """Beyond ten, marks and lines change, so that no two of forty look the same."""
-    from synvid.report import plots
+def test_forty_datasets_have_distinct_colours_and_markers():
+    """Beyond ten datasets, markers and line styles change, so no two of forty look the same."""
+    from synvid.report.style import dataset_color, marker
 
-    looks = {(plots.color_of(k), plots._mark(k)) for k in range(40)}
-    assert len(looks) == 40
+    assert len({(dataset_color(k), marker(k)) for k in range(40)}) == 40
 
 
-def test_constant_properties_have_no_correlation():
-    """Where all datasets have one value, the chart says so and draws no line."""
+def test_report_of_constant_property_has_no_correlation():
+    """If all datasets have the same value, the caption tells so."""
     records = [
         DatasetMetrics(name, "preset", name, 2, name, properties={"flow": Property("Flow", "px", 1.0)}) for name in PRESETS
     ]
     assert "the same for all 4: no correlation" in render_report(records, read_accuracies(PAPER))
 
 
-def test_the_example_of_the_documentation_is_read(tmp_path):
-    """The file that docs/analysis.md shows is one that `synvid report` draws; so is the one that lies beside it."""
+def test_report_reads_metrics_files_of_documentation(tmp_path):
+    """`synvid report` reads the example file in docs/analysis.md and the files beside it."""
     docs = Path(__file__).parents[1] / "docs"
     text = (docs / "analysis.md").read_text(encoding="utf-8")
     (tmp_path / "example.json").write_text(re.search(r"```json\n(.*?)```", text, re.DOTALL)[1], encoding="utf-8")
@@ -149,63 +148,24 @@ def test_the_example_of_the_documentation_is_read(tmp_path):
         assert code == 0, talk
 
 
-def test_what_the_documentation_says_is_in_its_measures():
-    """The table of docs/analysis.md is made of the values in docs/analysis.json, and its Python prints what it says."""
+def test_documentation_matches_its_metrics_files():
+    """The table of docs/analysis.md has the values of docs/analysis.json, and its Python example prints what it shows."""
     docs = Path(__file__).parents[1] / "docs"
     text = (docs / "analysis.md").read_text(encoding="utf-8")
-    known = {record.name: record.properties for record in load_metrics(docs / "analysis.json")}
+    properties = {metrics.name: metrics.properties for metrics in load_metrics(docs / "analysis.json")}
     rows = re.findall(r"^\| `(\w+)` \| (\d\.\d\d\d) \([^|]*\| [^|]* \| ([\d.]*)", text, re.MULTILINE)
     assert len(rows) == 10
     for name, exponent, distance in rows:
-        assert f"{known[name]['spectrum_exponent'].value:.3f}" == exponent
-        assert not distance or f"{known[name]['color_distance_to_jhmdb'].value:.2f}" == distance
-    code, said = re.search(r"```python\n(.*?)print\(correlate\(\*zip\(\*pairs\)\)\)  # ([^\n]*)", text, re.DOTALL).groups()
+        assert f"{properties[name]['spectrum_exponent'].value:.3f}" == exponent
+        assert not distance or f"{properties[name]['color_distance_to_jhmdb'].value:.2f}" == distance
+    code, output = re.search(r"```python\n(.*?)print\(correlate\(\*zip\(\*pairs\)\)\)  # ([^\n]*)", text, re.DOTALL).groups()
     values = {}
     exec(code.replace('"docs/', f'"{docs}/'), values)  # noqa: S102  # our own documentation
-    found = correlate(*zip(*values["pairs"], strict=True))
-    ends = ", ".join(f"{end:.2f}" for end in found.ci95)
-    assert said == f"n={found.n}, pearson={found.pearson:.2f}, ci95=({ends}), spearman={found.spearman:.2f}"
-
-
-# ---- Accuracies ------------------------------------------------------------------------------------------------------
-def test_the_papers_accuracies_are_those_of_the_documentation():
-    """Every preset with an accuracy in docs/presets.md has the same one in the package, and no other preset has one."""
-    text = (Path(__file__).parents[1] / "docs" / "presets.md").read_text(encoding="utf-8")
-    rows = re.findall(r"^\| `(\w+)` \| [^|]* \| ([\d.]+) \|", text, re.MULTILINE)
-    known, presets = read_accuracies(PAPER).columns["UCF101 fine-tuned"], set(list_presets())
-    assert {name: float(value) for name, value in rows} == {name: known[name] for name in known if name in presets}
-    assert set(known) - presets == {"scratch", "ucf101"}
-
-
-def test_a_file_of_ones_own(tmp_path):
-    """Any columns; empty cells are unknown; a byte order mark and blank lines do not matter."""
-    path = tmp_path / "mine.csv"
-    path.write_text("\ufeffaccuracy A,name,B\n50,x,\n\n60.5,y,7\n", encoding="utf-8")
-    assert read_accuracies(path).columns == {"accuracy A": {"x": 50.0, "y": 60.5}, "B": {"y": 7.0}}
-
-
-@pytest.mark.parametrize(
-    ("text", "words"),
-    [
-        ("", "first line"),
-        ("name\nx\n", "first line"),
-        ("dataset,accuracy\nx,1\n", "first line"),
-        ("name,a,a\nx,1,2\n", "first line"),
-        ("name,a\nx\n", "line 2: has 1 cells"),
-        ("name,a\nx,high\n", "line 2: a is 'high'"),
-        ("name,a\nx,101\n", "line 2: a is '101'"),
-        ("name,a\nx,nan\n", "line 2: a is 'nan'"),
-        ("name,a\nx,1\nx,2\n", "line 3: 'x' has an accuracy already"),
-        ("name,a\n\udcff,2\n", "no CSV"),
-    ],
-)
-def test_wrong_accuracies_are_one_sentence(tmp_path, text, words):
-    """File, line, value and what would be right."""
-    path = tmp_path / "mine.csv"
-    path.write_bytes(text.encode(errors="surrogateescape"))
-    with pytest.raises(ConfigurationError, match=re.escape(words)) as caught:
-        read_accuracies(path)
-    assert str(path) in str(caught.value)
+    correlation = correlate(*zip(*values["pairs"], strict=True))
+    ends = ", ".join(f"{end:.2f}" for end in correlation.ci95)
+    assert (
+        output == f"n={correlation.n}, pearson={correlation.pearson:.2f}, ci95=({ends}), spearman={correlation.spearman:.2f}"
+    )
 
 
 @pytest.mark.parametrize(
@@ -215,29 +175,22 @@ def test_wrong_accuracies_are_one_sentence(tmp_path, text, words):
         (("{}/missing.json",), ["missing.json", "No such file"]),
         (("{}/ours.json", "--out", "x.txt"), ["x.txt", ".html"]),
         (("{}/ours.json", "--accuracy", "{}/missing.csv"), ["missing.csv", "No such file"]),
-        (("{}/real/0.mp4",), ["0.mp4", "no file of measures"]),
+        (("{}/real/0.mp4",), ["0.mp4", "not a metrics file"]),
     ],
 )
-def test_wrong_use_is_one_sentence(measures, args, words):
-    """Exit code 2, no traceback, nothing written."""
-    code, talk, _ = command("report", *(arg.format(measures) for arg in args))
+def test_report_wrong_arguments_give_error(metrics_files, args, words):
+    """The exit code is 2, and the last line names what is wrong; there is no traceback."""
+    code, talk, _ = command("report", *(arg.format(metrics_files) for arg in args))
     assert code == 2, talk
     assert "Traceback" not in talk
     for word in words:
         assert word in talk.strip().splitlines()[-1]
 
 
-def test_a_correlation_of_the_paper():
-    """Accuracy of the progression goes with its place in it: rank correlation 1."""
-    known = read_accuracies(PAPER).columns["UCF101 fine-tuned"]
-    progression = [name for name in known if name not in ("scratch", "ucf101")][:8]
-    assert correlate(list(range(8)), [known[name] for name in progression]).spearman == pytest.approx(1.0)
-
-
 # ---- A real browser --------------------------------------------------------------------------------------------------
 @pytest.fixture(scope="module")
 def browser(tmp_path_factory):
-    """Chromium without a window, from the system's packages."""
+    """Return a driver of headless Chromium, from the system's packages."""
     if CHROMIUM is None or DRIVER is None:
         pytest.skip("no Chromium here: apt-get install chromium chromium-driver")
     webdriver = pytest.importorskip("selenium.webdriver")
@@ -251,13 +204,13 @@ def browser(tmp_path_factory):
     driver.quit()
 
 
-def test_the_page_works_in_a_browser(browser, report):
-    """Clicking through everything there is: names, headings, tabs, links, details; clips play; the console stays empty."""
+def test_report_works_in_a_browser(browser, report):
+    """Names, headings, tabs, links and details react to clicks, clips play, and the console stays empty."""
     browser.get(report.as_uri())
     find = lambda selector: browser.find_elements("css selector", selector)  # noqa: E731
     number_of = lambda selector: len(find(selector))  # noqa: E731
 
-    # Names: alone, two, none is all again, and the button that says all.
+    # Names: one alone, two, none (which shows all), and the button for all.
     chips = find(".chip[data-ds]")
     assert len(chips) == 5
     chips[1].click()
@@ -273,7 +226,7 @@ def test_the_page_works_in_a_browser(browser, report):
     browser.find_element("id", "all").click()
     assert number_of(".off") == 0
 
-    # Headings sort, down and up; what has no value stays last.
+    # Headings sort, down and up; missing values stay last.
     names = lambda: [row.text.split("\n")[0] for row in find("tbody td:first-child")]  # noqa: E731
     heads = find("thead th")
     for head in heads:
@@ -306,15 +259,15 @@ def test_the_page_works_in_a_browser(browser, report):
     find("summary")[0].click()
     assert "bootstrap" in find("details")[0].text
     assert all(chart.size["height"] > 100 for chart in find(".chart") if chart.is_displayed())
-    playing = "return [...document.querySelectorAll('video')].every((one) => one.readyState >= 2 && one.currentTime > 0)"
+    playing = "return [...document.querySelectorAll('video')].every((video) => video.readyState >= 2 && video.currentTime > 0)"
     from selenium.webdriver.support.ui import WebDriverWait
 
-    WebDriverWait(browser, 20).until(lambda one: one.execute_script(playing))
+    WebDriverWait(browser, 20).until(lambda driver: driver.execute_script(playing))
     assert browser.get_log("browser") == []
 
 
-def test_the_page_fits_a_telephone(browser, report):
-    """On a narrow screen nothing but the table scrolls sideways."""
+def test_report_fits_a_narrow_screen(browser, report):
+    """At a width of 500 pixels only the table scrolls sideways."""
     browser.set_window_size(500, 900)
     browser.get(report.as_uri())
     assert browser.execute_script("return document.documentElement.scrollWidth <= window.innerWidth")

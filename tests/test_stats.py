@@ -1,4 +1,4 @@
-"""`synvid stats`: any source streams through, and what cannot be measured is said in a sentence."""
+"""`synvid stats`: metrics of any source, and error messages for what cannot be measured."""
 
 import json
 import re
@@ -13,10 +13,9 @@ from PIL import Image
 from running import ended, noise_clip, write_video
 
 from synvid.cli.main import main
-from synvid.errors import ConfigurationError, DatasetError
+from synvid.errors import DatasetError
 from synvid.formatting import format_number
 from synvid.metrics import measure as measuring
-from synvid.metrics.results import DatasetMetrics, Property, load_metrics, merge_metrics, to_json
 from synvid.runtime.progress import Progress
 from synvid.sources.base import pair_starts
 from synvid.sources.resolve import resolve_source
@@ -72,8 +71,8 @@ def folders(tmp_path_factory):
 
 
 # ---- Sources -------------------------------------------------------------------------------------------------------
-def test_a_lossless_set_measures_as_its_preset(tmp_path):
-    """A rendered set, decoded, and its preset, rendered on the fly, have the same properties, to rounding."""
+def test_lossless_dataset_has_metrics_of_its_preset(tmp_path):
+    """A rendered dataset, decoded, and its preset, rendered on the fly, have the same metrics up to rounding."""
     run = command(
         "render", "--preset", "moving_shapes", "--n", 6, "--out", tmp_path / "set", "--encoding", "lossless", *TINY, "-q"
     )
@@ -88,7 +87,7 @@ def test_a_lossless_set_measures_as_its_preset(tmp_path):
     assert decoded["properties"]["object_speed"]["value"] == pytest.approx(2.1, abs=0.4)
 
 
-def test_properties_are_means_over_what_is_there(folders):
+def test_lightness_and_frame_difference_match_direct_computation(folders):
     """Lightness is the mean over all frames of all videos, by scikit-image on all at once."""
     from skimage.color import rgb2lab
 
@@ -102,13 +101,13 @@ def test_properties_are_means_over_what_is_there(folders):
 
 
 @pytest.mark.parametrize(("frames", "count", "expected"), [(1, 4, [0]), (2, 3, [0, 0, 0]), (101, 3, [0, 50, 99])])
-def test_moments_are_spread_and_have_a_following_frame(frames, count, expected):
-    """From the first frame to the last but one."""
+def test_pair_starts_are_evenly_spread(frames, count, expected):
+    """Pairs are spread from the first frame to the last but one."""
     assert pair_starts(frames, count) == expected
 
 
-def test_a_subset_is_random_and_always_the_same(folders):
-    """--max-clips takes other clips for another seed, the same ones for the same; two runs agree to the last digit."""
+def test_max_clips_subset_depends_on_seed_only(folders):
+    """--max-clips chooses the same clips for the same seed and others for another; two runs agree to the last digit."""
     source = resolve_source(str(folders / "videos"))
     orders = {tuple(source.keys(seed)) for seed in range(8)}
     assert len(orders) > 1
@@ -117,10 +116,10 @@ def test_a_subset_is_random_and_always_the_same(folders):
     assert command(*args)[2] == command(*args)[2]
 
 
-def test_progress_is_told_of_every_clip(folders):
-    """The bar knows the total, and ends at it."""
+def test_measure_reports_progress_after_every_clip(folders):
+    """The progress callback gets the total and is called after each clip."""
 
-    class Told(Progress):
+    class RecordingProgress(Progress):
         seen: list = []  # noqa: RUF012
 
         def start(self, total, done, unit):
@@ -129,12 +128,12 @@ def test_progress_is_told_of_every_clip(folders):
         def update(self, done):
             self.seen.append(done)
 
-    measuring.measure(resolve_source(str(folders / "pictures")), progress=Told())
-    assert Told.seen == [3, 0, "picture", 1, 2, 3]
+    measuring.measure(resolve_source(str(folders / "pictures")), progress=RecordingProgress())
+    assert RecordingProgress.seen == [3, 0, "picture", 1, 2, 3]
 
 
-def test_memory_does_not_grow_with_the_clips():
-    """A clip leaves a row of less than two kilobytes, and no frame behind."""
+def test_memory_per_clip_is_small():
+    """After a clip is measured, only a row of less than two kilobytes stays in memory."""
     import gc
     import tracemalloc
 
@@ -158,12 +157,12 @@ def small_preset(name):
     )
 
 
-def test_names_can_be_given(folders):
-    """NAME=PATH names a dataset; a folder is called what it is called."""
+def test_name_of_dataset_is_given_or_folder(folders):
+    """NAME=PATH names a dataset; else it has the name of its folder."""
     assert [one["name"] for one in measured(f"mine={folders / 'videos'}", folders / "mixed")] == ["mine", "mixed"]
 
 
-def test_a_reference_of_colours(folders, tmp_path):
+def test_reference_is_dataset_or_metrics_file(folders, tmp_path):
     """--against takes a source or a file of measures: the same distance; of the reference itself there is none."""
     here, there = measured(folders / "videos", folders / "pictures", "--against", folders / "videos")
     assert here["properties"]["color_distance_to_videos"]["why"] == "it is the reference itself"
@@ -189,8 +188,8 @@ def test_a_reference_of_colours(folders, tmp_path):
         ("pictures", {"frame_difference": "one frame"}),
     ],
 )
-def test_odd_datasets_have_no_nan(folders, folder, missing):
-    """Each value is a finite number, or there is none and a sentence says why."""
+def test_missing_values_have_reasons(folders, folder, missing):
+    """Each value is a finite number, or it is missing and has a reason."""
     (found,) = measured(folders / folder)
     for key, one in found["properties"].items():
         assert (one["value"] is None) == bool(one["why"]), key
@@ -203,14 +202,14 @@ def test_odd_datasets_have_no_nan(folders, folder, missing):
 
 
 @pytest.mark.parametrize("reference", ["black", "grey", "dot"])
-def test_distance_to_flat_colours_is_not_a_number_that_is_printed(folders, reference):
+def test_distance_to_degenerate_colours_is_missing(folders, reference):
     """Of a reference without width the divergence is infinite: a sentence."""
     (found,) = measured(folders / "videos", "--against", folders / reference)
     assert "infinite" in found["properties"][f"color_distance_to_{reference}"]["why"]
 
 
-def test_what_cannot_be_read_is_left_out_and_named(folders):
-    """One good video beside a broken one: measured, with a note."""
+def test_unreadable_files_are_skipped_with_note(folders):
+    """A folder with a readable and a damaged video is measured, and a note names the damaged one."""
     (found,) = measured(folders / "some")
     assert found["clips"] == 1
     assert "broken.mp4" in found["notes"][0]
@@ -244,8 +243,8 @@ def test_what_cannot_be_read_is_left_out_and_named(folders):
         (("a" * 5000,), ["too long"]),
     ],
 )
-def test_wrong_use_is_one_sentence(folders, args, words):
-    """Exit code 2 and a sentence that names what is wrong; no traceback."""
+def test_stats_wrong_arguments_give_error(folders, args, words):
+    """The exit code is 2, and the last line names what is wrong; there is no traceback."""
     code, talk, data = command("stats", *(arg.format(folders) for arg in args))
     assert code == 2, talk
     assert "Traceback" not in talk
@@ -254,8 +253,8 @@ def test_wrong_use_is_one_sentence(folders, args, words):
         assert word in talk.strip().splitlines()[-1], talk
 
 
-def test_a_set_that_is_not_finished_is_refused(tmp_path):
-    """A rendered set without its manifest is an error of the disk, exit code 1."""
+def test_unfinished_dataset_is_refused(tmp_path):
+    """A rendered dataset without its manifest gives exit code 1."""
     command(
         "render", "--preset", "moving_shapes", "--n", 4, "--shard-size", 2, "--part", "0/2", "--out", tmp_path, *TINY, "-q"
     )
@@ -264,8 +263,8 @@ def test_a_set_that_is_not_finished_is_refused(tmp_path):
 
 
 # ---- Output --------------------------------------------------------------------------------------------------------
-def test_the_table_has_every_property(folders):
-    """A line for each value, of few clips without its interval; those without one stand together, with the reason."""
+def test_table_lists_every_property(folders):
+    """Each value has a line; missing values are listed together with the reason, and few clips have no intervals."""
     code, talk, data = command("stats", folders / "videos")
     assert code == 0, talk
     assert data.startswith(f"videos: 4 clips, {folders / 'videos'}")
@@ -276,8 +275,8 @@ def test_the_table_has_every_property(folders):
 
 
 @pytest.mark.parametrize(("suffix", "begins"), [("png", b"\x89PNG"), ("svg", b"<?xml"), ("pdf", b"%PDF")])
-def test_a_picture_of_the_fit(folders, tmp_path, suffix, begins):
-    """--plot draws the spectra and their fits, also where there is nothing to draw."""
+def test_plot_writes_format_of_suffix(folders, tmp_path, suffix, begins):
+    """--plot writes an image file, even for a dataset without values."""
     for name in ("videos", "black"):
         path = tmp_path / f"{name}.{suffix}"
         code, talk, _ = command("stats", folders / name, "--plot", path)
@@ -285,16 +284,16 @@ def test_a_picture_of_the_fit(folders, tmp_path, suffix, begins):
         assert path.read_bytes().startswith(begins)
 
 
-def test_drawing_without_matplotlib_is_one_sentence(folders, tmp_path, monkeypatch):
-    """Where the extra is not installed, the sentence says how to get it, before any work is done."""
+def test_plot_without_matplotlib_gives_error(folders, tmp_path, monkeypatch):
+    """If Matplotlib is missing, the error message tells how to install it before anything is measured."""
     monkeypatch.setitem(sys.modules, "matplotlib", None)
     code, talk, _ = command("stats", folders / "videos", "--plot", tmp_path / "x.png")
     assert code == 2
     assert "pip install 'synvid[report]'" in talk
 
 
-def test_measuring_loads_neither_matplotlib_nor_torch(folders):
-    """Drawing is an extra, and torch is never needed."""
+def test_stats_imports_neither_matplotlib_nor_torch(folders):
+    """Matplotlib is optional, and torch is never needed."""
     code = f"""if True:
         import sys
         from synvid.cli.main import main
@@ -307,67 +306,8 @@ def test_measuring_loads_neither_matplotlib_nor_torch(folders):
     assert "loaded False False" in run.stdout
 
 
-def test_measures_come_back_from_their_file(folders, tmp_path):
-    """`read_records` gives what `to_json` wrote, samples and all."""
-    path = tmp_path / "measures.json"
-    assert command("stats", folders / "videos", folders / "pictures", "--out", path, "-q")[0] == 0
-    records = load_metrics(path)
-    assert [record.kind for record in records] == ["videos", "images"]
-    assert [sample.type for record in records for sample in record.samples] == ["video/mp4"] * 2 + ["image/jpeg"] * 2
-    assert json.loads(to_json(records)) == json.loads(path.read_text())
-    assert all(not one["samples"] for one in json.loads(to_json(records, samples=False))["datasets"])
-
-
-@pytest.mark.parametrize(
-    ("change", "words"),
-    [
-        (lambda _: [], "no file of measures"),
-        (lambda content: {**content, "format": "other"}, "no file of measures"),
-        (lambda content: {**content, "version": 7}, "version 7"),
-        (lambda content: {**content, "datasets": []}, "no dataset"),
-        (lambda content: {**content, "datasets": [3]}, "dataset 0"),
-        (lambda content: {**content, "datasets": [{"name": "x"}]}, "'kind' is missing"),
-        (lambda content: change_property(content, value="high"), "spectrum_exponent.value is 'high'"),
-        (lambda content: change_property(content, value=float("nan")), "not a finite number"),
-        (lambda content: change_property(content, ci95=[1]), "dataset 0"),
-        (lambda content: change_property(content, details=[]), "details"),
-        (lambda content: {**content, "datasets": [{**content["datasets"][0], "kind": "song"}]}, "'song'"),
-    ],
-)
-def test_damaged_measures_are_one_sentence(folders, tmp_path, change, words):
-    """A file that is something else, or was edited by hand, is refused with its name and what is wrong."""
-    path = tmp_path / "measures.json"
-    command("stats", folders / "single", "--out", path, "-q")
-    path.write_text(json.dumps(change(json.loads(path.read_text()))))
-    code, talk, _ = command("report", path, "--out", tmp_path / "x.html")
-    assert code == 2, talk
-    assert str(path) in talk
-    assert words in talk
-
-
-def change_property(content, **changes):
-    (one,) = content["datasets"]
-    part = {**one["properties"]["spectrum_exponent"], **changes}
-    return {**content, "datasets": [{**one, "properties": {**one["properties"], "spectrum_exponent": part}}]}
-
-
-def record(name, **values):
-    return DatasetMetrics(
-        name, "videos", "there", 3, properties={key: Property(key, "", value) for key, value in values.items()}
-    )
-
-
-def test_files_are_joined_by_name():
-    """Another program's properties stand beside ours; two different values of one property are refused."""
-    joined = merge_metrics({"a": [record("x", speed=1.0), record("y", speed=2.0)], "b": [record("x", frechet=9.0, speed=1.0)]})
-    assert [one.name for one in joined] == ["x", "y"]
-    assert {key: one.value for key, one in joined[0].properties.items()} == {"frechet": 9.0, "speed": 1.0}
-    with pytest.raises(ConfigurationError, match=r"b and a: speed of x is 3\.0 here and 1\.0 there"):
-        merge_metrics({"a": [record("x", speed=1.0)], "b": [record("x", speed=3.0)]})
-
-
-def test_numbers_are_for_people():
-    """Three digits or so, and no exponent where none is needed."""
+def test_format_number_shows_about_three_digits():
+    """Numbers are shown with about three digits, and with an exponent only if they are tiny."""
     assert [format_number(value) for value in (0, 1.35914, -0.02, 12345.6, 0.00001)] == [
         "0",
         "1.359",
@@ -379,7 +319,7 @@ def test_numbers_are_for_people():
 
 # ---- Real data -------------------------------------------------------------------------------------------------------
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
-def test_natural_pictures_have_exponents_of_natural_pictures():
+def test_natural_images_have_natural_exponents():
     """Of ImageNet pictures and J-HMDB videos the exponent lies between 0.5 and 2, as Torralba and Oliva found."""
     for one in measured(SHARED / "images", SHARED / "jhmdb", "--max-clips", 40, "--moments", 2):
         low, high = one["properties"]["spectrum_exponent"]["ci95"]
@@ -387,8 +327,8 @@ def test_natural_pictures_have_exponents_of_natural_pictures():
 
 
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
-def test_real_videos_are_read_to_the_frame():
-    """Moments of a J-HMDB clip are the frames that another decoder finds."""
+def test_frames_of_real_video_match_ffmpeg():
+    """The frame pairs of a J-HMDB clip are those that FFmpeg decodes."""
     import imageio_ffmpeg
 
     path = next((SHARED / "jhmdb").rglob("*.mp4"))
@@ -402,8 +342,8 @@ def test_real_videos_are_read_to_the_frame():
         assert np.abs(ours.following[k].astype(int) - theirs[t + 1]).mean() < 2
 
 
-def test_a_video_that_ends_too_soon_is_measured_as_far_as_it_goes(tmp_path):
-    """Cut off in the middle, a stream has its first frames, and a file whose index is gone is an error."""
+def test_truncated_video_is_measured_up_to_its_end(tmp_path):
+    """A truncated stream gives its first frames; a truncated file without its index is an error."""
     from synvid.sources.files import VideosSource
 
     write_video(tmp_path / "long.mp4", noise_clip(0, frames=40))
@@ -420,7 +360,7 @@ def test_a_video_that_ends_too_soon_is_measured_as_far_as_it_goes(tmp_path):
 
 
 def write_transport_stream(path, frames):
-    """A file that is played as it comes, without an index."""
+    """Write an MPEG transport stream, which has no index."""
     import av
 
     with av.open(str(path), "w", format="mpegts") as container:
@@ -431,8 +371,8 @@ def write_transport_stream(path, frames):
         container.mux(stream.encode())
 
 
-def test_long_videos_are_measured_in_their_middle(tmp_path):
-    """Of 400 frames, each as bright as its number says, the moments lie within the middle 300, near a key frame."""
+def test_long_video_is_measured_in_its_middle(tmp_path):
+    """The pairs of a video of 400 frames lie within the middle 300, at key frames; brightness encodes the frame number."""
     frames = np.zeros((400, 32, 32, 3), np.uint8)
     frames[:] = (np.arange(400) // 2)[:, None, None, None]
     write_video(tmp_path / "long.mp4", frames)

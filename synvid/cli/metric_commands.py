@@ -59,7 +59,7 @@ def stats(
 ) -> None:  # fmt: skip
     """Measure spectrum, colour and motion of datasets.
 
-    synvid stats moving_shapes data/ jhmdb=~/jhmdb --out metrics.json
+    synvid stats moving_shapes data/ jhmdb=~/jhmdb --out measures.json
 
     A PATH is a rendered set, a preset, or a folder of videos or pictures. Intervals are 95 % over clips, of 20 clips or more.
     """
@@ -93,7 +93,7 @@ def stats(
 def report(files: tuple[Path, ...], out: Path, accuracy: Path | None, title: str, quiet: bool) -> None:
     """Draw what was measured as one HTML page.
 
-    synvid report metrics.json more.json --out report.html
+    synvid report measures.json more.json --out report.html
     """
     from synvid.metrics.accuracy import PAPER, read_accuracies
     from synvid.metrics.results import load_metrics, merge_metrics
@@ -102,9 +102,9 @@ def report(files: tuple[Path, ...], out: Path, accuracy: Path | None, title: str
     from synvid.storage.atomic_io import atomic_write
 
     if not files:
-        raise ConfigurationError("name metrics files, for example `synvid report metrics.json`.")
+        raise ConfigurationError("name files of measures, for example `synvid report measures.json`.")
     if out.suffix.lower() not in (".html", ".htm"):
-        raise ConfigurationError(f"--out {out}: the file name must end in .html.")
+        raise ConfigurationError(f"--out {out}: a page ends in .html.")
     accuracies = read_accuracies(accuracy or PAPER)
     records = merge_metrics({str(path): load_metrics(path) for path in files})
     text = render_report(records, accuracies, title)
@@ -116,16 +116,16 @@ def report(files: tuple[Path, ...], out: Path, accuracy: Path | None, title: str
 def check_output_file(out: Path | None) -> None:
     """Refuse what would only be refused after the work."""
     if out is not None and out.suffix.lower() != ".json":
-        raise ConfigurationError(f"--out {out}: the name of a metrics file must end in .json.")
+        raise ConfigurationError(f"--out {out}: a file of measures ends in .json.")
 
 
 def _check_plot(plot: Path | None) -> None:
     if plot is not None and plot.suffix.lower() not in (".png", ".svg", ".pdf"):
-        raise ConfigurationError(f"--plot {plot}: the file name must end in .png, .svg or .pdf.")
+        raise ConfigurationError(f"--plot {plot}: a picture ends in .png, .svg or .pdf.")
     if plot is not None:
         from synvid.report.plots import plot_overview
 
-        plot_overview([])  # raises if Matplotlib is not installed
+        plot_overview([])  # says so if matplotlib is missing
 
 
 def _reference(

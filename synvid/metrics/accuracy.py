@@ -118,8 +118,10 @@ def correlate(x: Sequence[float], y: Sequence[float]) -> Correlation | None:
     if len(x) < 3 or first is None or second is None:
         return None
     pearson, spearman = stats.pearsonr(first, second), stats.spearmanr(first, second)
-    interval = pearson.confidence_interval(0.95)
-    ci95 = (float(interval.low), float(interval.high)) if len(x) >= 4 else None
+    ci95 = None
+    if len(x) >= 4:
+        low, high = pearson.confidence_interval(0.95)
+        ci95 = float(low), float(high)
     return Correlation(len(x), float(pearson.statistic), ci95, float(spearman.statistic))
 
 
