@@ -1,4 +1,4 @@
-"""Pictures of presets: a contact sheet, a video of several clips, a page on which all presets play side by side."""
+"""Previews of presets: a contact sheet, a video of several clips, and an HTML page that plays clips of all presets."""
 
 from __future__ import annotations
 
@@ -35,6 +35,7 @@ _TEMPLATES = Environment(
     keep_trailing_newline=True,
 )
 
+#: Formats of a preview: a contact sheet, a video, an animation.
 SUFFIXES = (".png", ".mp4", ".gif")
 
 _GAP, _LABEL_HEIGHT = 4, 18  # pixels
@@ -45,13 +46,13 @@ _MAX_FRAMES = 100
 def contact_sheet(
     presets: Sequence[Preset], clips: int = 4, columns: int = 8, seed: int = 0, side: int = 128
 ) -> NDArray[np.uint8]:
-    """Draw frames of several clips: a row a clip, time from left to right.
+    """Draw frames of several clips: one row per clip, time from left to right.
 
     Args:
-        presets: each has its own rows.
-        clips: of each preset.
-        columns: frames of each clip, evenly spread over it.
-        seed: of the clips.
+        presets: presets, one group of rows each.
+        clips: number of clips of each preset.
+        columns: number of frames of each clip, evenly spread.
+        seed: random seed of the clips.
         side: longest side of a frame in the sheet, pixels.
 
     Returns:
@@ -59,7 +60,7 @@ def contact_sheet(
     """
     rows = []
     for preset in presets:
-        for scene in _scenes(preset, clips, seed):
+        for scene in _sample_scenes(preset, clips, seed):
             times = np.linspace(0, scene.num_frames - 1, columns).round().astype(int).tolist()
             label = f"{preset.name}  seed {seed}  index {scene.index}  frames {', '.join(map(str, times))}"
             rows.append((label, shrink_frames(render(scene, times).frames, side)))
@@ -68,7 +69,7 @@ def contact_sheet(
     sheet = Image.new("RGB", (width, height), _PAPER)
     draw, font, y = ImageDraw.Draw(sheet), ImageFont.load_default(12), 0
     for label, frames in rows:
-        draw.text((0, y + 1), _fitting(label, width, font), fill=_INK, font=font)
+        draw.text((0, y + 1), _shorten(label, width, font), fill=_INK, font=font)
         y += _LABEL_HEIGHT
         for column, frame in enumerate(frames):
             sheet.paste(Image.fromarray(frame), (column * (frame.shape[1] + _GAP), y))
@@ -76,46 +77,46 @@ def contact_sheet(
     return np.asarray(sheet)
 
 
-def _fitting(label: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
-    """The label, cut to what the sheet is wide enough for."""
+def _shorten(label: str, width: int, font: ImageFont.FreeTypeFont | ImageFont.ImageFont) -> str:
+    """Return the label, cut to the width of the sheet in pixels."""
     while font.getlength(label) > width and len(label) > 4:
         label = label[:-4] + "..."
     return label
 
 
 def texture_sheet(bank: Bank, columns: int = 12, rows: int = 8, side: int = 96) -> bytes:
-    """Draw textures of a bank, evenly spread over it, as a PNG file; where they move, a row shows one over time."""
+    """Draw textures of a bank, evenly spread, and return a PNG file; each row shows one texture over time if they move."""
     header = bank.header
     if header.frames > 1:
         rows = min(rows, header.n)
         times = np.linspace(0, header.frames - 1, min(columns, header.frames)).astype(int)
-        shown = [bank.textures[k, t] for k in np.linspace(0, header.n - 1, rows).astype(int) for t in times]
+        textures = [bank.textures[k, t] for k in np.linspace(0, header.n - 1, rows).astype(int) for t in times]
         columns = len(times)
     else:
-        numbers = np.linspace(0, header.n - 1, min(rows * columns, header.n)).astype(int)
-        shown = [bank.textures[k, 0] for k in numbers]
-    height = -(-len(shown) // columns)
+        indices = np.linspace(0, header.n - 1, min(rows * columns, header.n)).astype(int)
+        textures = [bank.textures[k, 0] for k in indices]
+    height = -(-len(textures) // columns)
     sheet = Image.new("RGB", (columns * (side + _GAP) - _GAP, height * (side + _GAP) - _GAP), _PAPER)
-    for number, texture in enumerate(shown):
-        picture = Image.fromarray(np.ascontiguousarray(texture)).resize((side, side), Image.Resampling.BOX)
-        sheet.paste(picture, (number % columns * (side + _GAP), number // columns * (side + _GAP)))
+    for position, texture in enumerate(textures):
+        image = Image.fromarray(np.ascontiguousarray(texture)).resize((side, side), Image.Resampling.BOX)
+        sheet.paste(image, (position % columns * (side + _GAP), position // columns * (side + _GAP)))
     file = io.BytesIO()
     sheet.save(file, "png")
     return file.getvalue()
 
 
 def side_by_side(presets: Sequence[Preset], clips: int = 4, seed: int = 0, side: int = 256) -> NDArray[np.uint8]:
-    """Clips playing next to each other, a row a preset; as many frames as the shortest has, at most 100.
+    """Draw a video of clips next to each other, one row per preset; it has the length of the shortest clip, max 100 frames.
 
     Returns:
         uint8 (T, H, W, 3).
     """
-    scenes = [_scenes(preset, clips, seed) for preset in presets]
+    scenes = [_sample_scenes(preset, clips, seed) for preset in presets]
     length = min(_MAX_FRAMES, *(scene.num_frames for row in scenes for scene in row))
-    shown = [[shrink_frames(render(scene, range(length)).frames, side) for scene in row] for row in scenes]
-    height, width = max(row[0].shape[1] for row in shown), max(row[0].shape[2] for row in shown)
-    video = np.full((length, len(shown) * (height + _GAP) - _GAP, clips * (width + _GAP) - _GAP, 3), 255, np.uint8)
-    for i, row in enumerate(shown):
+    clip_frames = [[shrink_frames(render(scene, range(length)).frames, side) for scene in row] for row in scenes]
+    height, width = max(row[0].shape[1] for row in clip_frames), max(row[0].shape[2] for row in clip_frames)
+    video = np.full((length, len(clip_frames) * (height + _GAP) - _GAP, clips * (width + _GAP) - _GAP, 3), 255, np.uint8)
+    for i, row in enumerate(clip_frames):
         for j, frames in enumerate(row):
             y, x = i * (height + _GAP), j * (width + _GAP)
             video[:, y : y + frames.shape[1], x : x + frames.shape[2]] = frames
@@ -123,14 +124,14 @@ def side_by_side(presets: Sequence[Preset], clips: int = 4, seed: int = 0, side:
 
 
 def encode_preview(suffix: str, presets: Sequence[Preset], clips: int, columns: int, seed: int) -> bytes:
-    """A preview as the bytes of a file.
+    """Return a preview as the bytes of a file.
 
     Args:
-        suffix: one of `SUFFIXES`: a contact sheet, or a video of the clips.
+        suffix: one of `SUFFIXES`.
         presets, clips, columns, seed: as in `contact_sheet`.
 
     Raises:
-        ConfigurationError: another suffix.
+        ConfigurationError: the suffix is none of them.
     """
     file = io.BytesIO()
     if suffix == ".png":
@@ -140,10 +141,10 @@ def encode_preview(suffix: str, presets: Sequence[Preset], clips: int, columns: 
         return encode(side_by_side(presets, clips, seed), presets[0].video.fps, "small")
     if suffix == ".gif":
         frames = [Image.fromarray(frame) for frame in side_by_side(presets, clips, seed, side=128)]
-        pause = round(1000 / presets[0].video.fps)
-        frames[0].save(file, "gif", save_all=True, append_images=frames[1:], duration=pause, loop=0)
+        duration = round(1000 / presets[0].video.fps)
+        frames[0].save(file, "gif", save_all=True, append_images=frames[1:], duration=duration, loop=0)
         return file.getvalue()
-    raise ConfigurationError(f"--out: a preview ends in {', '.join(SUFFIXES)}, not {suffix!r}; a page is made by --html.")
+    raise ConfigurationError(f"--out: the file name must end in {', '.join(SUFFIXES)}, not {suffix!r}; --html writes a page.")
 
 
 def preset_page(presets: Sequence[Preset], clips: int = 4, seed: int = 0, progress: Progress | None = None) -> str:
@@ -168,18 +169,18 @@ def preset_page(presets: Sequence[Preset], clips: int = 4, seed: int = 0, progre
 
 
 def _video_tags(preset: Preset, clips: int, seed: int) -> list[Markup]:
-    rendered = [render(scene, range(min(_MAX_FRAMES, scene.num_frames))) for scene in _scenes(preset, clips, seed)]
+    rendered = [render(scene, range(min(_MAX_FRAMES, scene.num_frames))) for scene in _sample_scenes(preset, clips, seed)]
     tags = (video_tag(clip.frames, clip.fps, side=160, controls=False) for clip in rendered)
     return [Markup(tag) for tag in tags]  # noqa: S704  # the tag holds numbers and base 64 only
 
 
-def _scenes(preset: Preset, clips: int, seed: int) -> list[Scene]:
-    """The first clips of a preset, real ones left out.
+def _sample_scenes(preset: Preset, clips: int, seed: int) -> list[Scene]:
+    """Sample the scenes of the first clips of a preset; real clips are skipped.
 
     Raises:
-        ConfigurationError: all of them are real.
+        ConfigurationError: all clips of the preset are real.
     """
     if preset.mixture.source == REAL and preset.mixture.fraction == 1:
-        raise ConfigurationError(f"{preset.name}: mixture.fraction is 1, so all its clips are real and there is none to draw.")
-    drawn = (index for index in itertools.count() if preset.preset_for_clip(index) is not None)
-    return [sample_scene(preset, seed, index) for index in itertools.islice(drawn, clips)]
+        raise ConfigurationError(f"{preset.name}: mixture.fraction is 1, so all its clips are real and none can be drawn.")
+    rendered = (index for index in itertools.count() if preset.preset_for_clip(index) is not None)
+    return [sample_scene(preset, seed, index) for index in itertools.islice(rendered, clips)]

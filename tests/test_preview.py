@@ -104,7 +104,7 @@ def test_preview_html_without_names_draws_presets_of_paper(tmp_path, monkeypatch
 
     monkeypatch.chdir(tmp_path)
     monkeypatch.setattr("synvid.cli.console.ProgressBar", Watch)
-    monkeypatch.setattr("synvid.preview._scenes", quick)
+    monkeypatch.setattr("synvid.preview._sample_scenes", quick)
     monkeypatch.setattr("synvid.cli.preset_commands.resolve_textures", lambda preset, *_: (preset, {}))
     run = CliRunner().invoke(main, ["preview", "--html", "--clips", "1"])
     assert run.exit_code == 0, run.output

@@ -199,12 +199,12 @@ def _accuracy_cell(accuracy: float | None) -> _Cell:
 # ---- Accuracy ------------------------------------------------------------------------------------------------------
 def _accuracy(datasets: Sequence[_Dataset], accuracies: Accuracies) -> dict[str, Any]:
     panels = {column: _charts(datasets, accuracies, column) for column in accuracies.columns}
-    known = list(dict.fromkeys(name for column in accuracies.columns.values() for name in column))
+    names = list(dict.fromkeys(name for column in accuracies.columns.values() for name in column))
     return {
         "panels": {column: charts for column, charts in panels.items() if charts},
         "source": "as the paper reports it (ViT-B)" if accuracies.path == PAPER else f"from {accuracies.path.name}",
         "file": accuracies.path.name,
-        "names": ", ".join(known[:3]),
+        "names": ", ".join(names[:3]),
     }
 
 
