@@ -131,4 +131,5 @@ def _standardize(values: Sequence[float]) -> Array | None:
     if not len(array) or np.ptp(array) == 0:
         return None
     array = array - array.mean()
-    return array / np.abs(array).max()
+    scaled: Array = array / np.abs(array).max()
+    return scaled

@@ -179,7 +179,10 @@ class PixelMetric(ClipMetric):
         mean_row = np.mean(self.rows, axis=0)
         values, counts = np.s_[3 : 3 + self.pairs_per_clip], np.s_[3 + self.pairs_per_clip :]
         black = self._bootstrap(lambda rows: rows[:, values].sum(axis=1) / rows[:, counts].sum(axis=1), seed)
-        details = {"threshold": f"no channel above {motion.BLACK}", "over_time": _divide(mean_row[values], mean_row[counts])}
+        details: dict[str, Any] = {
+            "threshold": f"no channel above {motion.BLACK}",
+            "over_time": _divide(mean_row[values], mean_row[counts]),
+        }
         difference, changed = (self._bootstrap(column_ratio(column, 2), seed) for column in (0, 1))
         why, threshold = "its clips have one frame", "differs by more than 10 grey levels"
         return {
