@@ -709,7 +709,7 @@ class Nan(torch.nn.Module):
 @pytest.mark.parametrize("name", ["still", "short", "black", "grey", "single", "some", "pictures", "dots"])
 def test_strange_sets_are_measured_or_told_why_not(folders, mean, name):
     """Still, short, black and grey clips, a single one, broken files among good ones, pictures, single pixels: no NaN."""
-    code, talk, shown = command("compare", folders / name, folders / "one", "--features", mean, "--infinity", "--json")
+    code, talk, shown = command("compare", folders / name, folders / "one", "--features", mean, "--fid-infinity", "--json")
     assert code == 0, talk
     assert "NaN" not in shown
     assert "Infinity" not in shown

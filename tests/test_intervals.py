@@ -4,7 +4,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from synvid.cli.metric_commands import table
+from synvid.cli.metric_options import format_metrics
 from synvid.metrics import bootstrap as module
 from synvid.metrics.bootstrap import LEAST_CLIPS, bootstrap, jackknife, mean_of
 from synvid.metrics.color import ColorGaussian, gaussians, spread, symmetric_kl
@@ -59,7 +59,9 @@ def test_few_clips_have_no_interval():
         assert estimate(rows, mean_of(0)).ci95 is not None
         assert estimate(rows[1:], mean_of(0)).ci95 is None
     one = Property("Lightness", "", 1.0)
-    few, many = (table(DatasetMetrics("x", "preset", "x", count, properties={"lightness": one})) for count in (19, 20))
+    few, many = (
+        format_metrics(DatasetMetrics("x", "preset", "x", count, properties={"lightness": one})) for count in (19, 20)
+    )
     assert "No intervals: they need 20 clips." in few
     assert "No intervals" not in many
 
@@ -77,6 +79,6 @@ def test_intervals_are_those_of_scipy():
 def test_the_table_has_intervals():
     """Behind each value of enough clips."""
     one = Property("Lightness", "units", 51.5, (50.25, 52.75))
-    assert "Lightness       51.5  50.25 to 52.75         units" in table(
+    assert "Lightness       51.5  50.25 to 52.75         units" in format_metrics(
         DatasetMetrics("x", "preset", "x", 20, properties={"l": one})
     )

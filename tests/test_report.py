@@ -34,7 +34,7 @@ def measures(tmp_path_factory):
         "stats",
         *PRESETS,
         home / "real",
-        "--against",
+        "--reference",
         home / "real",
         "--max-clips",
         4,
@@ -211,7 +211,7 @@ def test_wrong_accuracies_are_one_sentence(tmp_path, text, words):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ((), ["name files of measures"]),
+        ((), ["name one or more metrics files"]),
         (("{}/missing.json",), ["missing.json", "No such file"]),
         (("{}/ours.json", "--out", "x.txt"), ["x.txt", ".html"]),
         (("{}/ours.json", "--accuracy", "{}/missing.csv"), ["missing.csv", "No such file"]),

@@ -92,7 +92,7 @@ def test_properties_are_means_over_what_is_there(folders):
     """Lightness is the mean over all frames of all videos, by scikit-image on all at once."""
     from skimage.color import rgb2lab
 
-    (found,) = measured(folders / "videos", "--moments", 5)
+    (found,) = measured(folders / "videos", "--pairs-per-clip", 5)
     expected = [rgb2lab(noise_clip(k)[:5].astype(np.uint8))[..., 0].mean() for k in range(4)]
     assert found["properties"]["lightness"]["value"] == pytest.approx(np.mean(expected), rel=1e-6)
     grey = [noise_clip(k) @ [0.299, 0.587, 0.114] for k in range(4)]
@@ -164,12 +164,12 @@ def test_names_can_be_given(folders):
 
 
 def test_a_reference_of_colours(folders, tmp_path):
-    """--against takes a source or a file of measures: the same distance; of the reference itself there is none."""
-    here, there = measured(folders / "videos", folders / "pictures", "--against", folders / "videos")
+    """--reference takes a source or a file of measures: the same distance; of the reference itself there is none."""
+    here, there = measured(folders / "videos", folders / "pictures", "--reference", folders / "videos")
     assert here["properties"]["color_distance_to_videos"]["why"] == "it is the reference itself"
     assert there["properties"]["color_distance_to_videos"]["value"] > 0
     assert command("stats", folders / "videos", "--out", tmp_path / "one.json", "-q")[0] == 0
-    (again,) = measured(folders / "pictures", "--against", tmp_path / "one.json")
+    (again,) = measured(folders / "pictures", "--reference", tmp_path / "one.json")
     assert again["properties"]["color_distance_to_videos"]["value"] == pytest.approx(
         there["properties"]["color_distance_to_videos"]["value"]
     )
@@ -205,7 +205,7 @@ def test_odd_datasets_have_no_nan(folders, folder, missing):
 @pytest.mark.parametrize("reference", ["black", "grey", "dot"])
 def test_distance_to_flat_colours_is_not_a_number_that_is_printed(folders, reference):
     """Of a reference without width the divergence is infinite: a sentence."""
-    (found,) = measured(folders / "videos", "--against", folders / reference)
+    (found,) = measured(folders / "videos", "--reference", folders / reference)
     assert "infinite" in found["properties"][f"color_distance_to_{reference}"]["why"]
 
 
@@ -222,7 +222,7 @@ def test_what_cannot_be_read_is_left_out_and_named(folders):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ((), ["name what to measure"]),
+        ((), ["name a dataset to measure"]),
         (("{}/empty",), ["empty", "no video and no picture", ".mp4", ".png"]),
         (("{}/none",), ["none", "broken.mp4", "cannot be decoded"]),
         (("{}/none/broken.mp4",), ["broken.mp4", "cannot be decoded"]),
@@ -237,10 +237,10 @@ def test_what_cannot_be_read_is_left_out_and_named(folders):
         (("moving_shapes", "--set", "objects.cuont=3"), ["objects.count"]),
         (("{}/videos", "--out", "x.txt"), ["x.txt", ".json"]),
         (("{}/videos", "--plot", "x.gif"), ["x.gif", ".png"]),
-        (("{}/videos", "--against", "{}/missing.json"), ["missing.json", "No such file"]),
-        (("{}/videos", "--against", "{}/empty"), ["empty", "no video"]),
+        (("{}/videos", "--reference", "{}/missing.json"), ["missing.json", "No such file"]),
+        (("{}/videos", "--reference", "{}/empty"), ["empty", "no video"]),
         (("{}/videos", "--max-clips", "0"), ["--max-clips", "0"]),
-        (("{}/videos", "--moments", "1"), ["--moments", "1"]),
+        (("{}/videos", "--pairs-per-clip", "1"), ["--pairs-per-clip", "1"]),
         (("a" * 5000,), ["too long"]),
     ],
 )
@@ -381,7 +381,7 @@ def test_numbers_are_for_people():
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
 def test_natural_pictures_have_exponents_of_natural_pictures():
     """Of ImageNet pictures and J-HMDB videos the exponent lies between 0.5 and 2, as Torralba and Oliva found."""
-    for one in measured(SHARED / "images", SHARED / "jhmdb", "--max-clips", 40, "--moments", 2):
+    for one in measured(SHARED / "images", SHARED / "jhmdb", "--max-clips", 40, "--pairs-per-clip", 2):
         low, high = one["properties"]["spectrum_exponent"]["ci95"]
         assert 0.5 < low < high < 2
 

@@ -498,7 +498,7 @@ def test_shapes_that_do_not_fit(undisturbed, tmp_path):
 
 def test_help_needs_no_torch():
     """`--help` is quick: it imports no torch; nor does importing synvid."""
-    code = "import sys, synvid; from synvid_train.cli import main; assert 'torch' not in sys.modules; main(['--help'])"
+    code = "import sys, synvid; from synvid_train.cli.main import main; assert 'torch' not in sys.modules; main(['--help'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for command in ("pretrain", "finetune", "probe", "evaluate", "features", "export", "recipes"):
