@@ -55,21 +55,21 @@ def pretrain(
     if rerender and shards is None:
         raise ConfigurationError("--rerender: can only be used with --shards; clips of a preset are always rendered.")
     distributed, console = join_processes(device, quiet)
-    settled = _load_recipe("pretrain", recipe, settings, distributed, console)
+    training_recipe = _load_recipe("pretrain", recipe, settings, distributed, console)
 
     from synvid_train.train.pretrain import pretraining
 
     source: WindowSource
     held_out: WindowSource | None
     if preset is not None:
-        num_clips = n or settled.data.clips_per_epoch
+        num_clips = n or training_recipe.data.clips_per_epoch
         source, held_out = _preset_sources(preset, num_clips, data_seed, textures, images, workers, console)
     else:
         assert shards is not None
         source, held_out = _dataset_sources(shards, rerender, textures, images)
     resample = preset is not None and n is None
-    task = pretraining(settled, source, seed=seed, fresh=resample, held_out=held_out)
-    _train(task, _run_folder(out, settled), distributed, workers, overwrite, console)
+    task = pretraining(training_recipe, source, seed=seed, fresh=resample, held_out=held_out)
+    _train(task, _run_folder(out, training_recipe), distributed, workers, overwrite, console)
 
 
 def _preset_sources(
@@ -149,8 +149,8 @@ def _train_classifier(
     device: str | None, quiet: bool,
 ) -> None:  # fmt: skip
     distributed, console = join_processes(device, quiet)
-    settled = _load_recipe(kind, recipe, settings, distributed, console)
-    folder = _run_folder(out, settled)
+    training_recipe = _load_recipe(kind, recipe, settings, distributed, console)
+    folder = _run_folder(out, training_recipe)
 
     from synvid_train.data.annotations import read_list
     from synvid_train.model.convert import load_checkpoint
@@ -164,7 +164,7 @@ def _train_classifier(
     start = None if checkpoint is None else load_checkpoint(checkpoint)
     if overwrite and checkpoint is not None and folder.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
         raise ConfigurationError(f"--overwrite: would remove --checkpoint {checkpoint}, which lies in {folder}.")
-    task = finetuning(settled, videos, val, checkpoint=start, probe=kind == "probe", seed=seed)
+    task = finetuning(training_recipe, videos, val, checkpoint=start, probe=kind == "probe", seed=seed)
     _train(task, folder, distributed, workers, overwrite, console)
 
 
