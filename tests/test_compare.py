@@ -639,7 +639,7 @@ def test_what_the_documentation_says_is_in_its_measures():
 @pytest.mark.parametrize(
     ("args", "code", "sentence"),
     [
-        (("{one}",), 2, "name two datasets"),
+        (("{one}",), 2, "name two or more datasets"),
         (("{one}", "{one}"), 2, "are both called one"),
         (("{one}", "{empty}"), 2, "no dataset, no video"),
         (("{one}", "{none}"), 2, "none of its 1 clip can be read"),
