@@ -261,7 +261,7 @@ def overwrite(site: RenderSite) -> None:
 
 def verify(site: RenderSite) -> None:
     """Verify, perhaps until a signal."""
-    process = site.start(["verify", str(site.out), *(["--deep"] if site.rng.random() < 0.3 else [])], site.conditions(0.2))
+    process = site.start(["verify", str(site.out), *(["--rerender"] if site.rng.random() < 0.3 else [])], site.conditions(0.2))
     site.disturb(process)
     site.finish(process)
 

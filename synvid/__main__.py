@@ -1,4 +1,4 @@
-"""`python -m synvid` is `synvid`."""
+"""Run the command line with `python -m synvid`."""
 
 from __future__ import annotations
 

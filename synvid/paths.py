@@ -12,7 +12,16 @@ import platformdirs
 
 from synvid.errors import ConfigurationError
 
-__all__ = ["RECIPE_FILE", "cache_folder", "expand_user", "find_files", "is_private", "temporary_cache", "user_cache"]
+__all__ = [
+    "RECIPE_FILE",
+    "cache_folder",
+    "expand_user",
+    "find_files",
+    "find_pattern_character",
+    "is_private",
+    "temporary_cache",
+    "user_cache",
+]
 
 #: File name of a dataset's recipe. A folder that holds one is output of `synvid render`, never input.
 RECIPE_FILE = "synvid.yaml"
@@ -89,3 +98,12 @@ def find_files(root: Path, suffixes: tuple[str, ...], without: str = "") -> list
         matching = (Path(folder, name) for name in names if name.lower().endswith(suffixes) and not name.startswith("._"))
         found += [path.relative_to(root).as_posix() for path in matching if path.is_file()]
     return sorted(found)
+
+
+#: Characters in a path that `datasets` and webdataset do not read literally.
+_PATTERN_CHARACTERS = ("[", "]", "{", "}", "*", "?", "#", "::")
+
+
+def find_pattern_character(path: Path) -> str | None:
+    """The first pattern or separator character in a path that loaders of datasets do not read literally; None if none."""
+    return next((characters for characters in _PATTERN_CHARACTERS if characters in str(path)), None)

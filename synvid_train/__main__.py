@@ -1,4 +1,7 @@
-"""`python -m synvid_train`, for torchrun: torchrun --nproc-per-node 8 -m synvid_train pretrain --preset moving_shapes."""
+"""Run the command line with `python -m synvid_train`, or on several GPUs with torchrun:
+
+torchrun --nproc-per-node 8 -m synvid_train pretrain --preset moving_shapes
+"""
 
 from __future__ import annotations
 

@@ -6,7 +6,7 @@ import numpy as np
 import pytest
 from scipy import stats as scipy_stats
 
-from synvid.cli.metric_commands import table
+from synvid.cli.metric_options import format_metrics
 from synvid.metrics import bootstrap as bootstrap_module
 from synvid.metrics.bootstrap import MIN_CLIPS, Estimate, bootstrap, column_mean, column_ratio, jackknife
 from synvid.metrics.color import ColorGaussian, gaussians, spread, symmetric_kl
@@ -61,7 +61,7 @@ def test_few_clips_give_no_interval():
         assert estimate(rows, column_mean(0)).ci95 is not None
         assert estimate(rows[1:], column_mean(0)).ci95 is None
     one = Property("Lightness", "", 1.0)
-    few, many = (table(DatasetMetrics("x", "preset", "x", count, properties={"lightness": one})) for count in (19, 20))
+    few, many = (format_metrics(DatasetMetrics("x", "preset", "x", count, properties={"lightness": one})) for count in (19, 20))
     assert "No intervals: they need 20 clips." in few
     assert "No intervals" not in many
 
@@ -79,7 +79,7 @@ def test_bootstrap_matches_scipy_bca():
 def test_table_shows_intervals():
     """A value with an interval is followed by it in the table of `synvid stats`."""
     one = Property("Lightness", "units", 51.5, (50.25, 52.75))
-    assert "Lightness       51.5  50.25 to 52.75         units" in table(
+    assert "Lightness       51.5  50.25 to 52.75         units" in format_metrics(
         DatasetMetrics("x", "preset", "x", 20, properties={"l": one})
     )
 

@@ -639,7 +639,7 @@ def test_what_the_documentation_says_is_in_its_measures():
 @pytest.mark.parametrize(
     ("args", "code", "sentence"),
     [
-        (("{one}",), 2, "name two datasets"),
+        (("{one}",), 2, "name two or more datasets"),
         (("{one}", "{one}"), 2, "are both called one"),
         (("{one}", "{empty}"), 2, "no dataset, no video"),
         (("{one}", "{none}"), 2, "none of its 1 clip can be read"),
@@ -709,7 +709,7 @@ class Nan(torch.nn.Module):
 @pytest.mark.parametrize("name", ["still", "short", "black", "grey", "single", "some", "pictures", "dots"])
 def test_strange_sets_are_measured_or_told_why_not(folders, mean, name):
     """Still, short, black and grey clips, a single one, broken files among good ones, pictures, single pixels: no NaN."""
-    code, talk, shown = command("compare", folders / name, folders / "one", "--features", mean, "--infinity", "--json")
+    code, talk, shown = command("compare", folders / name, folders / "one", "--features", mean, "--fid-infinity", "--json")
     assert code == 0, talk
     assert "NaN" not in shown
     assert "Infinity" not in shown

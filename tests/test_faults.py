@@ -466,7 +466,7 @@ def test_the_program_itself_can_be_interrupted(number, code, slow, undisturbed, 
     assert data == ""
     assert "Traceback" not in talk
     if number == signal.SIGINT:
-        assert talk.strip() == "synvid: interrupted; what is finished is kept, the same command goes on."
+        assert talk.strip() == "synvid: interrupted; finished work is kept, and the same command continues from there."
     assert assert_tidy(folder, undisturbed(slow, "tar")) >= 1
 
 
@@ -584,11 +584,11 @@ def test_damage_is_found_and_mended(layout, damage, small, undisturbed, finished
     found = synvid("verify", folder, "--workers", 2)
     assert found.code == 1
     assert shard_file(Path(), layout, 3).as_posix().rpartition("/00000001")[0] in found.talk
-    assert "1 of 6 shards are not right" in found.talk
+    assert "1 of 6 shards are damaged or missing" in found.talk
     assert json.loads(synvid("status", folder, "--json").data)["damaged"] == [3]
     mended = synvid(*command(small, layout, folder))
     assert mended.code == 0
-    assert f"{4} clips rendered, {20} were there" in mended.talk
+    assert f"{4} clips rendered, {20} already rendered" in mended.talk
     assert_same(folder, undisturbed(small, layout))
     assert synvid("verify", folder, "--workers", 1).code == 0
 
@@ -639,7 +639,7 @@ def test_altered_descriptions_are_found_and_merge_mends_them(layout, which, dama
     damage(folder / name)
     found = synvid("verify", folder, "--workers", 1)
     assert found.code == 1
-    assert f"{name}: is not as written; `synvid merge {folder}` mends it" in found.talk
+    assert f"{name}: was modified or is missing; `synvid merge {folder}` writes it again" in found.talk
     assert synvid("merge", folder).code == 0
     assert_same(folder, undisturbed(small, layout))
     assert synvid("verify", folder, "--workers", 1).code == 0
@@ -778,7 +778,7 @@ def test_slurm_array_tasks_are_parts(first, small, undisturbed, tmp_path, monkey
         slurm_array(monkeypatch, first + i, first, first + 2, 1, 3)
         ended = synvid(*command(small, "tar", folder, "--json", "--quiet"))
         assert ended.code == 0
-        assert ended.talk == f"Part {i}/3, counted from 0, from SLURM_ARRAY_TASK_ID; --part 0/1 renders all.\n"
+        assert ended.talk == f"Rendering part {i}/3 (counted from 0), from SLURM_ARRAY_TASK_ID; --part 0/1 renders all.\n"
         assert json.loads(ended.data)["clips"] == CLIPS / 3
     assert_same(folder, undisturbed(small, "tar"))
 

@@ -34,11 +34,19 @@ def test_presets_load_without_numba():
     assert not loaded_after("import synvid; synvid.load_preset(synvid.list_presets()[0])") & {"numba", "av", "torch"}
 
 
-@pytest.mark.parametrize("words", [["--help"], ["textures", "--help"], ["textures", "statistical", "--help"]])
-def test_help_needs_no_compiler(words):
-    """Help of every group comes without Numba, NumPy and PyAV."""
+@pytest.mark.parametrize(
+    ("package", "words"),
+    [
+        ("synvid", ["--help"]),
+        ("synvid", ["textures", "--help"]),
+        ("synvid", ["textures", "build", "statistical", "--help"]),
+        ("synvid_train", ["--help"]),
+    ],
+)
+def test_help_loads_no_heavy_packages(package, words):
+    """`--help` loads none of Numba, NumPy, PyAV and torch."""
     silence = "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):"
-    code = f"import contextlib, io, synvid.cli\n{silence}\n    synvid.cli.main({words})"
+    code = f"import contextlib, io\nfrom {package}.cli.main import main\n{silence}\n    main({words})"
     assert not loaded_after(code) & {"numba", "numpy", "av", "torch"}
 
 

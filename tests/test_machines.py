@@ -263,7 +263,7 @@ def test_a_folder_that_loaders_do_not_find_is_warned_of(name, sign, tmp_path):
     code, said, _ = ended(main, *line, *(f"--set={setting}" for setting in settings))
     assert code == 0
     assert len(synvid.open_dataset(out)) == 2
-    assert (f"take {sign} for a pattern" in said) == bool(sign)
+    assert (f"interpret {sign} in a path as a pattern" in said) == bool(sign)
     assert "at most 2 can share the work" in (out / "README.md").read_text()
     if name != "[v1]":
         files = datasets.load_dataset_builder(str(out)).config.data_files["train"]

@@ -110,6 +110,6 @@ def test_preview_html_without_names_draws_presets_of_paper(tmp_path, monkeypatch
     assert run.exit_code == 0, run.output
     names = [name for name in synvid.list_presets() if "/" not in name]
     assert drawn == names
-    assert run.stderr.startswith(f"All {len(names)} presets of the paper; textures that are not there are built first.")
+    assert run.stderr.startswith(f"Drawing all {len(names)} presets of the paper; missing textures are built first.")
     assert told == [("preview", len(names), 0, "preset"), *range(1, len(names) + 1)]
     assert (tmp_path / "presets.html").is_file()

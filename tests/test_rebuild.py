@@ -65,9 +65,9 @@ def test_default_banks_are_built_as_the_recipe_says(elsewhere, tmp_path, monkeyp
     frames = synvid.open_dataset(folder).render(1).frames
     elsewhere()
     monkeypatch.setenv("SYNVID_TEXTURES", "12")
-    assert "0 clips rendered, 4 were there" in render(TEXTURED, folder)
+    assert "0 clips rendered, 4 already rendered" in render(TEXTURED, folder)
     assert (synvid.open_dataset(folder).render(1).frames == frames).all()
-    assert ended(main, "verify", folder, "--deep", "--workers", 1)[0] == 0
+    assert ended(main, "verify", folder, "--rerender", "--workers", 1)[0] == 0
     again(folder, tmp_path / "copy")
     assert contents(tmp_path / "copy") == contents(folder)
 
@@ -84,13 +84,13 @@ def test_a_bank_of_pictures_is_found_or_built_again(elsewhere, tmp_path):
     assert "--images DIR" in said
     with pytest.raises(ConfigurationError, match="--images DIR"):
         synvid.open_dataset(folder).render(1)
-    assert ended(main, "verify", folder, "--deep", "--workers", 1)[0] == 2
+    assert ended(main, "verify", folder, "--rerender", "--workers", 1)[0] == 2
     moved = shutil.move(shown, tmp_path / "moved")
     again(folder, tmp_path / "other", "--images", moved)
     assert contents(tmp_path / "other") == contents(folder)
     elsewhere("third")
     assert (synvid.open_dataset(folder, images=moved).render(1).frames == frames).all()
-    assert ended(main, "verify", folder, "--deep", "--images", moved, "--workers", 1)[0] == 0
+    assert ended(main, "verify", folder, "--rerender", "--images", moved, "--workers", 1)[0] == 0
     assert "shows no natural images" not in said
 
 
@@ -98,16 +98,16 @@ def test_a_bank_of_ones_own_is_given_by_its_name(elsewhere, tmp_path):
     """--textures in `render`, `verify` and Python takes a bank by the name that the preset has for it; another is refused."""
     banks = [tmp_path / f"{seed}.bank" for seed in (1, 2)]
     for seed, bank in enumerate(banks, 1):
-        assert ended(main, "textures", "statistical", "--n", 4, "--size", 64, "--seed", seed, "--out", bank)[0] == 0
+        assert ended(main, "textures", "build", "statistical", "--n", 4, "--size", 64, "--seed", seed, "--out", bank)[0] == 0
     folder = tmp_path / "set"
     render(TEXTURED, folder, "--textures", f"statistical={banks[0]}")
     frames = synvid.open_dataset(folder).render(1).frames
     moved = shutil.move(banks[0], tmp_path / "moved.bank")
     elsewhere()
-    assert ended(main, "verify", folder, "--deep", "--workers", 1)[0] == 0  # built again: it is one that synvid makes
+    assert ended(main, "verify", folder, "--rerender", "--workers", 1)[0] == 0  # built again: it is one that synvid makes
     elsewhere("third")
     assert (synvid.open_dataset(folder, {"statistical": moved}).render(1).frames == frames).all()
-    assert ended(main, "verify", folder, "--deep", "--textures", f"statistical={moved}", "--workers", 1)[0] == 0
+    assert ended(main, "verify", folder, "--rerender", "--textures", f"statistical={moved}", "--workers", 1)[0] == 0
     assert "is not the bank 'statistical'" in again(folder, tmp_path / "x", "--textures", f"statistical={banks[1]}", code=2)
     with pytest.raises(ConfigurationError, match="no such bank; its banks: statistical"):
         synvid.open_dataset(folder, {"pictures": moved})
@@ -149,7 +149,7 @@ def test_a_mixture_renders_without_its_real_folder(elsewhere, tmp_path):
     assert "--real DIR says where" in again(folder, tmp_path / "other", code=2)
     again(folder, tmp_path / "other", "--real", moved)
     assert contents(tmp_path / "other") == contents(folder)
-    assert ended(main, "verify", folder, "--deep", "--real", moved, "--workers", 1)[0] == 0
+    assert ended(main, "verify", folder, "--rerender", "--real", moved, "--workers", 1)[0] == 0
 
 
 def test_rendering_lists_no_folder_per_clip(elsewhere, tmp_path, monkeypatch):
@@ -175,7 +175,9 @@ def test_output_does_not_become_input(elsewhere, tmp_path):
         write_video(real_videos / f"{k}.mp4", noise_clip(k, frames=30))
     assert elsewhere is not None
     render(MIXED, real_videos / "data", "--real", real_videos, "--format", "files")
-    assert "0 clips rendered, 4 were there" in render(MIXED, real_videos / "data", "--real", real_videos, "--format", "files")
+    assert "0 clips rendered, 4 already rendered" in render(
+        MIXED, real_videos / "data", "--real", real_videos, "--format", "files"
+    )
 
 
 def test_a_scene_of_a_decoded_clip_is_not_rendered_with_another_bank(elsewhere, tmp_path, monkeypatch):

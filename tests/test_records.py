@@ -68,7 +68,7 @@ def test_a_shard_of_another_seed_is_found_and_rendered_anew(layout, dataset, fin
     code, talk, _ = ended(main, "verify", folder, "--workers", 1)
     assert code == 1
     assert "its record is damaged, or of another recipe" in talk
-    assert "2 clips rendered, 6 were there" in render(folder, layout=layout)[0]
+    assert "2 clips rendered, 6 already rendered" in render(folder, layout=layout)[0]
     assert contents(folder) == contents(finished / f"{layout}1")
 
 
@@ -212,7 +212,7 @@ def test_overwriting_with_the_same_recipe_goes_on(layout, dataset, finished):
     record_path(folder, 2).unlink()
     ages = {path: path.stat().st_mtime_ns for path in folder.glob("*/shard-000001*")}
     talk, _ = render(folder, "--overwrite", layout=layout)
-    assert "2 clips rendered, 6 were there" in talk
+    assert "2 clips rendered, 6 already rendered" in talk
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*/shard-000001*")} == ages
     assert contents(folder) == contents(finished / f"{layout}1")
 
@@ -241,7 +241,7 @@ def test_a_smaller_set_takes_over_the_shards_that_fit(layout, dataset):
     """--overwrite with fewer clips keeps whole shards that are the same, and removes the others."""
     folder = dataset(layout)
     talk, _ = render(folder, "--overwrite", n=5, layout=layout)
-    assert "1 clips rendered, 4 were there" in talk
+    assert "1 clips rendered, 4 already rendered" in talk
     fresh = folder.with_name("fresh")
     render(fresh, n=5, layout=layout)
     assert contents(folder) == contents(fresh)

@@ -32,7 +32,7 @@ def metrics_files(tmp_path_factory):
         "stats",
         *PRESETS,
         home / "real",
-        "--against",
+        "--reference",
         home / "real",
         "--max-clips",
         4,
@@ -171,7 +171,7 @@ def test_documentation_matches_its_metrics_files():
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ((), ["name files of measures"]),
+        ((), ["name one or more metrics files"]),
         (("{}/missing.json",), ["missing.json", "No such file"]),
         (("{}/ours.json", "--out", "x.txt"), ["x.txt", ".html"]),
         (("{}/ours.json", "--accuracy", "{}/missing.csv"), ["missing.csv", "No such file"]),

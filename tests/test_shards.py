@@ -428,7 +428,7 @@ def test_nothing_to_do_changes_nothing(layout, preset, tmp_path):
     ages = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     data, talk = run(*command(preset, layout, folder, "--json"))
     assert (json.loads(data)["clips"], json.loads(data)["skipped"]) == (0, N)
-    assert f"0 clips rendered, {N} were there" in talk
+    assert f"0 clips rendered, {N} already rendered" in talk
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == ages
 
 
@@ -500,16 +500,16 @@ def test_status_tells_what_is_there(layout, preset, sets, tmp_path):
 
 @both_layouts
 def test_verify_finds_all_well(layout, sets):
-    """`verify`, also --deep, says that all is as it was written, exits with 0 and changes nothing."""
+    """`verify`, also --rerender, reports that everything matches, exits with 0 and changes nothing."""
     before = tree(sets[layout])
-    assert "all 3 shards are as they were written." in run("verify", sets[layout], "--workers", 1)[1]
-    assert "every clip renders to the frames it was made from" in run("verify", sets[layout], "--deep", "--workers", 2)[1]
+    assert "all 3 shards match their hashes." in run("verify", sets[layout], "--workers", 1)[1]
+    assert "all clips render to identical frames" in run("verify", sets[layout], "--rerender", "--workers", 2)[1]
     assert json.loads(run("verify", sets[layout], "--json", "--workers", 1)[0]) == {"ok": True, "problems": {}}
     assert tree(sets[layout]) == before
 
 
 def test_only_a_deep_verify_sees_other_frames(preset, tmp_path):
-    """Records that agree with each other, but not with what the recipe renders, are found by `verify --deep`."""
+    """Records that agree with each other, but not with what the recipe renders, are found by `verify --rerender`."""
     folder = tmp_path / "set"
     run(*command(preset, "tar", folder))
     recipe = DatasetRecipe.load(folder)
@@ -518,7 +518,7 @@ def test_only_a_deep_verify_sees_other_frames(preset, tmp_path):
     write_record(recipe, folder, 1, record.files, rows, folder)
     run("merge", folder)
     run("verify", folder, "--workers", 1)
-    data, talk = run("verify", folder, "--deep", "--json", "--workers", 2, code=1)
+    data, talk = run("verify", folder, "--rerender", "--json", "--workers", 2, code=1)
     found = json.loads(data)
     assert found["ok"] is False
     assert list(found["problems"]) == ["train/shard-000001.tar"]

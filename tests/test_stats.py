@@ -91,7 +91,7 @@ def test_lightness_and_frame_difference_match_direct_computation(folders):
     """Lightness is the mean over all frames of all videos, by scikit-image on all at once."""
     from skimage.color import rgb2lab
 
-    (found,) = measured(folders / "videos", "--moments", 5)
+    (found,) = measured(folders / "videos", "--pairs-per-clip", 5)
     expected = [rgb2lab(noise_clip(k)[:5].astype(np.uint8))[..., 0].mean() for k in range(4)]
     assert found["properties"]["lightness"]["value"] == pytest.approx(np.mean(expected), rel=1e-6)
     grey = [noise_clip(k) @ [0.299, 0.587, 0.114] for k in range(4)]
@@ -163,12 +163,12 @@ def test_name_of_dataset_is_given_or_folder(folders):
 
 
 def test_reference_is_dataset_or_metrics_file(folders, tmp_path):
-    """--against takes a source or a file of measures: the same distance; of the reference itself there is none."""
-    here, there = measured(folders / "videos", folders / "pictures", "--against", folders / "videos")
+    """--reference takes a source or a file of measures: the same distance; of the reference itself there is none."""
+    here, there = measured(folders / "videos", folders / "pictures", "--reference", folders / "videos")
     assert here["properties"]["color_distance_to_videos"]["why"] == "it is the reference itself"
     assert there["properties"]["color_distance_to_videos"]["value"] > 0
     assert command("stats", folders / "videos", "--out", tmp_path / "one.json", "-q")[0] == 0
-    (again,) = measured(folders / "pictures", "--against", tmp_path / "one.json")
+    (again,) = measured(folders / "pictures", "--reference", tmp_path / "one.json")
     assert again["properties"]["color_distance_to_videos"]["value"] == pytest.approx(
         there["properties"]["color_distance_to_videos"]["value"]
     )
@@ -204,7 +204,7 @@ def test_missing_values_have_reasons(folders, folder, missing):
 @pytest.mark.parametrize("reference", ["black", "grey", "dot"])
 def test_distance_to_degenerate_colours_is_missing(folders, reference):
     """Of a reference without width the divergence is infinite: a sentence."""
-    (found,) = measured(folders / "videos", "--against", folders / reference)
+    (found,) = measured(folders / "videos", "--reference", folders / reference)
     assert "infinite" in found["properties"][f"color_distance_to_{reference}"]["why"]
 
 
@@ -221,7 +221,7 @@ def test_unreadable_files_are_skipped_with_note(folders):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        ((), ["name what to measure"]),
+        ((), ["name a dataset to measure"]),
         (("{}/empty",), ["empty", "no video and no picture", ".mp4", ".png"]),
         (("{}/none",), ["none", "broken.mp4", "cannot be decoded"]),
         (("{}/none/broken.mp4",), ["broken.mp4", "cannot be decoded"]),
@@ -236,10 +236,10 @@ def test_unreadable_files_are_skipped_with_note(folders):
         (("moving_shapes", "--set", "objects.cuont=3"), ["objects.count"]),
         (("{}/videos", "--out", "x.txt"), ["x.txt", ".json"]),
         (("{}/videos", "--plot", "x.gif"), ["x.gif", ".png"]),
-        (("{}/videos", "--against", "{}/missing.json"), ["missing.json", "No such file"]),
-        (("{}/videos", "--against", "{}/empty"), ["empty", "no video"]),
+        (("{}/videos", "--reference", "{}/missing.json"), ["missing.json", "No such file"]),
+        (("{}/videos", "--reference", "{}/empty"), ["empty", "no video"]),
         (("{}/videos", "--max-clips", "0"), ["--max-clips", "0"]),
-        (("{}/videos", "--moments", "1"), ["--moments", "1"]),
+        (("{}/videos", "--pairs-per-clip", "1"), ["--pairs-per-clip", "1"]),
         (("a" * 5000,), ["too long"]),
     ],
 )
@@ -321,7 +321,7 @@ def test_format_number_shows_about_three_digits():
 @pytest.mark.skipif(not SHARED.is_dir(), reason="no ../shared/data")
 def test_natural_images_have_natural_exponents():
     """Of ImageNet pictures and J-HMDB videos the exponent lies between 0.5 and 2, as Torralba and Oliva found."""
-    for one in measured(SHARED / "images", SHARED / "jhmdb", "--max-clips", 40, "--moments", 2):
+    for one in measured(SHARED / "images", SHARED / "jhmdb", "--max-clips", 40, "--pairs-per-clip", 2):
         low, high = one["properties"]["spectrum_exponent"]["ci95"]
         assert 0.5 < low < high < 2
 

@@ -143,7 +143,7 @@ def test_two_builders_at_once(bank, tmp_path):
 def test_the_same_command_again_changes_nothing(bank):
     """A finished bank is left as it is; another bank of that name is refused."""
     before = bank.stat().st_mtime_ns
-    args = ["textures", "stylegan-high-freq", "--n", 70, "--size", 32, "--seed", 3, "--out", bank]
+    args = ["textures", "build", "stylegan-high-freq", "--n", 70, "--size", 32, "--seed", 3, "--out", bank]
     assert command(*args)[0] == 0
     assert bank.stat().st_mtime_ns == before
     assert_one_sentence([*args[:3], 71, *args[4:]], 2, bank, "another")
@@ -227,14 +227,14 @@ def test_wrong_options_are_one_sentence(args, words, tmp_path):
 @pytest.mark.parametrize(
     ("args", "words"),
     [
-        (["statistical", "--out", "a.bin"], ["a.bin", ".bank"]),
-        (["statistical", "--size", 100, "--out", "a.bank"], ["100", "multiples of 16"]),
-        (["stylegan-oriented", "--size", 100, "--out", "a.bank"], ["100", "32, 64, 128, 256, 512"]),
-        (["images", "--images", "nowhere", "--out", "a.bank"], ["nowhere", "no such folder"]),
-        (["statistical", "--seed", -1, "--out", "a.bank"], ["seed is -1"]),
+        (["build", "statistical", "--out", "a.bin"], ["a.bin", ".bank"]),
+        (["build", "statistical", "--size", 100, "--out", "a.bank"], ["100", "multiples of 16"]),
+        (["build", "stylegan-oriented", "--size", 100, "--out", "a.bank"], ["100", "32, 64, 128, 256, 512"]),
+        (["build", "images", "--images", "nowhere", "--out", "a.bank"], ["nowhere", "no such folder"]),
+        (["build", "statistical", "--seed", -1, "--out", "a.bank"], ["seed is -1"]),
         (["show", "nowhere.bank"], ["nowhere.bank", "no such bank"]),
     ],
-    ids=lambda value: value[0],
+    ids=lambda value: " ".join(value[:2]),
 )
 def test_wrong_banks_are_one_sentence(args, words, tmp_path, monkeypatch):
     """Exit code 2, nothing written."""
@@ -247,7 +247,7 @@ def test_a_folder_without_pictures_is_one_sentence(tmp_path):
     """`--images` of a folder with other files says what it looks for."""
     (tmp_path / "notes.txt").write_text("mine")
     assert_one_sentence(
-        ["textures", "images", "--images", tmp_path, "--out", tmp_path / "a.bank"], 2, tmp_path, "holds no image"
+        ["textures", "build", "images", "--images", tmp_path, "--out", tmp_path / "a.bank"], 2, tmp_path, "holds no image"
     )
 
 
@@ -290,7 +290,7 @@ def test_a_preset_renders_on_a_fresh_machine(tmp_path, monkeypatch):
     assert "Building" not in talk
     for name in ("train/shard-000000.tar", "synvid.yaml", "manifest.jsonl"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert command("verify", "--deep", tmp_path / "two", "--workers", 1)[0] == 0
+    assert command("verify", "--rerender", tmp_path / "two", "--workers", 1)[0] == 0
 
 
 def test_a_dry_run_builds_no_bank(tmp_path, monkeypatch):
@@ -322,7 +322,7 @@ def test_a_dry_run_builds_no_bank(tmp_path, monkeypatch):
 
 
 def test_a_folder_of_pictures_is_listed_once(tmp_path, monkeypatch):
-    """`--images DIR` walks through its folder once, by `render`, `preview` of several presets, and `textures images`."""
+    """`--images DIR` walks through its folder once, by `render`, `preview` of several presets, and `textures build images`."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
     folder, listed = tmp_path / "pictures", []
     folder.mkdir()
@@ -337,7 +337,7 @@ def test_a_folder_of_pictures_is_listed_once(tmp_path, monkeypatch):
     for args in (
         ["render", "--preset", names[0], "--n", 2, "--out", tmp_path / "set", *TINY, "--workers", 1],
         ["preview", *names, "--clips", 1, "--columns", 1, "--out", tmp_path / "sheet.png"],
-        ["textures", "images", "--size", 32, "--out", tmp_path / "a.bank", "--workers", 1],
+        ["textures", "build", "images", "--size", 32, "--out", tmp_path / "a.bank", "--workers", 1],
     ):
         code, talk, _ = command(*args, "--images", folder)
         assert code == 0, talk
@@ -496,7 +496,7 @@ def test_unreadable_pictures_are_counted_and_named(tmp_path):
     (folder / "short.jpg").write_bytes((folder / "deep" / "er" / "red.JPG").read_bytes()[:300])
     bomb(folder / "bomb.png")
     code, talk, data = command(
-        "textures", "images", "--images", folder, "--size", 32, "--out", tmp_path / "a.bank", "--json", "--workers", 2
+        "textures", "build", "images", "--images", folder, "--size", 32, "--out", tmp_path / "a.bank", "--json", "--workers", 2
     )
     assert code == 0, talk
     assert json.loads(data)["unreadable"] == ["bomb.png", "empty.png", "short.jpg", "text.jpg"]
@@ -512,7 +512,7 @@ def test_a_folder_of_which_nothing_can_be_read_is_one_sentence(tmp_path):
     folder = tmp_path / "pictures"
     folder.mkdir()
     (folder / "text.jpg").write_text("no picture")
-    args = ["textures", "images", "--images", folder, "--size", 32, "--out", tmp_path / "a.bank", "--workers", 1]
+    args = ["textures", "build", "images", "--images", folder, "--size", 32, "--out", tmp_path / "a.bank", "--workers", 1]
     assert_one_sentence(args, 2, folder, "none of its 1 images can be read")
     assert not (tmp_path / "a.bank").exists()
 
@@ -530,7 +530,7 @@ def test_real_pictures_fill_a_preset(tmp_path):
     """A preset of natural images takes a folder of them."""
     args = ["render", "--preset", "accelerating_transforming_image_crops", "--n", 2, "--out", tmp_path / "set", *TINY]
     assert command(*args, "--images", SHARED / "images")[0] == 0
-    assert command("verify", "--deep", tmp_path / "set")[0] == 0
+    assert command("verify", "--rerender", tmp_path / "set")[0] == 0
 
 
 # ---- Mixtures ------------------------------------------------------------------------------------------------------
@@ -622,7 +622,7 @@ def test_real_clips_are_marked_and_reproducible(videos, tmp_path):
     assert command(*args, "--out", tmp_path / "two", "--workers", 1)[0] == 0
     for name in ("manifest.jsonl", "train/shard-000002.tar", "synvid.yaml"):
         assert (tmp_path / "one" / name).read_bytes() == (tmp_path / "two" / name).read_bytes()
-    assert command("verify", "--deep", tmp_path / "one", "--workers", 1)[0] == 0
+    assert command("verify", "--rerender", tmp_path / "one", "--workers", 1)[0] == 0
     assert [path.name for path in (tmp_path / "one" / ".synvid").iterdir() if path.suffix != ".json"] == []
 
 
@@ -645,12 +645,12 @@ def test_other_videos_are_another_dataset(videos, tmp_path):
     assert command(*args)[0] == 0
     before = sorted((tmp_path / "set" / ".synvid").iterdir())
     videos.rename(tmp_path / "moved")
-    assert_one_sentence(["verify", "--deep", tmp_path / "set"], 2, videos, "no such folder")
+    assert_one_sentence(["verify", "--rerender", tmp_path / "set"], 2, videos, "no such folder")
     recipe = ["render", "--recipe", tmp_path / "set" / "synvid.yaml", "--out", tmp_path / "copy", "--real"]
     assert command(*recipe, tmp_path / "moved")[0] == 0
-    assert command("verify", "--deep", tmp_path / "copy", "--workers", 1)[0] == 0
+    assert command("verify", "--rerender", tmp_path / "copy", "--workers", 1)[0] == 0
     (tmp_path / "moved" / "aa.mp4").write_bytes((tmp_path / "moved" / "a.mp4").read_bytes())
-    assert_one_sentence(["verify", "--deep", tmp_path / "copy"], 2, "does not hold the videos")
+    assert_one_sentence(["verify", "--rerender", tmp_path / "copy"], 2, "does not hold the videos")
     (tmp_path / "other").mkdir()
     assert_one_sentence([*recipe[:4], tmp_path / "third", "--real", tmp_path / "moved"], 2, "does not hold the videos")
     assert sorted((tmp_path / "set" / ".synvid").iterdir()) == before

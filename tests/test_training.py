@@ -449,14 +449,14 @@ def test_the_whole_way(undisturbed, tmp_path):
     [
         (["pretrain"], "--preset NAME, or --shards DIR"),
         (["pretrain", "--preset", "moving_shape"], "moving_shapes"),
-        (["pretrain", "--preset", "moving_shapes", "--rerender"], "only with --shards"),
+        (["pretrain", "--preset", "moving_shapes", "--rerender"], "can only be used with --shards"),
         (["pretrain", "--preset", "moving_shapes", "--recipe", "pretrain_vitx"], "did you mean"),
         (["pretrain", "--preset", "moving_shapes", "--set", "optim.batch_size=99999999"], "only 1024 clips"),
         (["pretrain", "--preset", "moving_shapes", "--device", "cuda:77"], "no such device"),
         (["pretrain", "--shards", "nowhere"], "nowhere"),
         (["finetune", "--train", "nowhere.csv"], "nowhere.csv"),
         (["evaluate", "--checkpoint", "nowhere.pt", "--data", "x.csv"], "nowhere.pt"),
-        (["evaluate", "--checkpoint", "nowhere.pt", "--data", "x.csv", "--sweep"], "give --out too"),
+        (["evaluate", "--checkpoint", "nowhere.pt", "--data", "x.csv", "--sweep"], "--sweep: needs --out"),
         (["pretrain", "--preset", "moving_shapes", "--set", "objective.mask_ratio=0.02"], "it masks 0"),
         (["pretrain", "--preset", "moving_shapes", "--seed", "-1"], "--seed"),
         (["evaluate", "--checkpoint", "x.pt", "--data", "x.csv", "--corruption", "gaus:3"], "did you mean gauss"),
@@ -498,7 +498,7 @@ def test_shapes_that_do_not_fit(undisturbed, tmp_path):
 
 def test_help_needs_no_torch():
     """`--help` is quick: it imports no torch; nor does importing synvid."""
-    code = "import sys, synvid; from synvid_train.cli import main; assert 'torch' not in sys.modules; main(['--help'])"
+    code = "import sys, synvid; from synvid_train.cli.main import main; assert 'torch' not in sys.modules; main(['--help'])"
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=False)
     assert done.returncode == 0, done.stderr
     for command in ("pretrain", "finetune", "probe", "evaluate", "features", "export", "recipes"):

@@ -262,7 +262,7 @@ RANKED = """
 import os, sys
 os.makedirs(f"node{os.environ['RANK']}", exist_ok=True)
 os.chdir(f"node{os.environ['RANK']}")
-from synvid_train.cli import main
+from synvid_train.cli.main import main
 main()
 """
 
@@ -282,12 +282,11 @@ def test_ranks_that_see_different_folders_are_refused(words, tmp_path):
 
 def test_loaders_share_the_cores_of_a_machine(monkeypatch):
     """By default the processes of one machine share its cores, however many machines there are."""
-    from synvid.runtime import local_executor
-    from synvid_train.cli import main
+    from synvid_train.cli.options import loader_workers
 
-    monkeypatch.setattr(local_executor, "default_workers", lambda: 128)
+    monkeypatch.setattr("synvid_train.data.loader.default_workers", lambda: 128)
     monkeypatch.setenv("LOCAL_WORLD_SIZE", "8")
-    assert [main._workers(None, DistributedContext(0, 8 * nodes, torch.device("cuda"))) for nodes in (1, 2, 8)] == [16] * 3
+    assert [loader_workers(None, DistributedContext(0, 8 * nodes, torch.device("cuda"))) for nodes in (1, 2, 8)] == [16] * 3
 
 
 # ---- Lists, memory, packages -----------------------------------------------------------------------------------------

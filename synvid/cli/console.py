@@ -1,4 +1,4 @@
-"""Messages and progress on stderr: a bar on a terminal, plain lines in a log."""
+"""Messages and progress on stderr: a progress bar on a terminal, plain lines elsewhere."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ __all__ = ["Console", "ProgressBar"]
 
 
 class Console(Reporter):
-    """Writes messages and progress to stderr.
+    """A reporter that writes messages and progress bars to stderr.
 
     Args:
         quiet: write nothing.
@@ -26,39 +26,40 @@ class Console(Reporter):
             print(text, file=sys.stderr, flush=True)
 
     def progress(self, label: str) -> ProgressBar:
-        """A progress bar."""
+        """A new progress bar with a label in front."""
         return ProgressBar(label, self.quiet)
 
 
 class ProgressBar(Progress):
-    """A bar with total, rate and time left; lines with the same content where stderr is no terminal.
+    """A progress bar with total, rate and time left; if stderr is not a terminal, lines with the same content.
 
     Args:
-        label: shown in front of it.
-        quiet: show nothing.
+        label: text in front of the bar.
+        quiet: write nothing.
     """
 
     def __init__(self, label: str, quiet: bool) -> None:
         self.label, self.quiet = label, quiet
-        self.shown = Progress()
+        self.progress = Progress()
 
     def start(self, total: int, done: int, unit: str) -> None:
-        """Show the bar."""
+        """Show the bar, with `done` of `total` units done."""
         if not self.quiet:
-            self.shown = _TqdmProgress(self.label) if sys.stderr.isatty() else LogProgress(self.label, Console(False).message)
-        self.shown.start(total, done, unit)
+            is_terminal = sys.stderr.isatty()
+            self.progress = _TqdmProgress(self.label) if is_terminal else LogProgress(self.label, Console(False).message)
+        self.progress.start(total, done, unit)
 
     def update(self, done: int) -> None:
-        """Set how many units are done."""
-        self.shown.update(done)
+        """Set the number of units that are done."""
+        self.progress.update(done)
 
-    def note(self, words: str) -> None:
+    def note(self, text: str) -> None:
         """Set the text behind the bar."""
-        self.shown.note(words)
+        self.progress.note(text)
 
     def finish(self) -> None:
-        """Close the bar; it stays visible."""
-        self.shown.finish()
+        """Close the bar and leave it visible."""
+        self.progress.finish()
 
 
 class _TqdmProgress(Progress):
@@ -75,8 +76,8 @@ class _TqdmProgress(Progress):
     def update(self, done: int) -> None:
         self.bar.update(done - self.bar.n)
 
-    def note(self, words: str) -> None:
-        self.bar.set_postfix_str(words, refresh=False)
+    def note(self, text: str) -> None:
+        self.bar.set_postfix_str(text, refresh=False)
 
     def finish(self) -> None:
         self.bar.close()

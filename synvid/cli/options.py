@@ -1,4 +1,4 @@
-"""Options that several commands share, as decorators."""
+"""Types and options that several commands share, as decorators."""
 
 from __future__ import annotations
 
@@ -9,8 +9,11 @@ from typing import Any
 import click
 
 __all__ = [
+    "FILE",
     "FOLDER",
+    "PATH",
     "ClickCommand",
+    "OptionDecorator",
     "combine_options",
     "json_option",
     "quiet_option",
@@ -24,7 +27,9 @@ ClickCommand = Callable[..., Any]
 #: A decorator that adds an option to a command.
 OptionDecorator = Callable[[ClickCommand], ClickCommand]
 
-#: The type of an option or argument that is a folder.
+#: Types of options and arguments; what need not exist yet is checked by the library.
+PATH = click.Path(path_type=Path)
+FILE = click.Path(path_type=Path, dir_okay=False)
 FOLDER = click.Path(path_type=Path, file_okay=False)
 
 
@@ -40,8 +45,12 @@ def combine_options(*options: OptionDecorator) -> OptionDecorator:
 
 
 def set_option(example: str = "objects.count=200") -> OptionDecorator:
-    """The option `--set KEY=VALUE`, repeatable."""
-    help_text = f"Change a setting, for example {example}; repeatable."
+    """The option `--set KEY=VALUE`, repeatable.
+
+    Args:
+        example: KEY=VALUE for the help text.
+    """
+    help_text = f"Override a setting, for example {example}. Repeatable."
     return click.option("--set", "settings", multiple=True, metavar="KEY=VALUE", help=help_text)
 
 
@@ -53,7 +62,10 @@ workers_option = click.option(
 )
 textures_options = combine_options(
     click.option(
-        "--textures", multiple=True, metavar="NAME=BANK", help="Texture bank to use for NAME of the preset; repeatable."
+        "--textures",
+        multiple=True,
+        metavar="NAME=BANK",
+        help="Texture bank file to use for the preset's textures NAME. Repeatable.",
     ),
-    click.option("--images", type=FOLDER, help="Folder of image files, for presets that show natural images."),
+    click.option("--images", type=FOLDER, help="Folder of image files, for presets with natural images."),
 )

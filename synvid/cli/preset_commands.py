@@ -8,20 +8,21 @@ from typing import TYPE_CHECKING
 import click
 
 from synvid.cli.console import Console
-from synvid.cli.options import quiet_option, seed_option, textures_options
+from synvid.cli.options import FILE, quiet_option, seed_option, set_option, textures_options
 from synvid.errors import ConfigurationError
+from synvid.formatting import format_count
 from synvid.textures.resolve import find_image_files, resolve_textures
 
 if TYPE_CHECKING:
-    pass
-from synvid.cli.options import set_option
+    from synvid.preset import Preset
+
+__all__ = ["presets", "preview"]
 
 
-# ---- presets, preview ---------------------------------------------------------------------------------------------
 @click.group(invoke_without_command=True)
 @click.pass_context
 def presets(context: click.Context) -> None:
-    """List the presets, a line each."""
+    """List the presets, or show one."""
     if context.invoked_subcommand is None:
         from synvid.preset import list_presets, load_preset
 
@@ -35,7 +36,12 @@ def presets(context: click.Context) -> None:
 @click.argument("name")
 @set_option()
 def show(name: str, settings: tuple[str, ...]) -> None:
-    """Print a preset with all that it extends."""
+    """Print all settings of a preset as YAML.
+
+    synvid presets show moving_shapes --set objects.count=200
+
+    NAME is a preset or a YAML file. The settings of presets that it extends are included.
+    """
     from synvid.preset import load_preset
 
     click.echo(load_preset(name).change(settings).to_yaml(), nl=False)
@@ -43,12 +49,24 @@ def show(name: str, settings: tuple[str, ...]) -> None:
 
 @click.command()
 @click.argument("names", nargs=-1, metavar="[PRESET]...")
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="File: .png a contact sheet; .mp4, .gif a video.")
 @click.option(
-    "--html", "as_html", is_flag=True, help="One page: the clips of every preset of the paper playing, or of those named."
+    "--out",
+    type=FILE,
+    help="File to write: .png for a contact sheet, .mp4 or .gif for a video, .html with --html.  "
+    "[default: named after the preset]",
 )
-@click.option("--clips", type=click.IntRange(1, 64), default=4, show_default=True, help="Clips of each preset: rows.")
-@click.option("--columns", type=click.IntRange(1, 64), default=8, show_default=True, help="Frames of each clip.")
+@click.option(
+    "--html",
+    "as_html",
+    is_flag=True,
+    help="Write an HTML page of playing clips, of the named presets or else of all presets of the paper.",
+)
+@click.option(
+    "--clips", type=click.IntRange(1, 64), default=4, show_default=True, help="Number of clips per preset: the rows."
+)
+@click.option(
+    "--columns", type=click.IntRange(1, 64), default=8, show_default=True, help="Number of frames per clip: the columns."
+)
 @seed_option
 @set_option()
 @textures_options
@@ -57,15 +75,18 @@ def preview(
     names: tuple[str, ...], out: Path | None, as_html: bool, clips: int, columns: int, seed: int, settings: tuple[str, ...],
     textures: tuple[str, ...], images: Path | None, quiet: bool,
 ) -> None:  # fmt: skip
-    """Draw clips of a preset: rows are clips, columns are time.
+    """Draw clips of presets as an image, a video or an HTML page.
 
     synvid preview moving_shapes
+
+    The image is a contact sheet: each row is a clip, each column a frame.
     """
     from synvid.preset import list_presets, load_preset
 
     if not names and not as_html:
-        raise ConfigurationError("name a preset, for example `synvid preview moving_shapes`, or ask for --html.")
-    chosen = [load_preset(name).change(settings) for name in names or list_presets() if names or "/" not in name]
+        raise ConfigurationError("name a preset, for example `synvid preview moving_shapes`, or give --html.")
+    all_names = [name for name in list_presets() if "/" not in name]
+    chosen = [load_preset(name).change(settings) for name in names or all_names]
     stem = chosen[0].name.replace("/", "_") if len(names) == 1 else "presets"
     out = out or Path(stem + (".html" if as_html else ".png"))
 
@@ -73,16 +94,14 @@ def preview(
     from synvid.preview import encode_preview, preset_page
     from synvid.storage.atomic_io import atomic_write
 
-    console, pictures = Console(quiet), find_image_files(images)
+    console = Console(quiet)
     if not names:
         console.message(
-            f"All {len(chosen)} presets of the paper; textures that are not there are built first. Or name some presets."
+            f"Drawing all {len(chosen)} presets of the paper; missing textures are built first. To draw some, name them."
         )
-    some = any("images" in preset.banks() for preset in chosen) and len(chosen) > 1
-    given = [pictures if "images" in preset.banks() or not some else None for preset in chosen]
-    chosen = [resolve_textures(preset, textures, one, None, console)[0] for preset, one in zip(chosen, given, strict=True)]
+    chosen = _with_textures(chosen, textures, images, console)
     if as_html and out.suffix.lower() not in (".html", ".htm"):
-        raise ConfigurationError(f"--out {out}: a page ends in .html.")
+        raise ConfigurationError(f"--out {out}: with --html, the file name must end in .html.")
     data = (
         preset_page(chosen, clips, seed, console.progress("preview"))
         if as_html
@@ -90,5 +109,15 @@ def preview(
     )
     with wrap_os_errors(out):
         atomic_write(out, data)
-    count, each = f"{len(chosen)} preset{'s' * (len(chosen) > 1)}", f"{clips} clip{'s' * (clips > 1)} each"
-    console.message(f"{out}: {count}, {each}, seed {seed}.")
+    console.message(f"{out}: {format_count(len(chosen), 'preset')}, {format_count(clips, 'clip')} each, seed {seed}.")
+
+
+def _with_textures(presets: list[Preset], textures: tuple[str, ...], images: Path | None, console: Console) -> list[Preset]:
+    """Resolve the texture banks of presets; of several presets, only those with natural images get `--images`."""
+    image_files = find_image_files(images)
+    has_images = ["images" in preset.banks() for preset in presets]
+    is_mixed = len(presets) > 1 and any(has_images)
+    return [
+        resolve_textures(preset, textures, image_files if shows_images or not is_mixed else None, None, console)[0]
+        for preset, shows_images in zip(presets, has_images, strict=True)
+    ]

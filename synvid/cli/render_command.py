@@ -4,50 +4,72 @@ from __future__ import annotations
 
 import dataclasses
 import json
-import signal
+import re
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import click
 
 from synvid.cli.console import Console
-from synvid.cli.group import terminate
-from synvid.cli.options import FOLDER, json_option, quiet_option, seed_option, textures_options, workers_option
+from synvid.cli.group import exit_on_sigterm
+from synvid.cli.options import (
+    FILE,
+    FOLDER,
+    PATH,
+    json_option,
+    quiet_option,
+    seed_option,
+    set_option,
+    textures_options,
+    workers_option,
+)
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.formatting import format_count, format_duration, format_size
+from synvid.paths import find_pattern_character
+from synvid.runtime.slurm import slurm_array_part
 from synvid.textures.resolve import find_image_files, missing_banks, parse_texture_options, resolve_textures
 
 if TYPE_CHECKING:
     from synvid.dataset.recipe import DatasetRecipe
     from synvid.textures.bank import BankHeader
     from synvid.textures.image_folder import ImageFiles
-from synvid.cli.options import set_option
-from synvid.runtime.slurm import parse_count, slurm_array_part
+
+__all__ = ["render"]
 
 
-# ---- render -------------------------------------------------------------------------------------------------------
 @click.command()
-@click.option("--preset", help="Name of a preset, or a YAML file.")
-@click.option("--n", type=int, help="How many clips.")
-@click.option("--recipe", type=click.Path(path_type=Path, dir_okay=False), help="A synvid.yaml, in place of all settings.")
-@click.option("--out", required=True, type=click.Path(path_type=Path), help="Folder of the dataset.")
+@click.option("--preset", help="Name of a preset, or path of a YAML file.")
+@click.option("--n", type=int, help="Number of clips.")
+@click.option("--recipe", type=FILE, help="A dataset's synvid.yaml: render that dataset again, with all its settings.")
+@click.option("--out", required=True, type=PATH, help="Folder to write the dataset to.")
 @seed_option
 @set_option()
-@click.option("--shard-size", type=int, default=64, show_default=True, help="Clips in a shard.")
-@click.option("--format", "layout", default="tar", show_default=True, help="tar (WebDataset shards) or files (one a clip).")
-@click.option("--encoding", default="fast", show_default=True, help="fast, small, yuv444 or lossless.")
-@click.option("--encoder", default="pyav", show_default=True, help="pyav, or ffmpeg: the program IMAGEIO_FFMPEG_EXE names.")
-@click.option("--codec", default="", help="With --encoder ffmpeg: another codec of it, h264_nvenc say.")
+@click.option("--shard-size", type=int, default=64, show_default=True, help="Number of clips per shard.")
+@click.option(
+    "--format",
+    "layout",
+    default="tar",
+    show_default=True,
+    help="tar: WebDataset shards. files: one file per clip, a folder per shard.",
+)
+@click.option("--encoding", default="fast", show_default=True, help="Video quality and size: fast, small, yuv444 or lossless.")
+@click.option(
+    "--encoder",
+    default="pyav",
+    show_default=True,
+    help="pyav: encode in process. ffmpeg: use an ffmpeg program, which IMAGEIO_FFMPEG_EXE can name.",
+)
+@click.option("--codec", default="", help="With --encoder ffmpeg: the ffmpeg codec to use, for example h264_nvenc.")
 @textures_options
 @click.option("--real", type=FOLDER, help="Folder of videos, for presets that mix in real clips.")
 @workers_option
 @click.option(
     "--part",
     metavar="I/N",
-    help="Only the I-th of N parts, counted from 0.  [default: all; in a Slurm array of tasks 0 to N - 1, the task's]",
+    help="Render only part I of N, counted from 0.  [default: all, or the task's part in a Slurm job array]",
 )
-@click.option("--dry-run", is_flag=True, help="Say what would be done, how large and how long.")
-@click.option("--overwrite", is_flag=True, help="Remove another dataset that is in the folder.")
+@click.option("--dry-run", is_flag=True, help="Print what would be rendered, its size and the time needed; write nothing.")
+@click.option("--overwrite", is_flag=True, help="Remove a different dataset from the folder first.")
 @json_option
 @quiet_option
 def render(
@@ -72,19 +94,19 @@ def render(
     as_json: bool,
     quiet: bool,
 ) -> None:
-    """Render a dataset, or what is missing of it.
+    """Render a dataset, or the shards of it that are missing.
 
     synvid render --preset moving_shapes --n 9537 --out data/
 
-    The same command again goes on where it stopped.
+    If it is interrupted, the same command continues where it stopped.
     """
     console = Console(quiet)
     made = _recipe(preset, n, recipe, seed, settings, shard_size, layout, encoding, encoder, codec, real)
     share = _parse_part(part)
     if overwrite and share[1] > 1:
         raise ConfigurationError(
-            f"--overwrite with part {share[0]}/{share[1]}: parts would remove each other's work; "
-            "--overwrite by a command that renders all, or choose another folder."
+            f"--overwrite with part {share[0]}/{share[1]}: parts would remove each other's shards; "
+            "render all with --overwrite --part 0/1, or choose another folder."
         )
 
     from synvid.dataset.build import check_folder, render_dataset
@@ -102,24 +124,20 @@ def render(
     if dry_run:
         _plan(made, missing, out, workers, share, as_json)
         return
-    signal.signal(signal.SIGTERM, terminate)
-    pattern = next((sign for sign in _PATTERNS if sign in str(out.absolute())), "")
+    exit_on_sigterm()
+    pattern = find_pattern_character(out.absolute())
     if pattern:
         console.message(
-            f"{out.absolute()}: `datasets` and webdataset take {pattern} for a pattern or the end of a path and will not find "
-            "the clips there; letters, digits, _ - . and blanks are safe."
+            f"{out.absolute()}: `datasets` and webdataset interpret {pattern} in a path as a pattern or a separator, and will "
+            "not find the clips; letters, digits, _ - . and spaces are safe."
         )
     if is_cold():
-        console.message("Compiling the kernels, once on this machine: about ten seconds.")
+        console.message("Compiling the kernels, once on this machine; this takes about ten seconds.")
     if share[0] >= made.num_shards:
         click.echo(f"Part {share[0]}/{share[1]} is empty: the dataset has {format_count(made.num_shards, 'shard')}.", err=True)
     bar = console.progress(made.preset.name)
     result = render_dataset(made, out, workers=workers, part=share, overwrite=overwrite, progress=bar)
     _report(made, out, result, as_json, console)
-
-
-#: What loaders of datasets do not take literally in a path.
-_PATTERNS = ("[", "]", "{", "}", "*", "?", "#", "::")
 
 
 def _recipe(
@@ -133,9 +151,9 @@ def _recipe(
     if recipe is not None:
         given = [f"--{name.replace('_', '-')}" for name in _SETTINGS if _is_given(_PARAMETERS.get(name, name))]
         if given:
-            raise ConfigurationError(f"--recipe has all settings; leave out {', '.join(given)}.")
+            raise ConfigurationError(f"--recipe already contains all settings; leave out {', '.join(given)}.")
         if recipe.name != RECIPE_FILE or not recipe.is_file():
-            raise ConfigurationError(f"--recipe {recipe}: give the path of a dataset's {RECIPE_FILE}.")
+            raise ConfigurationError(f"--recipe {recipe}: must be the path of a dataset's {RECIPE_FILE}.")
         return DatasetRecipe.load(recipe.parent)
     if preset is None or n is None:
         raise ConfigurationError("--preset and --n are needed, for example --preset moving_shapes --n 100.")
@@ -146,10 +164,10 @@ def _recipe(
 
 
 def _with_sources(
-    recipe: DatasetRecipe, out: Path, is_known: bool, textures: tuple[str, ...], pictures: ImageFiles | None, real: Path | None,
-    workers: int | None, console: Console,
+    recipe: DatasetRecipe, out: Path, is_known: bool, textures: tuple[str, ...], pictures: ImageFiles | None,
+    real: Path | None, workers: int | None, console: Console,
 ) -> DatasetRecipe:  # fmt: skip
-    """The recipe with its banks of textures and real videos at hand; one that knows their digests gets no others."""
+    """The recipe with the paths of its texture banks and real videos; a recipe with digests only accepts files that match."""
     from synvid.dataset.locate import bank_info, locate_inputs, remember_path
     from synvid.dataset.recipe import RECIPE_FILE
     from synvid.dataset.recipe import DatasetRecipe as Known
@@ -174,7 +192,7 @@ def _with_sources(
     return dataclasses.replace(recipe, preset=own, banks=banks, places=places)
 
 
-#: Options that a recipe takes the place of, and their names as parameters where those differ.
+#: Options that --recipe replaces, and the parameter names of those that have another name.
 _SETTINGS = ("preset", "n", "set", "seed", "shard_size", "format", "encoding", "encoder", "codec")
 _PARAMETERS = {"set": "settings", "format": "layout"}
 
@@ -185,12 +203,18 @@ def _is_given(parameter: str) -> bool:
 
 
 def _parse_part(text: str | None) -> tuple[int, int]:
-    """(i, n): the part that is asked for, or else the one that a job array says, which is told."""
+    """The part (i, n) that `--part` gives, else that of the task of a Slurm job array, else (0, 1), which is all."""
     if text is None:
-        return slurm_array_part()
-    one, _, other = text.partition("/")
-    i, n = parse_count(one), parse_count(other)
-    if not 0 <= i < n:
+        part = slurm_array_part()
+        if part is None:
+            return 0, 1
+        click.echo(
+            f"Rendering part {part[0]}/{part[1]} (counted from 0), from SLURM_ARRAY_TASK_ID; --part 0/1 renders all.", err=True
+        )
+        return part
+    match = re.fullmatch(r"([0-9]{1,9})/([0-9]{1,9})", text)
+    i, n = map(int, match.groups()) if match else (0, 0)
+    if i >= n:
         raise ConfigurationError(f"--part {text}: write I/N with I from 0 to N - 1, for example 0/8 for the first of eight.")
     return i, n
 
@@ -198,7 +222,7 @@ def _parse_part(text: str | None) -> tuple[int, int]:
 def _plan(
     recipe: DatasetRecipe, banks: list[BankHeader], out: Path, workers: int, part: tuple[int, int], as_json: bool
 ) -> None:
-    """Say what a run would do; how large and how long, from two clips rendered to see, unless banks are to be built first."""
+    """Print what a run would render; its size and time, estimated from two clips, unless texture banks must be built first."""
     from synvid.dataset.build import pending_shards
 
     missing, records = pending_shards(recipe, out, part)
@@ -219,14 +243,14 @@ def _plan(
     for header in banks:
         click.echo(f"textures {header.n:,} of kind {header.kind} to build first, {format_size(header.file_bytes)}")
     if banks:
-        click.echo("size     and time: not known before the textures are there")
+        click.echo("size     and time: unknown until the textures are built")
     else:
         click.echo(f"size     about {format_size(plan['bytes'])}")
         click.echo(f"time     about {format_duration(plan['seconds'])} with {workers} worker{'s' if workers > 1 else ''}")
 
 
 def _try_clips(recipe: DatasetRecipe) -> tuple[float, float]:
-    """Bytes and seconds of a clip, the mean of two."""
+    """Bytes and seconds of a clip, the mean of two clips."""
     import time
 
     from synvid.dataset.shard import render_clip
@@ -253,10 +277,10 @@ def _report(recipe: DatasetRecipe, out: Path, result: Any, as_json: bool, consol
         for shard, why in sorted(result.failed.items()):
             click.echo(f"{shard_path(recipe, shard)}: {why}", err=True)
         count = len(result.failed)
-        raise DatasetError(f"{count} shard{'s' if count > 1 else ''} failed; the same command renders what is missing.")
+        raise DatasetError(f"{format_count(count, 'shard')} failed; run the same command again to render what is missing.")
     if result.unreadable:
         console.message(describe_unreadable("video", result.unreadable))
-    before = f", {result.skipped} were there" if result.skipped else ""
+    before = f", {result.skipped} already rendered" if result.skipped else ""
     pace = f", in {format_duration(result.seconds)} ({rate:.1f} clips/s)" if result.clips else ""
     console.message(f"{out}: {result.clips} clips rendered{before}, {format_size(result.bytes)}{pace}.")
     if result.finished:

@@ -1,36 +1,87 @@
-"""The commands `synvid textures`, and what other commands ask for textures with."""
+"""The commands `synvid textures`: build, show and verify texture banks."""
 
 from __future__ import annotations
 
 import dataclasses
 import json
-import signal
 from pathlib import Path
 
 import click
 
 from synvid.cli.console import Console
-from synvid.cli.group import terminate
-from synvid.cli.options import FOLDER, ClickCommand, json_option, quiet_option, seed_option, workers_option
+from synvid.cli.group import exit_on_sigterm
+from synvid.cli.options import (
+    FILE,
+    FOLDER,
+    combine_options,
+    json_option,
+    quiet_option,
+    seed_option,
+    workers_option,
+)
 from synvid.errors import ConfigurationError
 from synvid.formatting import format_size
-from synvid.textures.resolve import find_image_files
+from synvid.preset import TEXTURE_KINDS
 
 __all__ = ["textures"]
 
-
-_BANK = click.Path(path_type=Path, dir_okay=False)
+#: Help texts by kind; the list of commands shows the first sentence.
+_DESCRIPTIONS = {
+    "statistical": "Noise with the statistics of natural images. These are spectrum, wavelet marginals and colours.",
+    "stylegan-oriented": "Untrained StyleGAN2 with oriented filters. The filters are edges, lines and points.",
+    "stylegan-high-freq": "Untrained StyleGAN2 with high-frequency noise. It uses the whole bank of filters.",
+    "stylegan-random": "Untrained StyleGAN2 with random weights. A texture takes seconds.",
+    "stylegan-oriented-walk": "Animated stylegan-oriented. 50 frames each, a random walk of the latent vectors.",
+    "stylegan-high-freq-walk": "Animated stylegan-high-freq. 50 frames each, a random walk of the latent vectors.",
+    "images": "Square crops of the images in a folder. Reads JPEG, PNG and WebP files.",
+}
 
 
 @click.group()
 def textures() -> None:
-    """Build a bank of textures, look at one, check one.
+    """Build, show and verify texture banks.
 
-    synvid textures statistical --n 300000 --out textures.bank
+    A bank is a file of textures; `render`, `preview` and other commands use it with --textures NAME=BANK.
     """
 
 
-def _build_command(kind: str) -> ClickCommand:
+@textures.group("build")
+def build_group() -> None:
+    """Build a texture bank.
+
+    synvid textures build statistical --n 300000 --out statistical.bank
+
+    If it is interrupted, the same command continues.
+    """
+
+
+def _add_build_command(kind: str) -> None:
+    """Add the command `synvid textures build KIND`."""
+    is_images = kind == "images"
+    images_option = click.option(
+        "--images", type=FOLDER, help="Folder of image files.  [default: the images that scikit-image includes]"
+    )
+    options = combine_options(
+        click.option("--out", required=True, type=FILE, help="Bank file to write, ending in .bank."),
+        click.option(
+            "--n",
+            type=click.IntRange(1, 10**9),
+            help=f"Number of textures.  [default: {_default_number(kind)}]",
+        ),
+        click.option(
+            "--size",
+            type=click.IntRange(16, 1024),
+            default=256,
+            show_default=True,
+            help="Width and height of a texture, in pixels.",
+        ),
+        *([images_option] if is_images else []),
+        seed_option,
+        workers_option,
+        json_option,
+        quiet_option,
+    )
+
     def build(
         out: Path,
         n: int | None,
@@ -41,65 +92,38 @@ def _build_command(kind: str) -> ClickCommand:
         quiet: bool,
         images: Path | None = None,
     ) -> None:
-        from synvid.formatting import describe_unreadable
-        from synvid.preset import BANK_SUFFIX
-        from synvid.runtime.local_executor import default_workers
-        from synvid.textures.bank import build_bank, open_bank
-        from synvid.textures.bank_cache import make_bank_header
-        from synvid.textures.image_folder import bundled_images
+        from synvid.textures.bank_builder import build_bank_file
 
         console = Console(quiet)
-        if out.suffix != BANK_SUFFIX:
-            raise ConfigurationError(f"--out {out}: a bank ends in {BANK_SUFFIX}.")
-        signal.signal(signal.SIGTERM, terminate)
-        pictures = find_image_files(images)
-        header = make_bank_header(kind, n, size, seed, pictures, everything=True)
-        if kind == "images" and images is None:
-            console.message("No --images: these are the few pictures that scikit-image ships.")
-            pictures = bundled_images()
-        skipped = build_bank(out, header, pictures, workers or default_workers(), console.progress(kind))
-        made = open_bank(out).header
-        if skipped:
-            console.message(describe_unreadable("image", skipped))
+        exit_on_sigterm()
+        header, unreadable = build_bank_file(out, kind, n, size, seed, images, workers, console)
         if as_json:
-            click.echo(json.dumps({**dataclasses.asdict(made), "bytes": made.file_bytes, "unreadable": skipped}))
-        console.message(f"{out}: {made.n:,} textures of kind {kind}, {format_size(made.file_bytes)}.")
-        console.message(f"Next: synvid textures show {out}; `synvid render` takes it by --textures {kind}={out}.")
+            click.echo(json.dumps({**dataclasses.asdict(header), "bytes": header.file_bytes, "unreadable": unreadable}))
+        console.message(f"{out}: {header.n:,} textures of kind {kind}, {format_size(header.file_bytes)}.")
+        console.message(f"Next: synvid textures show {out}, or use it with --textures {kind}={out}.")
 
-    command = quiet_option(json_option(workers_option(seed_option(build))))
+    build_group.command(kind, help=_DESCRIPTIONS[kind])(options(build))
+
+
+def _default_number(kind: str) -> str:
     if kind == "images":
-        command = click.option("--images", type=FOLDER, help="Folder of pictures.  [default: those of scikit-image]")(command)
-    size_option = click.option("--size", type=click.IntRange(16, 1024), default=256, show_default=True, help="Pixels a side.")
-    n_option = click.option("--n", type=click.IntRange(1, 10**9), help="How many.  [default: 2000; of images, all there are]")
-    out_option = click.option("--out", required=True, type=_BANK, help="File of the bank.")
-    return out_option(n_option(size_option(command)))
+        return "one per image in --images, else 2000"
+    return "40" if kind.endswith("-walk") else "2000"
 
 
-def _add_build_commands() -> None:
-    from synvid.preset import TEXTURE_KINDS
-
-    descriptions = {
-        "statistical": "Noise with the spectrum, wavelets and colours of natural images.",
-        "stylegan-oriented": "Untrained StyleGAN2 whose filters are edges, lines and points.",
-        "stylegan-high-freq": "Untrained StyleGAN2 with the whole bank of filters and fine noise.",
-        "stylegan-random": "Untrained StyleGAN2 with random weights; seconds each.",
-        "stylegan-oriented-walk": "Moving ones of 50 frames: latent vectors walk.",
-        "stylegan-high-freq-walk": "Moving ones of 50 frames: latent vectors walk.",
-        "images": "Squares of the pictures in a folder: JPEG, PNG, WebP.",
-    }
-    for kind in TEXTURE_KINDS:
-        textures.command(kind, help=descriptions[kind])(_build_command(kind))
-
-
-_add_build_commands()
+for _kind in TEXTURE_KINDS:
+    _add_build_command(_kind)
 
 
 @textures.command("show")
-@click.argument("bank", type=_BANK)
-@click.option("--out", type=click.Path(path_type=Path, dir_okay=False), help="PNG file.  [default: the bank's name]")
+@click.argument("bank", type=FILE)
+@click.option("--out", type=FILE, help="PNG file to write.  [default: BANK.png in the current folder]")
 @quiet_option
 def show_bank(bank: Path, out: Path | None, quiet: bool) -> None:
-    """Draw a contact sheet of a bank."""
+    """Draw textures of a bank on a contact sheet.
+
+    synvid textures show statistical.bank
+    """
     from synvid.os_errors import wrap_os_errors
     from synvid.preview import texture_sheet
     from synvid.storage.atomic_io import atomic_write
@@ -109,33 +133,39 @@ def show_bank(bank: Path, out: Path | None, quiet: bool) -> None:
     opened.check()
     out = out or Path(bank.stem + ".png")
     if out.suffix != ".png":
-        raise ConfigurationError(f"--out {out}: a contact sheet ends in .png.")
+        raise ConfigurationError(f"--out {out}: the file name of a contact sheet must end in .png.")
     data = texture_sheet(opened)
     with wrap_os_errors(out):
         atomic_write(out, data)
     header = opened.header
-    facts = f"{header.n:,} of kind {header.kind}, {header.frames} x {header.size} x {header.size}, {format_size(header.file_bytes)}"
-    Console(quiet).message(f"{bank}: {facts}; {out} shows some.")
+    shape = f"{header.frames} x {header.size} x {header.size}"
+    console = Console(quiet)
+    console.message(f"{bank}: {header.n:,} textures of kind {header.kind}, {shape}, {format_size(header.file_bytes)}.")
+    console.message(f"{out}: contact sheet written.")
 
 
 @textures.command("verify")
-@click.argument("bank", type=_BANK)
+@click.argument("bank", type=FILE)
 @quiet_option
 def verify_bank(bank: Path, quiet: bool) -> None:
-    """Check every hash of a bank."""
+    """Read a whole bank and compare every hash.
+
+    synvid textures verify statistical.bank
+    """
     from synvid.textures.bank import open_bank
 
-    console, opened, done = Console(quiet), open_bank(bank), 0
-    bar = console.progress("verify")
-    bar.start(opened.header.n, 0, "texture")
+    console, opened = Console(quiet), open_bank(bank)
+    progress = console.progress("verify")
+    num_checked = 0
 
-    def tick(count: int) -> None:
-        nonlocal done
-        done += count
-        bar.update(done)
+    def advance(count: int) -> None:
+        nonlocal num_checked
+        num_checked += count
+        progress.update(num_checked)
 
+    progress.start(opened.header.n, 0, "texture")
     try:
-        opened.check(everything=True, tick=tick)
+        opened.check(everything=True, tick=advance)
     finally:
-        bar.finish()
-    console.message(f"{bank}: all {opened.header.n:,} textures are as they were made.")
+        progress.finish()
+    console.message(f"{bank}: all {opened.header.n:,} textures match their hashes.")

@@ -1,37 +1,38 @@
-"""The part of a dataset that a task of a Slurm job array renders."""
+"""Slurm job arrays: which part of a dataset a task renders."""
 
 from __future__ import annotations
 
 import os
-from typing import TYPE_CHECKING
-
-import click
 
 from synvid.errors import ConfigurationError
 
-if TYPE_CHECKING:
-    pass
+__all__ = ["slurm_array_part"]
+
+_VARIABLES = ("ID", "MIN", "MAX", "STEP", "COUNT")
 
 
-def slurm_array_part() -> tuple[int, int]:
-    """The part of a task of a Slurm array, where its tasks are surely 0 to N - 1 or 1 to N; (0, 1) outside of arrays.
+def slurm_array_part() -> tuple[int, int] | None:
+    """The part (i, n) of this task of a Slurm job array, read from SLURM_ARRAY_TASK_*; None outside of job arrays.
 
-    An array with gaps, and one of a single task, may do some tasks of another array again: which part is meant is not known.
+    The array must consist of the tasks 0 to n - 1 or 1 to n, with n > 1. Any other array may be a rerun of single tasks
+    of a larger one, and does not tell which part is meant.
+
+    Raises:
+        ConfigurationError: the array does not consist of these tasks.
     """
-    facts = {name: os.environ.get(f"SLURM_ARRAY_TASK_{name}") for name in ("ID", "MIN", "MAX", "STEP", "COUNT")}
-    if facts["ID"] is None:
-        return 0, 1
-    task, first, last, step, n = (parse_count(value or "") for value in facts.values())
+    values = {name: os.environ.get(f"SLURM_ARRAY_TASK_{name}") for name in _VARIABLES}
+    if values["ID"] is None:
+        return None
+    task, first, last, step, n = (_parse_count(values[name] or "") for name in _VARIABLES)
     if not (first in (0, 1) and step == 1 and n > 1 and last - first + 1 == n and first <= task <= last):
-        said = ", ".join(f"{name} {'not set' if value is None else value}" for name, value in facts.items())
+        listing = ", ".join(f"{name} {'not set' if value is None else value}" for name, value in values.items())
         raise ConfigurationError(
-            f"SLURM_ARRAY_TASK_ID is set, but its array ({said}) is not one of tasks 0 to N - 1 or 1 to N: which part this is "
-            "cannot be told; say --part I/N, for example --part $SLURM_ARRAY_TASK_ID/8, or --part 0/1 to render all."
+            f"SLURM_ARRAY_TASK_ID is set, but the job array ({listing}) does not have the tasks 0 to N - 1 or 1 to N, so the "
+            "part to render is unknown; give --part I/N, for example --part $SLURM_ARRAY_TASK_ID/8, or --part 0/1 for all."
         )
-    i = task - first
-    click.echo(f"Part {i}/{n}, counted from 0, from SLURM_ARRAY_TASK_ID; --part 0/1 renders all.", err=True)
-    return i, n
+    return task - first, n
 
 
-def parse_count(text: str) -> int:
+def _parse_count(text: str) -> int:
+    """A whole number from 0 of at most 9 digits; -1 for any other text."""
     return int(text) if text.isascii() and text.isdigit() and len(text) < 10 else -1

@@ -9,62 +9,51 @@ from typing import TYPE_CHECKING, Any
 
 import click
 
-from synvid.cli.metric_commands import check_output_file, out_option, print_results, source_options
-from synvid.cli.options import json_option, quiet_option, set_option
+from synvid.cli.console import Console
+from synvid.cli.metric_options import check_output_file, out_option, print_results, source_options
+from synvid.cli.options import PATH, json_option, quiet_option, set_option
 from synvid.errors import ConfigurationError
-from synvid.sources.resolve import resolve_sources
-
-if TYPE_CHECKING:
-    from synvid_train.model.checkpoint import Checkpoint
-    from synvid_train.training_recipe import TrainingRecipe
+from synvid.formatting import format_count
 from synvid_train.cli.options import (
-    PATH,
+    checkpoint_option,
     device_option,
     join_processes,
+    load_classifier,
     loader_workers,
     loader_workers_option,
     root_option,
     run_seed_option,
 )
 
+if TYPE_CHECKING:
+    from synvid_train.eval.evaluate import EvaluationResult
+    from synvid_train.model.checkpoint import Checkpoint
+    from synvid_train.training_recipe import TrainingRecipe
 
-# ---- Looking at what came out -------------------------------------------------------------------------------------
-def load_classifier(path: Path, option: str = "--checkpoint") -> Checkpoint:
-    from synvid_train.model.convert import load_checkpoint
-
-    checkpoint = load_checkpoint(path)
-    if checkpoint.kind != "classifier":
-        raise ConfigurationError(
-            f"{option} {path}: holds a masked auto-encoder; `synvid-train finetune` makes a classifier of it."
-        )
-    return checkpoint
-
-
-def _settings_of(checkpoint: Checkpoint, settings: Sequence[str]) -> TrainingRecipe:
-    """The recipe that a checkpoint was trained with, or for a foreign one the paper's, in its own shape."""
-    from synvid_train.training_recipe import TrainingRecipe, load_recipe
-
-    recipe = (
-        TrainingRecipe.from_dict(checkpoint.recipe, "the checkpoint") if checkpoint.recipe else load_recipe("finetune_ucf101")
-    )
-    shape = checkpoint.architecture
-    recipe = recipe.override(
-        {f"model.{name}": getattr(shape, name) for name in ("size", "num_frames", "image_size", "patch_size", "tubelet_size")}
-    )
-    return recipe.change(settings)
+__all__ = ["compare", "evaluate", "features"]
 
 
 @click.command()
-@click.option("--checkpoint", type=PATH, required=True, help="A classifier.")
-@click.option("--data", type=PATH, required=True, help="List of videos with labels, as --train of finetune.")
+@checkpoint_option("Checkpoint of a classifier.")
+@click.option("--data", type=PATH, required=True, help="Test videos, as for --train of `synvid-train finetune`.")
 @root_option
-@click.option("--split", "column", help="Take only rows marked test, or else val, in this column; of HMDB51: 1, 2 or 3.")
 @click.option(
-    "--corruption", "corruptions", multiple=True, metavar="NAME:SEVERITY", help="Change the videos first; repeatable."
+    "--split",
+    "column",
+    help="CSV column that names each video's split: only rows marked test, else val, are used. For HMDB51: 1, 2 or 3.",
 )
-@click.option("--sweep", is_flag=True, help="All 14 corruptions at all 5 severities, drawn as the paper's Figure 3.")
+@click.option(
+    "--corruption",
+    "corruptions",
+    multiple=True,
+    metavar="NAME:SEVERITY",
+    help="Corrupt the videos before they are classified. Repeatable, one result each.",
+)
+@click.option(
+    "--sweep", is_flag=True, help="Test all 14 corruptions at all 5 severities, and plot the results as Figure 3 of the paper."
+)
 @set_option("views.test_clips=1")
-@click.option("--out", type=PATH, help="Folder for result.json and pictures.")
+@click.option("--out", type=PATH, help="Folder to write result.json and plots to.")
 @json_option
 @run_seed_option
 @loader_workers_option()
@@ -75,77 +64,99 @@ def evaluate(
     settings: tuple[str, ...], out: Path | None, as_json: bool, seed: int, workers: int | None, device: str | None,
     quiet: bool,
 ) -> None:  # fmt: skip
-    """Test a classifier: several views a video, whose softmax is averaged.
+    """Measure the accuracy of a classifier on test videos.
 
     synvid-train evaluate --checkpoint runs/b/last.pt --data test.csv --corruption gauss:3
+
+    The softmax is averaged over several views of each video.
     """
     from synvid_train.data.corruptions import CORRUPTIONS, Corruption
 
-    asked: list[Corruption | None] = [Corruption.parse(text) for text in corruptions]
+    conditions: list[Corruption | None] = [Corruption.parse(text) for text in corruptions]
     if sweep and out is None:
-        raise ConfigurationError("--sweep: give --out too, where its picture and results go.")
+        raise ConfigurationError("--sweep: needs --out DIR, the folder for its plot and results.")
     if sweep:
-        asked = [None, *(Corruption(name, severity) for name in CORRUPTIONS for severity in range(1, 6))]
-    world, console = join_processes(device, quiet)
+        conditions = [None, *(Corruption(name, severity) for name in CORRUPTIONS for severity in range(1, 6))]
+    distributed, console = join_processes(device, quiet)
     trained = load_classifier(checkpoint)
-    recipe = _settings_of(trained, settings)
+    recipe = _load_recipe(trained, settings)
 
     from synvid_train.data.annotations import read_list
-    from synvid_train.eval.evaluate import evaluate as test
+    from synvid_train.eval.evaluate import evaluate as evaluate_classifier
 
     videos = read_list(data, root, trained.classes, split="test", column=column)
     for remark in videos.remarks:
         console.message(remark)
-    model = trained.model().to(world.device)
-    loaders, results = loader_workers(workers, world), {}
-    for corruption in asked or [None]:
+    model = trained.model().to(distributed.device)
+    num_loaders, results = loader_workers(workers, distributed), {}
+    for corruption in conditions or [None]:
         name = str(corruption or "clean")
-        bar = console.progress(name)
-        result = test(model, videos, recipe, world, loaders, corruption, seed, bar)
+        progress = console.progress(name)
+        result = evaluate_classifier(model, videos, recipe, distributed, num_loaders, corruption, seed, progress)
         results[name] = result
-        if not world.first:
-            continue
-        console.message(f"{name}: top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} % of {result.videos:,} videos")
-        for sentence in result.unread:
-            console.message(f"left out: {sentence}")
-        if out:
-            result.save(out / name.replace(":", "-"))
-    world.leave()
-    if world.first:
-        _finish_evaluation(results, sweep, out, as_json)
-
-
-def _finish_evaluation(results: dict[str, Any], sweep: bool, out: Path | None, as_json: bool) -> None:
-    from synvid_train.eval.result_plots import draw_sweep
-
-    if sweep and out:
-        table: dict[str, dict[int, float]] = {}
-        for text, result in results.items():
-            name, _, severity = text.partition(":")
-            if severity:
-                table.setdefault(name, {})[int(severity)] = result.top1
-        draw_sweep(table, results["clean"].top1, out / "corruptions.png")
-    if as_json:
+        if distributed.first:
+            _report_result(name, result, out, console)
+    distributed.leave()
+    if distributed.first and sweep and out is not None:
+        _draw_sweep(results, out)
+    if distributed.first and as_json:
         click.echo(json.dumps({name: result.to_dict() for name, result in results.items()}))
 
 
+def _load_recipe(checkpoint: Checkpoint, settings: Sequence[str]) -> TrainingRecipe:
+    """The recipe that a checkpoint was trained with, else the paper's for UCF101, with the checkpoint's input shape."""
+    from synvid_train.training_recipe import TrainingRecipe, load_recipe
+
+    recipe = (
+        TrainingRecipe.from_dict(checkpoint.recipe, "the checkpoint") if checkpoint.recipe else load_recipe("finetune_ucf101")
+    )
+    shape = checkpoint.architecture
+    names = ("size", "num_frames", "image_size", "patch_size", "tubelet_size")
+    return recipe.override({f"model.{name}": getattr(shape, name) for name in names}).change(settings)
+
+
+def _report_result(name: str, result: EvaluationResult, out: Path | None, console: Console) -> None:
+    console.message(f"{name}: top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} % of {result.videos:,} videos")
+    for error in result.unread:
+        console.message(f"skipped: {error}")
+    if out is not None:
+        result.save(out / name.replace(":", "-"))
+
+
+def _draw_sweep(results: dict[str, EvaluationResult], out: Path) -> None:
+    """Plot top-1 accuracy against severity, one curve per corruption."""
+    from synvid_train.eval.result_plots import draw_sweep
+
+    curves: dict[str, dict[int, float]] = {}
+    for name, result in results.items():
+        corruption, _, severity = name.partition(":")
+        if severity:
+            curves.setdefault(corruption, {})[int(severity)] = result.top1
+    draw_sweep(curves, results["clean"].top1, out / "corruptions.png")
+
+
 @click.command()
-@click.option("--checkpoint", type=PATH, required=True, help="Any checkpoint.")
-@click.option("--data", type=PATH, required=True, help="List of videos with labels, or a folder of videos.")
+@checkpoint_option("Checkpoint of a VideoMAE or a classifier.")
+@click.option("--data", type=PATH, required=True, help="List of videos with labels, or folder of videos.")
 @root_option
-@click.option("--videos", "count", type=click.IntRange(1), default=70, show_default=True, help="How many.")
-@click.option("--out", type=PATH, default=Path("features"), show_default=True, help="Folder for videos and a sheet.")
+@click.option(
+    "--videos", "count", type=click.IntRange(1), default=70, show_default=True, help="Number of videos, chosen at random."
+)
+@click.option("--out", type=PATH, default=Path("features"), show_default=True, help="Folder to write to.")
 @run_seed_option
 @device_option
 @quiet_option
 def features(
     checkpoint: Path, data: Path, root: Path | None, count: int, out: Path, seed: int, device: str | None, quiet: bool
 ) -> None:
-    """Draw what a model sees: principal components of its last attention keys, as colours (Figure 5).
+    """Visualize what an encoder attends to: its features as colours.
 
     synvid-train features --checkpoint runs/a/last.pt --data val.csv
+
+    Writes a video per clip and features.png. The colours are the first principal components of the last layer's attention
+    keys, as in Figure 5 of the paper.
     """
-    world, console = join_processes(device, quiet)
+    distributed, console = join_processes(device, quiet)
     import numpy as np
 
     from synvid.errors import DatasetError
@@ -155,7 +166,7 @@ def features(
     from synvid_train.eval.visualize import FRAMES, draw_features
     from synvid_train.model.convert import load_checkpoint
 
-    encoder = load_checkpoint(checkpoint).model().encoder.to(world.device).eval()
+    encoder = load_checkpoint(checkpoint).model().encoder.to(distributed.device).eval()
     paths = (
         [data / name for name in find_files(data, VIDEO_SUFFIXES)]
         if data.is_dir() and root is None
@@ -166,59 +177,68 @@ def features(
     names: list[str] = []
     for path in chosen:
         try:
-            with VideoFile(path) as film:
-                videos.append(film.read(range(min(FRAMES, film.num_frames))))
+            with VideoFile(path) as video:
+                videos.append(video.read(range(min(FRAMES, video.num_frames))))
             names.append(f"{len(names):03d}-{path.stem}")
         except DatasetError as error:
-            console.message(f"left out: {error}")
-    draw_features(encoder, videos, names, out, world.device)
-    console.message(f"{out}: {len(videos)} videos and features.png.")
+            console.message(f"skipped: {error}")
+    draw_features(encoder, videos, names, out, distributed.device)
+    console.message(f"{out}: {format_count(len(videos), 'video')} and features.png written.")
 
 
 @click.command()
 @click.argument("paths", nargs=-1, metavar="[NAME=]PATH... [NAME=]REFERENCE")
 @click.option(
     "--features", "networks", multiple=True, metavar="NAME|PATH", default=("efficientnet-lite0",), show_default=True,
-    help="What sees them: efficientnet-lite0; weights or TorchScript of Inception-v3 (FID); TorchScript of I3D (FVD); a "
-    "checkpoint of a VideoMAE. Repeatable.",
+    help="Network that extracts the features: efficientnet-lite0; weights or TorchScript of Inception-v3 (FID); TorchScript "
+    "of I3D (FVD); or a VideoMAE checkpoint. Repeatable.",
 )  # fmt: skip
 @source_options
 @click.option(
-    "--frames", type=click.IntRange(1, 64), default=16, show_default=True, help="Of each clip, evenly spread, one by one."
+    "--frames",
+    type=click.IntRange(1, 64),
+    default=16,
+    show_default=True,
+    help="Number of frames per clip for networks of single frames, evenly spaced.",
 )
-@click.option("--infinity", is_flag=True, help="Extrapolate distances to infinitely many clips, too (FID-infinity).")
+@click.option("--fid-infinity", is_flag=True, help="Also extrapolate each distance to infinitely many clips (FID-infinity).")
 @out_option
 @json_option
 @loader_workers_option("none")
 @device_option
 @quiet_option
 def compare(
-    paths: tuple[str, ...], networks: tuple[str, ...], max_clips: int, frames: int, infinity: bool, kind: str | None,
+    paths: tuple[str, ...], networks: tuple[str, ...], max_clips: int, frames: int, fid_infinity: bool, kind: str | None,
     seed: int, settings: tuple[str, ...], textures: tuple[str, ...], images: Path | None, out: Path | None, as_json: bool,
     workers: int | None, device: str | None, quiet: bool,
 ) -> None:  # fmt: skip
-    """Compare datasets with a reference, the last one: Fréchet distances; and how diverse the frames of each are.
+    """Measure Fréchet distances (FID, FVD) to a reference dataset.
 
     synvid-train compare moving_shapes data/ ucf=~/ucf101 --out compared.json
 
-    A PATH is a rendered set, a preset, or a folder of videos or pictures, as of `synvid stats`.
+    Each PATH is compared with REFERENCE, the last one: a rendered dataset, a preset, or a folder of videos or images, as for
+    `synvid stats`. Also measures how diverse the frames of each dataset are.
     """
     if len(paths) < 2:
-        raise ConfigurationError("name two datasets, the reference last: `synvid-train compare moving_shapes ~/ucf101`.")
+        raise ConfigurationError(
+            "name two or more datasets, the reference last, for example `synvid-train compare moving_shapes ~/ucf101`."
+        )
     check_output_file(out)
-    world, console = join_processes(device, quiet)
+    distributed, console = join_processes(device, quiet)
 
-    from synvid_train.eval.compare import compare as measure
+    from synvid.sources.resolve import resolve_sources
+    from synvid_train.eval.compare import compare as compare_sources
     from synvid_train.eval.feature_extraction import ClipSelection
     from synvid_train.eval.feature_extractors import find_extractor
 
-    if world.size > 1:
-        world.leave()
-        raise ConfigurationError("compare works in one process; start it without torchrun.")
-    seeing = [find_extractor(text, world.device) for text in dict.fromkeys(networks)]
+    if distributed.size > 1:
+        distributed.leave()
+        raise ConfigurationError("compare: runs in one process only; start it without torchrun.")
+    extractors = [find_extractor(text, distributed.device) for text in dict.fromkeys(networks)]
     sources = resolve_sources(paths, kind, seed, settings, textures, images, console)
-    chosen = ClipSelection(max_clips, frames, seed)
-    alone = workers is None and world.device.type == "cpu"  # reading is a twentieth of the work: all cores to the network
-    loaders = 0 if alone else loader_workers(workers, world)
-    records = measure(list(sources.values()), seeing, chosen, infinity, loaders, console.progress)
+    selection = ClipSelection(max_clips, frames, seed)
+    # On the CPU, reading takes a twentieth of the time: all cores are for the network.
+    in_process = workers is None and distributed.device.type == "cpu"
+    num_loaders = 0 if in_process else loader_workers(workers, distributed)
+    records = compare_sources(list(sources.values()), extractors, selection, fid_infinity, num_loaders, console.progress)
     print_results(records, out, as_json, console)

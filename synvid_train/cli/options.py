@@ -1,66 +1,92 @@
-"""Options that the commands of `synvid-train` share."""
+"""Options and helpers that several commands of `synvid-train` share."""
 
 from __future__ import annotations
 
-import os
-from collections.abc import Callable
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
 from synvid.cli.console import Console
-from synvid.cli.options import ClickCommand, combine_options, quiet_option, set_option
+from synvid.cli.options import PATH, OptionDecorator, combine_options, quiet_option, set_option
+from synvid.errors import ConfigurationError
 
 if TYPE_CHECKING:
     from synvid_train.distributed import DistributedContext
+    from synvid_train.model.checkpoint import Checkpoint
+
+__all__ = [
+    "checkpoint_option",
+    "device_option",
+    "join_processes",
+    "load_classifier",
+    "loader_workers",
+    "loader_workers_option",
+    "root_option",
+    "run_options",
+    "run_seed_option",
+]
 
 
-PATH = click.Path(path_type=Path)
+def loader_workers_option(default_on_cpu: str = "half of the cores") -> OptionDecorator:
+    """The option `--workers`: the number of data-loading processes, from 0.
 
-
-# ---- Shared options -----------------------------------------------------------------------------------------------
-run_seed_option = click.option(
-    "--seed", type=click.IntRange(0), default=0, show_default=True, help="Names the run; 0 is a seed."
-)
-device_option = click.option("--device", help="cpu, cuda, cuda:1.  [default: cuda if there is one]")
-
-
-def loader_workers_option(beside_cpu: str = "half of the cores") -> Callable[[ClickCommand], ClickCommand]:
-    help_text = f"Processes that load clips.  [default: {beside_cpu}, all beside a GPU]"
+    Args:
+        default_on_cpu: what the help text gives as the default without a GPU.
+    """
+    help_text = f"Number of worker processes that load clips.  [default: {default_on_cpu}; with a GPU, all cores]"
     return click.option("--workers", type=click.IntRange(0, 1024), help=help_text)
 
 
+def checkpoint_option(help_text: str) -> OptionDecorator:
+    """The required option `--checkpoint`."""
+    return click.option("--checkpoint", type=PATH, required=True, help=help_text)
+
+
+run_seed_option = click.option("--seed", type=click.IntRange(0), default=0, show_default=True, help="Random seed.")
+device_option = click.option("--device", help="Device to compute on: cpu, cuda or cuda:1.  [default: cuda if available]")
+root_option = click.option(
+    "--root", type=PATH, help="Folder that the paths in a list are relative to.  [default: the folder of the list]"
+)
+#: Options of the commands that train a model.
 run_options = combine_options(
     click.option("--out", type=PATH, help="Folder of the run.  [default: runs/RECIPE]"),
-    click.option("--recipe", help="Name of a recipe, or a YAML file; `synvid-train recipes` lists them."),
+    click.option("--recipe", help="Name of a recipe (see `synvid-train recipes`), or path of a YAML file."),
     set_option("optim.epochs=100"),
-    click.option("--overwrite", is_flag=True, help="Remove another run that is in the folder."),
+    click.option("--overwrite", is_flag=True, help="Remove a different run from the folder first."),
     run_seed_option,
     loader_workers_option(),
     device_option,
     quiet_option,
 )
-root_option = click.option("--root", type=PATH, help="Folder of the videos in a list.  [default: the list's own]")
 
 
 def join_processes(device: str | None, quiet: bool) -> tuple[DistributedContext, Console]:
+    """Join the other processes of this run, if any; only the main process gets a console that is not quiet."""
     from synvid_train.distributed import DistributedContext
 
-    world = DistributedContext.join(device, Console(quiet).message)
-    return world, Console(quiet or not world.first)
+    distributed = DistributedContext.join(device, Console(quiet).message)
+    return distributed, Console(quiet or not distributed.first)
 
 
-def loader_workers(workers: int | None, world: DistributedContext) -> int:
-    """Processes that load clips: half of the cores beside a model on the CPU, which gets the rest; all beside a GPU."""
-    import torch
+def loader_workers(workers: int | None, distributed: DistributedContext) -> int:
+    """The number of worker processes that load clips: `--workers`, or the default."""
+    from synvid_train.data.loader import set_num_loaders
 
-    from synvid.runtime.local_executor import default_workers
+    return set_num_loaders(workers, distributed.device, distributed.on_this_machine)
 
-    cores = default_workers()
-    if world.device.type != "cpu":
-        return max(cores // world.on_this_machine, 1) if workers is None else workers
-    chosen = max(cores // 2 // world.on_this_machine, 1) if workers is None else workers
-    if "OMP_NUM_THREADS" not in os.environ:  # more threads than cores wait for one another: ten times slower, measured
-        torch.set_num_threads(max(cores // world.on_this_machine - chosen, 1))
-    return chosen
+
+def load_classifier(path: Path, option: str = "--checkpoint") -> Checkpoint:
+    """Load a checkpoint that must be a classifier.
+
+    Raises:
+        ConfigurationError: it is a masked auto-encoder, or cannot be loaded.
+    """
+    from synvid_train.model.convert import load_checkpoint
+
+    checkpoint = load_checkpoint(path)
+    if checkpoint.kind != "classifier":
+        raise ConfigurationError(
+            f"{option} {path}: is a masked auto-encoder, not a classifier; train one from it with `synvid-train finetune`."
+        )
+    return checkpoint

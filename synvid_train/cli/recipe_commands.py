@@ -3,20 +3,23 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    pass
-from synvid_train.cli.options import PATH
+from synvid.cli.options import PATH
+from synvid_train.cli.options import checkpoint_option
+
+__all__ = ["export", "recipes"]
 
 
 @click.command()
-@click.option("--checkpoint", type=PATH, required=True, help="Ours, or an official one of VideoMAE.")
-@click.option("--out", type=PATH, required=True, help="Folder that `from_pretrained` of transformers loads.")
+@checkpoint_option("Checkpoint of synvid-train, or an official one of VideoMAE.")
+@click.option("--out", type=PATH, required=True, help="Folder to write, which `from_pretrained` loads.")
 def export(checkpoint: Path, out: Path) -> None:
-    """Write a checkpoint as a Hugging Face folder."""
+    """Export a checkpoint for Hugging Face transformers.
+
+    synvid-train export --checkpoint runs/pretrain_vitb/last.pt --out huggingface/
+    """
     from synvid_train.model.convert import export_huggingface, load_checkpoint
 
     export_huggingface(load_checkpoint(checkpoint), out)
@@ -25,11 +28,14 @@ def export(checkpoint: Path, out: Path) -> None:
 @click.command()
 @click.argument("name", required=False)
 def recipes(name: str | None) -> None:
-    """List the recipes, or print one."""
+    """List the training recipes, or print one as YAML.
+
+    synvid-train recipes pretrain_vitb
+    """
     from synvid_train.training_recipe import list_recipes, load_recipe
 
     if name is not None:
         click.echo(load_recipe(name).to_yaml(), nl=False)
         return
-    for known in list_recipes():
-        click.echo(f"{known:20} {load_recipe(known).description}")
+    for each in list_recipes():
+        click.echo(f"{each:20} {load_recipe(each).description}")

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import signal
 from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -10,74 +9,32 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from synvid.cli.console import Console
-from synvid.cli.group import terminate
-from synvid.cli.options import combine_options, textures_options
+from synvid.cli.group import exit_on_sigterm
+from synvid.cli.options import PATH, combine_options, textures_options
 from synvid.errors import ConfigurationError
+from synvid_train.cli.options import join_processes, loader_workers, root_option, run_options
 
 if TYPE_CHECKING:
     from synvid_train.data.window_sources import WindowSource
     from synvid_train.distributed import DistributedContext
     from synvid_train.train.trainer import TrainingTask
     from synvid_train.training_recipe import TrainingRecipe
-from synvid_train.cli.options import PATH, join_processes, loader_workers, root_option, run_options
+
+__all__ = ["finetune", "pretrain", "probe"]
+
+_DEFAULT_RECIPES = {"pretrain": "pretrain_vitb", "finetune": "finetune_ucf101", "probe": "probe_ucf101"}
 
 
-def _recipe(
-    name: str | None, settings: Sequence[str], kind: str, console: Console, world: DistributedContext
-) -> TrainingRecipe:
-    """The recipe that was asked for; without a GPU the default is one for laptops."""
-    from synvid_train.training_recipe import load_recipe
-
-    default = {"pretrain": "pretrain_vitb", "finetune": "finetune_ucf101", "probe": "probe_ucf101"}[kind]
-    if name is None and world.device.type == "cpu":
-        console.message(f"No GPU is used: the recipe is laptop_{kind}, not {default}; --recipe takes another.")
-        default = f"laptop_{kind}"
-    return load_recipe(name or default, settings)
-
-
-def _folder(out: Path | None, recipe: TrainingRecipe) -> Path:
-    return out or Path("runs") / recipe.name
-
-
-def _train(
-    job: TrainingTask,
-    out: Path,
-    world: DistributedContext,
-    workers: int | None,
-    overwrite: bool,
-    console: Console,
-) -> None:
-    """Do the job, and draw its curves at the end."""
-    from synvid.runtime.signals import defer_signals
-    from synvid_train.eval.result_plots import draw_curves
-    from synvid_train.train.run_log import read_log
-    from synvid_train.train.trainer import InterruptedRunError, train
-
-    signal.signal(signal.SIGTERM, terminate)
-    progress = console.progress(job.recipe.name)
-    with defer_signals():  # to the end: a signal in the middle of a fork or an import would be lost, or break it
-        try:
-            train(job, out, world, loader_workers(workers, world), progress, console.message, overwrite)
-        except InterruptedRunError:
-            raise KeyboardInterrupt from None
-        finally:
-            world.leave()
-        if world.first:
-            draw_curves(read_log(out / "log.jsonl"), out / "curves.png", str(out))
-            console.message(f"{out}: done. Weights in last.safetensors, figures in log.jsonl, curves in curves.png.")
-
-
-# ---- Training -----------------------------------------------------------------------------------------------------
 @click.command()
-@click.option("--preset", help="Clips are rendered as they are needed: name of a preset, or a YAML file.")
+@click.option("--preset", help="Render clips of this preset during training: a name, or path of a YAML file.")
 @click.option(
     "--n", "--clips", "n", type=click.IntRange(1),
-    help="With --preset: so many clips, the same in each epoch; beside torchrun, which has a --n of its own, write --clips.  "
-    "[default: ever new ones]",
+    help="With --preset: train on this number of clips, the same in every epoch. With torchrun write --clips, since torchrun "
+    "takes --n for its own option.  [default: new clips in every epoch]",
 )  # fmt: skip
-@click.option("--shards", type=PATH, help="Clips are decoded from a dataset of `synvid render`.")
-@click.option("--rerender", is_flag=True, help="With --shards: render the clips from the manifest instead of decoding them.")
-@click.option("--data-seed", type=int, default=0, show_default=True, help="With --preset: the seed of the clips.")
+@click.option("--shards", type=PATH, help="Decode clips of this dataset, written by `synvid render`.")
+@click.option("--rerender", is_flag=True, help="With --shards: render the clips again instead of decoding them.")
+@click.option("--data-seed", type=int, default=0, show_default=True, help="With --preset: random seed of the clips.")
 @textures_options
 @run_options
 def pretrain(
@@ -85,68 +42,64 @@ def pretrain(
     images: Path | None, out: Path | None, recipe: str | None, settings: tuple[str, ...], overwrite: bool, seed: int,
     workers: int | None, device: str | None, quiet: bool,
 ) -> None:  # fmt: skip
-    """Pre-train a VideoMAE on rendered clips.
+    """Pre-train VideoMAE on synthetic clips.
 
     synvid-train pretrain --preset moving_shapes
 
-    The same command again goes on where it stopped, wherever data and run have moved to.
+    If it is interrupted, the same command resumes from the last checkpoint, even if the data or the run were moved.
     """
     if (preset is None) == (shards is None):
-        raise ConfigurationError("give --preset NAME, or --shards DIR of a rendered dataset.")
+        raise ConfigurationError("give either --preset NAME, or --shards DIR of a rendered dataset.")
     if preset is None and n is not None:
-        raise ConfigurationError(f"--n {n}: only with --preset; a dataset has the clips it has.")
+        raise ConfigurationError(f"--n {n}: can only be used with --preset; with --shards, all clips of the dataset are used.")
     if rerender and shards is None:
-        raise ConfigurationError("--rerender: only with --shards; a preset's clips are rendered anyway.")
-    world, console = join_processes(device, quiet)
-    made = _recipe(recipe, settings, "pretrain", console, world)
-    folder = _folder(out, made)
+        raise ConfigurationError("--rerender: can only be used with --shards; clips of a preset are always rendered.")
+    distributed, console = join_processes(device, quiet)
+    training_recipe = _load_recipe("pretrain", recipe, settings, distributed, console)
 
     from synvid_train.train.pretrain import pretraining
 
     source: WindowSource
     held_out: WindowSource | None
     if preset is not None:
-        source, held_out = _rendered(preset, n or made.data.clips_per_epoch, data_seed, textures, images, workers, console)
+        num_clips = n or training_recipe.data.clips_per_epoch
+        source, held_out = _preset_sources(preset, num_clips, data_seed, textures, images, workers, console)
     else:
-        source, held_out = _shards(shards, rerender, textures, images)
-    fresh = preset is not None and n is None
-    job = pretraining(made, source, seed=seed, fresh=fresh, held_out=held_out)
-    _train(job, folder, world, workers, overwrite, console)
+        assert shards is not None
+        source, held_out = _dataset_sources(shards, rerender, textures, images)
+    resample = preset is not None and n is None
+    task = pretraining(training_recipe, source, seed=seed, fresh=resample, held_out=held_out)
+    _train(task, _run_folder(out, training_recipe), distributed, workers, overwrite, console)
 
 
-def _rendered(
-    name: str, count: int, seed: int, textures: tuple[str, ...], images: Path | None, workers: int | None, console: Console
+def _preset_sources(
+    name: str, num_clips: int, seed: int, textures: tuple[str, ...], images: Path | None, workers: int | None, console: Console
 ) -> tuple[WindowSource, WindowSource]:
-    """Clips of a preset, and others of it that are held out."""
+    """Training and held-out clips for `--preset`."""
     from synvid.preset import load_preset
     from synvid.textures.resolve import find_image_files, resolve_textures
-    from synvid_train.data.window_sources import RenderedClips
-    from synvid_train.train.pretrain import HELD_OUT
+    from synvid_train.train.pretraining_sources import preset_sources
 
     preset, _ = resolve_textures(load_preset(name), textures, find_image_files(images), workers, console)
-    return RenderedClips(preset, seed, count), RenderedClips(preset, seed + 1_000_003, HELD_OUT)
+    return preset_sources(preset, seed, num_clips)
 
 
-def _shards(
-    path: Path | None, rerender: bool, textures: tuple[str, ...], images: Path | None
+def _dataset_sources(
+    folder: Path, rerender: bool, textures: tuple[str, ...], images: Path | None
 ) -> tuple[WindowSource, WindowSource | None]:
+    """Training and held-out clips for `--shards`."""
     from synvid.dataset.reader import open_dataset
     from synvid.textures.resolve import parse_texture_options
-    from synvid_train.data.window_sources import RenderedClips, ShardClips
-    from synvid_train.train.pretrain import HELD_OUT
+    from synvid_train.train.pretraining_sources import dataset_sources
 
-    assert path is not None
-    shards = open_dataset(path, parse_texture_options(textures), images)
-    recipe = shards.recipe
-    plain = not recipe.preset.banks() and recipe.preset.mixture.source != "real"
-    return ShardClips(shards, rerender), RenderedClips(recipe.preset, recipe.seed + 1_000_003, HELD_OUT) if plain else None
+    return dataset_sources(open_dataset(folder, parse_texture_options(textures), images), rerender)
 
 
-_training_options = combine_options(
+_classifier_options = combine_options(
     click.option(
         "--checkpoint",
         type=PATH,
-        help="Whose encoder to start from: file or folder of ours, of VideoMAE, DeepSpeed or Hugging Face.  "
+        help="Checkpoint whose encoder to start from: of synvid-train, VideoMAE, DeepSpeed or Hugging Face.  "
         "[default: random weights]",
     ),
     click.option(
@@ -154,60 +107,108 @@ _training_options = combine_options(
         "training",
         type=PATH,
         required=True,
-        help="List of videos and labels as datasets publish them, or a folder with CLASS/VIDEO or SPLIT/CLASS/VIDEO.",
+        help="Training videos: a list of paths and labels, a dataset's own list (UCF101, HMDB51, Kinetics, ...), or a folder "
+        "CLASS/VIDEO or SPLIT/CLASS/VIDEO.",
     ),
-    click.option("--val", "validation", type=PATH, help="The same, for a figure after some epochs."),
+    click.option("--val", "validation", type=PATH, help="Validation videos, as for --train."),
     root_option,
     click.option(
         "--split",
         "column",
-        help="Take rows of --train marked train in this column, for --val those marked val, else test; of HMDB51: 1, 2, 3.",
+        help="CSV column that names each video's split: rows marked train are used for training, rows marked val, else test, "
+        "for validation. For HMDB51: 1, 2 or 3.",
     ),
 )
 
 
 @click.command()
-@_training_options
+@_classifier_options
 @run_options
 def finetune(**options: Any) -> None:
     """Fine-tune an encoder to classify videos.
 
     synvid-train finetune --checkpoint runs/a/last.pt --train train.csv --val val.csv
     """
-    _classify("finetune", **options)
+    _train_classifier("finetune", **options)
 
 
 @click.command()
-@_training_options
+@_classifier_options
 @run_options
 def probe(**options: Any) -> None:
-    """Train a linear classifier on an encoder that stays as it is.
+    """Train a linear classifier on a frozen encoder.
 
     synvid-train probe --checkpoint runs/a/last.pt --train train.csv --val val.csv
     """
-    _classify("probe", **options)
+    _train_classifier("probe", **options)
 
 
-def _classify(
+def _train_classifier(
     kind: str, checkpoint: Path | None, training: Path, validation: Path | None, root: Path | None, column: str | None,
     out: Path | None, recipe: str | None, settings: tuple[str, ...], overwrite: bool, seed: int, workers: int | None,
     device: str | None, quiet: bool,
 ) -> None:  # fmt: skip
-    world, console = join_processes(device, quiet)
-    made = _recipe(recipe, settings, kind, console, world)
-    folder = _folder(out, made)
+    distributed, console = join_processes(device, quiet)
+    training_recipe = _load_recipe(kind, recipe, settings, distributed, console)
+    folder = _run_folder(out, training_recipe)
 
     from synvid_train.data.annotations import read_list
     from synvid_train.model.convert import load_checkpoint
     from synvid_train.train.finetune import finetuning
 
     videos = read_list(training, root, split="train", column=column)
-    others = validation or (training if column else None)
-    val = None if others is None else read_list(others, root, videos.classes, split="val", column=column)
+    val_list = validation or (training if column else None)
+    val = None if val_list is None else read_list(val_list, root, videos.classes, split="val", column=column)
     for remark in (*videos.remarks, *(val.remarks if val else ())):
         console.message(remark)
     start = None if checkpoint is None else load_checkpoint(checkpoint)
     if overwrite and checkpoint is not None and folder.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
-        raise ConfigurationError(f"--overwrite: --checkpoint {checkpoint} lies in {folder}, which it would remove.")
-    job = finetuning(made, videos, val, checkpoint=start, probe=kind == "probe", seed=seed)
-    _train(job, folder, world, workers, overwrite, console)
+        raise ConfigurationError(f"--overwrite: would remove --checkpoint {checkpoint}, which lies in {folder}.")
+    task = finetuning(training_recipe, videos, val, checkpoint=start, probe=kind == "probe", seed=seed)
+    _train(task, folder, distributed, workers, overwrite, console)
+
+
+def _load_recipe(
+    kind: str, name: str | None, settings: Sequence[str], distributed: DistributedContext, console: Console
+) -> TrainingRecipe:
+    """The recipe of `--recipe`, else the default: the paper's on a GPU, a small one on the CPU."""
+    from synvid_train.training_recipe import load_recipe
+
+    default = _DEFAULT_RECIPES[kind]
+    if name is None and distributed.device.type == "cpu":
+        console.message(f"No GPU is used, so the recipe is laptop_{kind} instead of {default}; choose another with --recipe.")
+        default = f"laptop_{kind}"
+    return load_recipe(name or default, settings)
+
+
+def _run_folder(out: Path | None, recipe: TrainingRecipe) -> Path:
+    return out or Path("runs") / recipe.name
+
+
+def _train(
+    task: TrainingTask,
+    out: Path,
+    distributed: DistributedContext,
+    workers: int | None,
+    overwrite: bool,
+    console: Console,
+) -> None:
+    """Run a training task, then plot its curves."""
+    from synvid.runtime.signals import defer_signals
+    from synvid_train.eval.result_plots import draw_curves
+    from synvid_train.train.run_log import read_log
+    from synvid_train.train.trainer import InterruptedRunError, train
+
+    exit_on_sigterm()
+    progress = console.progress(task.recipe.name)
+    with defer_signals():  # a signal during a fork or an import would be lost, or break it
+        try:
+            num_loaders = loader_workers(workers, distributed)
+            train(task, out, distributed, num_loaders, progress, console.message, overwrite)
+        except InterruptedRunError:
+            raise KeyboardInterrupt from None
+        finally:
+            distributed.leave()
+        if distributed.first:
+            draw_curves(read_log(out / "log.jsonl"), out / "curves.png", str(out))
+            console.message(f"{out}: done. Weights: last.safetensors; log: log.jsonl; curves: curves.png.")

@@ -19,9 +19,29 @@ from torch.utils.data import DataLoader, Dataset
 
 from synvid.errors import DatasetError
 from synvid.os_errors import describe_os_error, raise_file_limit
-from synvid.runtime.local_executor import exit_with_parent
+from synvid.runtime.local_executor import default_workers, exit_with_parent
 
-__all__ = ["catch_worker_death", "load_batches", "load_samples"]
+__all__ = ["catch_worker_death", "load_batches", "load_samples", "set_num_loaders"]
+
+
+def set_num_loaders(workers: int | None, device: torch.device, num_processes: int) -> int:
+    """Choose the number of worker processes that load clips; on the CPU, also limit torch's threads to the other cores.
+
+    Args:
+        workers: number of worker processes. None: all cores, or half of them if the model runs on the CPU.
+        device: device the model runs on.
+        num_processes: number of training processes that share this machine's cores.
+
+    Returns:
+        The number of worker processes of this training process.
+    """
+    cores = default_workers()
+    if device.type != "cpu":
+        return max(cores // num_processes, 1) if workers is None else workers
+    chosen = max(cores // 2 // num_processes, 1) if workers is None else workers
+    if "OMP_NUM_THREADS" not in os.environ:  # with more threads than cores, training on the CPU is ten times slower
+        torch.set_num_threads(max(cores // num_processes - chosen, 1))
+    return chosen
 
 
 def load_batches(

@@ -1,29 +1,22 @@
-"""Wrong presets, options and arguments: one sentence that names what is wrong, a fitting exit code, and nothing written."""
+"""Invalid presets, options and arguments: one error message that names the mistake, an exit code, and no file written."""
 
-import json
-import os
 import subprocess
 import sys
 
-import numpy as np
 import pytest
+from conftest import GOOD_PRESET
 
-import synvid
 from synvid.cli.main import main
 
-GOOD = """\
-extends: moving_shapes
-video: {width: 32, height: 32, num_frames_range: [4, 8]}
-objects: {count: 20}
-"""
+pytestmark = pytest.mark.usefixtures("input_folder")
 
 LAUGHS = "a: &a [lol, lol]\n" + "".join(
     f"{b}: &{b} [*{a}, *{a}, *{a}, *{a}]\n" for a, b in zip("abcdefgh", "bcdefghi", strict=True)
 )
 
-#: What a preset file holds → words that the sentence must have.
+#: Content of a preset file, and texts that the error message must contain.
 PRESETS = {
-    # Unknown keys, and what they were meant to be.
+    # Unknown keys, and suggestions.
     "unknown key": ("flavour: mint", ["'flavour'"]),
     "unknown section": ("vidio: {}", ["'vidio'", "did you mean 'video'"]),
     "unknown setting": ("objects: {cuont: 5}", ["'objects.cuont'", "did you mean 'objects.count'"]),
@@ -33,23 +26,23 @@ PRESETS = {
     "setting with a dash": ("motion: {speed-range: [1, 2]}", ["'motion.speed-range'", "did you mean 'motion.speed_range'"]),
     "number as key": ("objects: {1: 5}", ["'objects.1'"]),
     "null as key": ("null: 5", ["'None'"]),
-    "flag as key": ("yes: 5", ["'True'"]),
+    "boolean as key": ("yes: 5", ["'True'"]),
     "list as key": ("objects: {? [count] : 5}", ["line 1", "key must be text"]),
-    # Wrong kinds of values.
+    # Wrong types of values.
     "text for a number": ("objects: {count: many}", ["objects.count", "'many'", "from 0 to 100000"]),
     "digits in quotes": ('objects: {count: "20"}', ["objects.count", "'20'"]),
     "list for a number": ("objects: {count: [20]}", ["objects.count", "[20]"]),
     "mapping for a number": ("objects: {count: {of: 20}}", ["objects.count", "{'of': 20}"]),
-    "real for a whole number": ("objects: {count: 20.0}", ["objects.count", "20.0", "whole"]),
-    "exponent for a whole number": ("objects: {count: 2e1}", ["objects.count", "20.0", "whole"]),
-    "flag for a whole number": ("objects: {count: true}", ["objects.count", "True"]),
+    "float for an integer": ("objects: {count: 20.0}", ["objects.count", "20.0", "whole"]),
+    "exponent for an integer": ("objects: {count: 2e1}", ["objects.count", "20.0", "whole"]),
+    "boolean for an integer": ("objects: {count: true}", ["objects.count", "True"]),
     "yes for a number": ("objects: {radius_scale: yes}", ["objects.radius_scale", "True"]),
-    "number for a flag": ("video: {antialias: 1}", ["video.antialias", "true or false"]),
-    "text for a flag": ("video: {antialias: 'true'}", ["video.antialias", "true or false"]),
+    "number for a boolean": ("video: {antialias: 1}", ["video.antialias", "true or false"]),
+    "text for a boolean": ("video: {antialias: 'true'}", ["video.antialias", "true or false"]),
     "number for text": ("name: 5", ["name", "5", "text"]),
     "list for text": ("description: [a]", ["description", "['a']", "text"]),
     "two lines for a name": ('name: "a\\nb"', ["name", "one line"]),
-    "half a character in a name": ('name: "\\ud800"', ["name", "one line"]),
+    "surrogate in a name": ('name: "\\ud800"', ["name", "one line"]),
     "number for a choice": ("objects: {radius_distribution: 3}", ["objects.radius_distribution", "exponential, power"]),
     "unknown choice": ("transform: {composition: compounded}", ["transform.composition", "'compounded'", "compound, linear"]),
     "unknown shape": ("objects: {shapes: [circle, sqare]}", ["objects.shapes", "sqare", "square"]),
@@ -65,7 +58,7 @@ PRESETS = {
     "list for a section": ("objects: [count, 20]", ["objects", "mapping"]),
     "text for a section": ("motion: fast", ["motion", "'fast'", "mapping"]),
     "null for a name": ("name:", ["name", "None"]),
-    # Numbers out of bounds.
+    # Numbers out of range.
     "zero": ("video: {width: 0}", ["video.width is 0", "from 16 to 2048"]),
     "negative": ("video: {height: -32}", ["video.height is -32"]),
     "too small": ("video: {width: 15}", ["video.width is 15"]),
@@ -73,7 +66,7 @@ PRESETS = {
     "a number of 400 digits": (f"objects: {{count: {'9' * 400}}}", ["objects.count", "999..."]),
     "a number of 5000 digits": (f"objects: {{count: {'9' * 5000}}}", ["digits"]),
     "no frames": ("video: {num_frames_range: [0, 0]}", ["video.num_frames_range is [0, 0]"]),
-    "no speed of play": ("video: {fps: 0}", ["video.fps is 0"]),
+    "zero fps": ("video: {fps: 0}", ["video.fps is 0"]),
     "not a number": ("video: {fps: .nan}", ["video.fps is nan"]),
     "infinite": ("objects: {radius_scale: .inf}", ["objects.radius_scale is inf"]),
     "minus infinity": ("motion: {speed_range: [-.inf, 0]}", ["motion.speed_range is [-inf, 0]"]),
@@ -82,11 +75,11 @@ PRESETS = {
     "range reversed": ("motion: {speed_range: [3, 1]}", ["motion.speed_range is [3, 1]", "low not above high"]),
     "range of one": ("video: {num_frames_range: [8]}", ["video.num_frames_range is [8]", "a pair"]),
     "range of three": ("video: {num_frames_range: [4, 6, 8]}", ["video.num_frames_range is [4, 6, 8]", "a pair"]),
-    "range of none": ("video: {num_frames_range: []}", ["video.num_frames_range is []", "a pair"]),
+    "empty range": ("video: {num_frames_range: []}", ["video.num_frames_range is []", "a pair"]),
     "number for a range": ("video: {num_frames_range: 8}", ["video.num_frames_range is 8", "a pair"]),
     "range of ranges": ("video: {num_frames_range: [[4, 8], [4, 8]]}", ["video.num_frames_range is [[4, 8], [4, 8]]"]),
-    "range of reals": ("video: {num_frames_range: [4.0, 8.0]}", ["video.num_frames_range is [4.0, 8.0]", "whole"]),
-    # What YAML is feared for.
+    "range of floats": ("video: {num_frames_range: [4.0, 8.0]}", ["video.num_frames_range is [4.0, 8.0]", "whole"]),
+    # YAML pitfalls.
     "a key twice": ("objects: {count: 5, count: 6}", ["line 1", "'count' stands twice"]),
     "a section twice": ("objects: {count: 5}\nvideo: {}\nobjects: {count: 6}", ["line 3", "'objects' stands twice"]),
     "anchor and alias": ("objects: &o {count: 5}\nvideo: *o", ["line 2", "aliases"]),
@@ -94,15 +87,15 @@ PRESETS = {
     "a billion laughs": (LAUGHS, ["line 2", "aliases"]),
     "a Python object": ("name: !!python/object/apply:os.system ['touch pwned']", ["line 1", "python/object"]),
     "a Python name": ("name: !!python/name:os.system", ["line 1", "python/name"]),
-    "a tag of one's own": ("name: !secret x", ["line 1", "!secret"]),
-    "a time that is none": ("name: !!timestamp never", ["preset.yaml"]),
-    "a whole number that is none": ('objects: {count: !!int ""}', ["preset.yaml"]),
-    "a flag that is none": ("name: !!bool perhaps", ["preset.yaml"]),
-    "pairs that are none": ("name: !!omap [x]", ["preset.yaml"]),
+    "a custom tag": ("name: !secret x", ["line 1", "!secret"]),
+    "an invalid tagged timestamp": ("name: !!timestamp never", ["preset.yaml"]),
+    "an invalid tagged integer": ('objects: {count: !!int ""}', ["preset.yaml"]),
+    "an invalid tagged boolean": ("name: !!bool perhaps", ["preset.yaml"]),
+    "an invalid tagged omap": ("name: !!omap [x]", ["preset.yaml"]),
     "a date for a number": ("objects: {count: 2024-01-01}", ["objects.count", "date(2024, 1, 1)"]),
-    "a day that is none": ("objects: {count: 2024-13-45}", ["preset.yaml", "month"]),
-    "sixties": ("objects: {count: 1:30}", ["objects.count", "'1:30'"]),
-    "sixties of a real": ("video: {fps: 1:30.5}", ["video.fps", "'1:30.5'"]),
+    "an invalid date": ("objects: {count: 2024-13-45}", ["preset.yaml", "month"]),
+    "a sexagesimal integer": ("objects: {count: 1:30}", ["objects.count", "'1:30'"]),
+    "a sexagesimal float": ("video: {fps: 1:30.5}", ["video.fps", "'1:30.5'"]),
     "an octal number": ("objects: {count: 010}", ["objects.count", "'010'"]),
     "two documents": ("name: a\n---\nname: b", ["line 2", "another document"]),
     "a list at the top": ("- name: a", ["preset.yaml", "mapping"]),
@@ -117,9 +110,9 @@ PRESETS = {
     "nested 3000 deep": ("[" * 3000, ["preset.yaml"]),
     "a NUL byte": (b"name: \x00", ["preset.yaml", "#x0000"]),
     "binary": (bytes(range(256)), ["preset.yaml", "UTF-8"]),
-    "UTF-16": (GOOD.encode("utf-16"), ["preset.yaml", "UTF-8"]),
+    "UTF-16": (GOOD_PRESET.encode("utf-16"), ["preset.yaml", "UTF-8"]),
     "Latin-1": ("name: Düne".encode("latin-1"), ["preset.yaml", "UTF-8"]),
-    "two megabytes": (GOOD + "# " + "x" * 2_000_000, ["preset.yaml", "1 MB"]),
+    "two megabytes": (GOOD_PRESET + "# " + "x" * 2_000_000, ["preset.yaml", "1 MB"]),
     # Extending.
     "extends itself": ("extends: preset.yaml", ["preset.yaml", "extends"]),
     "extends in a circle": ("extends: circle.yaml", ["circle.yaml", "extends"]),
@@ -127,10 +120,10 @@ PRESETS = {
     "extends an unknown preset": ("extends: moving_shape", ["'moving_shape'", "did you mean 'moving_shapes'"]),
     "extends two": ("extends: [moving_shapes, moving_circles]", ["extends", "one preset"]),
     "extends a number": ("extends: 5", ["extends is 5"]),
-    "extends what is wrong": ("extends: wrong.yaml", ["wrong.yaml", "objects.count is -1"]),
+    "extends an invalid preset": ("extends: wrong.yaml", ["wrong.yaml", "objects.count is -1"]),
 }
 
-#: What follows `--set` → words that the sentence must have.
+#: Values of `--set`, and texts that the error message must contain.
 OVERRIDES = {
     "objects.count": ["'objects.count'", "KEY=VALUE"],
     "=5": ["'=5'", "KEY=VALUE"],
@@ -160,10 +153,10 @@ OVERRIDES = {
 
 RENDER = ["render", "--quiet", "--preset", "preset.yaml", "--n", "4", "--out", "out"]
 
-#: Options that replace or join those of RENDER → words that the sentence must have.
+#: Options added to those of RENDER, and texts that the error message must contain.
 OPTIONS = {
-    "no clips": (["--n", "0"], ["n is 0"]),
-    "less than no clips": (["--n", "-1"], ["n is -1"]),
+    "zero clips": (["--n", "0"], ["n is 0"]),
+    "negative clips": (["--n", "-1"], ["n is -1"]),
     "a billion clips too many": (["--n", str(10**12)], [f"n is {10**12}"]),
     "clips in words": (["--n", "four"], ["'--n'", "'four'"]),
     "half a clip": (["--n", "1.5"], ["'--n'", "'1.5'"]),
@@ -172,10 +165,10 @@ OPTIONS = {
     "a seed too large": (["--seed", str(2**64)], [f"seed is {2**64}"]),
     "a seed in words": (["--seed", "lucky"], ["'--seed'", "'lucky'"]),
     "a part too far": (["--part", "2/2"], ["--part 2/2", "I/N"]),
-    "a part of none": (["--part", "0/0"], ["--part 0/0", "I/N"]),
+    "zero parts": (["--part", "0/0"], ["--part 0/0", "I/N"]),
     "a part in words": (["--part", "x/y"], ["--part x/y", "I/N"]),
-    "half a part": (["--part", "3"], ["--part 3", "I/N"]),
-    "a part of a part": (["--part", "0/1/2"], ["--part 0/1/2", "I/N"]),
+    "a part without N": (["--part", "3"], ["--part 3", "I/N"]),
+    "two slashes in a part": (["--part", "0/1/2"], ["--part 0/1/2", "I/N"]),
     "a negative part": (["--part", "-1/2"], ["--part -1/2", "I/N"]),
     "no workers": (["--workers", "0"], ["'--workers'", "0"]),
     "workers in words": (["--workers", "all"], ["'--workers'", "'all'"]),
@@ -187,22 +180,25 @@ OPTIONS = {
     "odd height, small": (["--set", "video.height=33", "--encoding", "small"], ["32x33", "'small'"]),
     "odd width, ffmpeg": (["--set", "video.width=33", "--encoder", "ffmpeg"], ["33x32", "'fast'"]),
     "an unknown option": (["--colour", "red"], ["--colour"]),
-    "one word too many": (["more"], ["more"]),
+    "an extra argument": (["more"], ["more"]),
     "unknown preset": (["--preset", "moving_shape"], ["'moving_shape'", "did you mean 'moving_shapes'"]),
     "unknown reference preset": (["--preset", "reference/moving_shape"], ["did you mean 'reference/moving_shapes'"]),
-    "no preset's name": (["--preset", ""], ["''"]),
+    "empty preset name": (["--preset", ""], ["''"]),
     "a missing file": (["--preset", "nowhere.yaml"], ["nowhere.yaml", "no such preset file"]),
     "a folder as preset": (["--preset", "folder"], ["'folder'", ".yaml"]),
     "a folder named as a file": (["--preset", "folder.yaml"], ["folder.yaml", "no such preset file"]),
     "a name too long": (["--preset", "x" * 300 + ".yaml"], ["xxx", "no such preset file"]),
-    "nobody's home": (["--preset", "~nobody-of-that-name/a.yaml"], ["~nobody-of-that-name/a.yaml", "no such preset file"]),
-    "a preset above this one": (["--preset", "../../presets/moving_shapes"], ["'../../presets/moving_shapes'"]),
+    "home of an unknown user": (
+        ["--preset", "~nobody-of-that-name/a.yaml"],
+        ["~nobody-of-that-name/a.yaml", "no such preset file"],
+    ),
+    "a relative path as preset name": (["--preset", "../../presets/moving_shapes"], ["'../../presets/moving_shapes'"]),
     "a file for a folder": (["--out", "file"], ["file", "must be a folder"]),
     "a folder of other things": (["--out", "folder.yaml"], ["folder.yaml", "is not empty"]),
     "recipe and preset": (["--recipe", "set/synvid.yaml"], ["--recipe", "--preset"]),
 }
 
-#: Whole command lines → words that the sentence must have.
+#: Command lines, and texts that the error message must contain.
 COMMANDS = {
     "render": ["--out"],
     "render --out out": ["--preset", "--n"],
@@ -234,9 +230,21 @@ COMMANDS = {
     "preview preset.yaml --columns 65": ["'--columns'", "65"],
     "preview preset.yaml --seed -1": ["seed is -1"],
     "preview preset.yaml --set video.width=0": ["video.width is 0"],
+    "stats": ["name a dataset to measure"],
+    "stats moving_shapes --pairs-per-clip 1": ["'--pairs-per-clip'", "1"],
+    "stats moving_shapes --out out.txt": ["--out out.txt", ".json"],
+    "stats moving_shapes --plot out.gif": ["--plot out.gif", ".png, .svg or .pdf"],
+    "report": ["name one or more metrics files"],
+    "report file --out out.txt": ["--out out.txt", ".html"],
+    "textures build sttistical --out a.bank": ["'sttistical'", "statistical"],
+    "textures build statistical": ["--out"],
+    "textures build statistical --out a.bin": ["--out a.bin", ".bank"],
+    "textures statistical --out a.bank": ["'statistical'"],
+    "textures show nowhere.bank": ["nowhere.bank", "no such bank"],
+    "textures verify nowhere.bank": ["nowhere.bank", "no such bank"],
 }
 
-#: A matter of the disk: exit code 1.
+#: Command lines that fail because of the disk (exit code 1), and texts that the error message must contain.
 DISK = {
     "status folder": ["folder", "no dataset here"],
     "status nowhere": ["nowhere", "no dataset here"],
@@ -251,7 +259,7 @@ DISK = {
     "preview preset.yaml --out file/out.png": ["file"],
 }
 
-#: Content of a synvid.yaml, with `preset: {}` after it → words that the sentence must have.
+#: Content of a synvid.yaml, before `preset: {}` is added, and texts that the error message must contain.
 RECIPES = {
     "output_version: 1": ["not as `synvid render` wrote it"],
     "n: 4": ["output_version is None"],
@@ -274,120 +282,103 @@ RECIPES = {
 }
 
 
-@pytest.fixture(autouse=True)
-def place(tmp_path, monkeypatch):
-    """A folder with a good preset, a wrong one, a file, a folder, and a damaged recipe."""
-    monkeypatch.chdir(tmp_path)
-    monkeypatch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
-    (tmp_path / "preset.yaml").write_text(GOOD)
-    (tmp_path / "circle.yaml").write_text("extends: preset.yaml")
-    (tmp_path / "wrong.yaml").write_text("objects: {count: -1}")
-    (tmp_path / "file").write_text("mine")
-    (tmp_path / "folder").mkdir()
-    (tmp_path / "folder.yaml").mkdir()
-    (tmp_path / "folder.yaml" / "thesis.tex").write_text("mine")
-    (tmp_path / "set").mkdir()
-    (tmp_path / "set" / "synvid.yaml").write_text("output_version: 1")
-    return tmp_path
-
-
-def names(place):
-    return sorted(path.relative_to(place).as_posix() for path in place.rglob("*"))
+def list_files(folder):
+    return sorted(path.relative_to(folder).as_posix() for path in folder.rglob("*"))
 
 
 @pytest.fixture
-def refused(place, capsys):
-    """Run a command that must be refused, with these words and this exit code."""
+def assert_fails(input_folder, capsys):
+    """Run a command; check its exit code and error message, that stdout is empty, and that no file is written."""
 
     def run(arguments, words, code=2):
-        before = names(place)
+        before = list_files(input_folder)
         with pytest.raises(SystemExit) as ending:
             main(arguments)
-        data, talk = capsys.readouterr()
-        assert ending.value.code == code, talk
-        assert data == ""
-        assert_one_sentence(talk, words)
-        assert names(place) == before
+        stdout, stderr = capsys.readouterr()
+        assert ending.value.code == code, stderr
+        assert stdout == ""
+        assert_one_message(stderr, words)
+        assert list_files(input_folder) == before
 
     return run
 
 
-def assert_one_sentence(talk, words):
-    """One line that begins with our name, or click's usage and one line that begins with Error, and these words in it."""
-    assert "Traceback" not in talk
-    lines = [line for line in talk.splitlines() if line]
-    usage = lines[0].startswith("Usage: ")
-    sentences = [line for line in lines if line.startswith("Error: " if usage else "synvid: ")]
-    assert len(sentences) == 1, talk
-    assert len(lines) == (3 if usage else 1), talk
-    assert len(sentences[0]) < 1000
-    assert usage or sentences[0].endswith((".", "?"))
+def assert_one_message(stderr, words):
+    """Check for one line "synvid: MESSAGE", or click's usage and one line "Error: MESSAGE", with these texts in MESSAGE."""
+    assert "Traceback" not in stderr
+    lines = [line for line in stderr.splitlines() if line]
+    has_usage = lines[0].startswith("Usage: ")
+    messages = [line for line in lines if line.startswith("Error: " if has_usage else "synvid: ")]
+    assert len(messages) == 1, stderr
+    assert len(lines) == (3 if has_usage else 1), stderr
+    assert len(messages[0]) < 1000
+    assert has_usage or messages[0].endswith((".", "?"))
     for word in words:
-        assert word in sentences[0]
+        assert word in messages[0]
 
 
 @pytest.mark.parametrize(("text", "words"), PRESETS.values(), ids=PRESETS.keys())
-def test_a_wrong_preset_is_refused(text, words, place, refused):
-    """A preset that is wrong in one place: exit code 2, and one sentence that names the key, the value and what is right."""
-    (place / "preset.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
-    refused(["presets", "show", "preset.yaml"], words)
-    assert not (place / "pwned").exists()
+def test_invalid_preset_file_exits_2(text, words, input_folder, assert_fails):
+    """`presets show` of an invalid preset file exits with 2; the message names the key, the value and what would be right."""
+    (input_folder / "preset.yaml").write_bytes(text if isinstance(text, bytes) else text.encode())
+    assert_fails(["presets", "show", "preset.yaml"], words)
+    assert not (input_folder / "pwned").exists()
 
 
 @pytest.mark.parametrize("text", ["objects: {cuont: 5}", "objects: {count: -1}", "extends: moving_shape", "- a", ""])
 @pytest.mark.parametrize("command", [RENDER, [*RENDER, "--dry-run"], ["preview", "preset.yaml", "--out", "out.png"]])
-def test_every_command_refuses_a_wrong_preset(text, command, place, refused):
-    """What one command says of a preset, the others say, too, before they do anything."""
-    (place / "preset.yaml").write_text(text)
-    refused(command, ["preset.yaml"])
+def test_invalid_preset_file_fails_in_every_command(text, command, input_folder, assert_fails):
+    """`render`, `render --dry-run` and `preview` reject an invalid preset before they write anything."""
+    (input_folder / "preset.yaml").write_text(text)
+    assert_fails(command, ["preset.yaml"])
 
 
 @pytest.mark.parametrize(("text", "words"), OVERRIDES.items(), ids=OVERRIDES.keys())
-def test_a_wrong_override_is_refused(text, words, refused):
-    """A wrong --set: exit code 2, and one sentence that names the key or the option, and the value."""
-    refused([*RENDER, "--set", text], words)
+def test_invalid_set_option_exits_2(text, words, assert_fails):
+    """An invalid `--set` exits with 2; the message names the key or the option, and the value."""
+    assert_fails([*RENDER, "--set", text], words)
 
 
 @pytest.mark.parametrize(("options", "words"), OPTIONS.values(), ids=OPTIONS.keys())
-def test_a_wrong_option_is_refused(options, words, refused):
-    """A wrong option of `render`: exit code 2, and one sentence that names it and its value."""
-    refused([*RENDER, *options], words)
+def test_invalid_render_option_exits_2(options, words, assert_fails):
+    """An invalid option of `render` exits with 2; the message names the option and its value."""
+    assert_fails([*RENDER, *options], words)
 
 
 @pytest.mark.parametrize(("line", "words"), COMMANDS.items(), ids=COMMANDS.keys())
-def test_a_wrong_command_is_refused(line, words, refused):
-    """A wrong or incomplete command line: exit code 2, and one sentence that names what is wrong."""
-    refused(line.split(), words)
+def test_invalid_command_line_exits_2(line, words, assert_fails):
+    """An invalid or incomplete command line exits with 2; the message names the mistake."""
+    assert_fails(line.split(), words)
 
 
 @pytest.mark.parametrize(("line", "words"), DISK.items(), ids=lambda value: value[:60] if isinstance(value, str) else "")
-def test_what_is_not_on_disk_is_an_error_of_another_kind(line, words, refused):
-    """No dataset, or no way to write one: exit code 1, and one sentence that names the place."""
-    refused(line.split(), words, code=1)
+def test_missing_dataset_or_unwritable_path_exits_1(line, words, assert_fails):
+    """A folder without a dataset, or one that cannot be written, exits with 1; the message names the path."""
+    assert_fails(line.split(), words, code=1)
 
 
 @pytest.mark.parametrize(("text", "words"), RECIPES.items(), ids=RECIPES.keys())
 @pytest.mark.parametrize("command", ["render --recipe set/synvid.yaml --out out", "status set", "verify set", "merge set"])
-def test_a_damaged_recipe_is_refused(text, words, command, place, refused):
-    """A synvid.yaml that is not as written: every command says so in one sentence that names the file."""
+def test_invalid_recipe_file_exits_2(text, words, command, input_folder, assert_fails):
+    """An invalid synvid.yaml makes every command exit with 2; the message names the file."""
     preset = "" if "preset" in text or not text else "preset: {}"
     text = text[:-1] + f", {preset}}}" if preset and text.endswith("}") else f"{text}\n{preset}"
-    (place / "set" / "synvid.yaml").write_text(text)
-    refused(command.split(), ["set/synvid.yaml", *words])
+    (input_folder / "set" / "synvid.yaml").write_text(text)
+    assert_fails(command.split(), ["set/synvid.yaml", *words])
 
 
 @pytest.mark.parametrize("workers", ["1", "2"])
-def test_an_unknown_codec_is_refused(workers, place, capfd):
-    """A codec that ffmpeg does not have: exit code 2, one sentence, and the folder is as free as before."""
+def test_unknown_codec_exits_2(workers, input_folder, capfd):
+    """A codec that ffmpeg does not have exits with 2, and the same folder can then be rendered with another codec."""
     line = f"{' '.join(RENDER)} --encoder ffmpeg --shard-size 2 --workers {workers} --codec"
     with pytest.raises(SystemExit) as ending:
         main([*line.split(), "h264_of_mine"])
-    ours = [line for line in capfd.readouterr().err.splitlines() if line.startswith("synvid: ")]
+    lines = [line for line in capfd.readouterr().err.splitlines() if line.startswith("synvid: ")]
     assert ending.value.code == 2
-    assert_one_sentence("\n".join(ours), ["'h264_of_mine'"])
-    assert not (place / "out" / "train").exists()
+    assert_one_message("\n".join(lines), ["'h264_of_mine'"])
+    assert not (input_folder / "out" / "train").exists()
     main([*line.split()[:-1], "--quiet"])
-    assert (place / "out" / "manifest.jsonl").exists()
+    assert (input_folder / "out" / "manifest.jsonl").exists()
 
 
 @pytest.mark.parametrize(
@@ -401,157 +392,11 @@ def test_an_unknown_codec_is_refused(workers, place, capfd):
         ("preview", ["name a preset"], 2),
     ],
 )
-def test_the_program_itself_refuses(line, words, code, place):
-    """The program, started as a user starts it: the same sentences on stderr, nothing on stdout, the same exit codes."""
-    before = names(place)
+def test_program_prints_one_message_on_stderr(line, words, code, input_folder):
+    """`python -m synvid` prints the same messages on stderr, nothing on stdout, and has the same exit codes."""
+    before = list_files(input_folder)
     done = subprocess.run([sys.executable, "-m", "synvid", *line.split()], capture_output=True, text=True)
     assert done.returncode == code
     assert done.stdout == ""
-    assert_one_sentence(done.stderr, words)
-    assert names(place) == before
-
-
-# ---- The Python interface ------------------------------------------------------------------------------------------
-def refusal(call):
-    """The one sentence with which a call is refused."""
-    with pytest.raises(synvid.ConfigurationError) as caught:
-        call()
-    sentence = str(caught.value)
-    assert len(sentence.splitlines()) == 1
-    assert sentence.endswith((".", "?"))
-    assert caught.value.__cause__ is None
-    assert caught.value.__suppress_context__ or caught.value.__context__ is None
-    return sentence
-
-
-@pytest.mark.parametrize(
-    ("name", "overrides", "word"),
-    [
-        ("moving_shape", {}, "did you mean 'moving_shapes'"),
-        ("nowhere.yaml", {}, "nowhere.yaml"),
-        ("wrong.yaml", {}, "objects.count is -1"),
-        ("", {}, "''"),
-        (5, {}, "'5'"),
-        (None, {}, "'None'"),
-        ("preset.yaml", {"objects.cuont": 5}, "did you mean 'objects.count'"),
-        ("preset.yaml", {"objects": {"count": 5}}, "'objects'"),
-        ("preset.yaml", {5: 5}, "'5'"),
-        ("preset.yaml", {"objects.count": "5"}, "'5'"),
-        ("preset.yaml", {"objects.count": True}, "True"),
-        ("preset.yaml", {"objects.count": np.float64(5)}, "5.0"),
-        ("preset.yaml", {"objects.count": None}, "None"),
-        ("preset.yaml", {"video.fps": float("nan")}, "nan"),
-        ("preset.yaml", {"motion.speed_range": {1, 2}}, "{1, 2}"),
-        ("preset.yaml", {"motion.speed_range": np.array([1.0, 2.0])}, "array([1., 2.])"),
-    ],
-)
-def test_load_preset_refuses(name, overrides, word):
-    """A preset that does not exist and overrides that do not fit raise ConfigurationError with one sentence."""
-    assert word in refusal(lambda: synvid.load_preset(name, overrides))
-
-
-@pytest.mark.parametrize("argument", ["seed", "index"])
-@pytest.mark.parametrize("value", [-1, 2**64, 1.0, 1.5, "1", None, True, np.float64(1), [1]], ids=repr)
-def test_sample_scene_refuses(argument, value):
-    """Seeds and indices are whole numbers of 64 bits; anything else raises ConfigurationError that names it."""
-    preset = synvid.load_preset("preset.yaml")
-    assert f"{argument} is {value!r}" in refusal(lambda: synvid.sample_scene(preset, **{argument: value}))
-
-
-@pytest.mark.parametrize("value", [-1, "num_frames", 1.5, 1.0, True, None, "1", np.float64(0), 2**70], ids=repr)
-def test_render_refuses(value):
-    """Frames are whole numbers of the clip; anything else raises ConfigurationError that says which there are."""
-    scene = synvid.sample_scene(synvid.load_preset("preset.yaml"))
-    value = scene.num_frames if value == "num_frames" else value
-    for call in (lambda: synvid.render(scene, [0, value]), lambda: scene.poses(value)):
-        sentence = refusal(call)
-        assert f"frame {value!r}" in sentence
-        assert f"0 to {scene.num_frames - 1}" in sentence
-
-
-def drop(name):
-    return lambda values: values.pop(name)
-
-
-def put(value, *path):
-    def change(values):
-        *parents, last = path
-        for key in parents:
-            values = values[key]
-        values[last] = value
-
-    return change
-
-
-#: Ways to spoil a scene's JSON.
-SPOILED = {
-    "no motion": drop("motion"),
-    "no colours": drop("colors"),
-    "no size": drop("width"),
-    "no speed": lambda values: values["motion"].pop("speed"),
-    "a part too many": put(5, "more"),
-    "a motion too many": put([1.0], "motion", "spin"),
-    "a colour too few": lambda values: values["colors"].pop(),
-    "a vertex count too few": lambda values: values["num_vertices"].pop(),
-    "an outline too few": lambda values: values["vertices"].pop(),
-    "a radius too few": lambda values: values["motion"]["radius"].pop(),
-    "a speed too few": lambda values: values["motion"]["speed"].pop(),
-    "a centre too many": lambda values: values["motion"]["center"].append([0.0, 0.0]),
-    "a scale of one number": lambda values: values["motion"].update(scale=[row[:1] for row in values["motion"]["scale"]]),
-    "a pivot of three": put([0.0, 0.0, 0.0], "motion", "pivot"),
-    "a flag for a list": put(True, "motion", "shear"),
-    "a list for a flag": put([1.0], "motion", "compound"),
-    "more vertices than there are": put(100, "num_vertices", 0),
-    "fewer vertices than none": put(-1, "num_vertices", 0),
-    "NaN": put(float("nan"), "motion", "radius", 0),
-    "infinite": put(float("inf"), "motion", "center", 0, 1),
-    "NaN in an outline": put(float("nan"), "vertices", 0, 0, 0),
-    "text in an array": put("fast", "motion", "speed", 0),
-    "text for an array": put("fast", "motion", "speed"),
-    "null in an array": put(None, "motion", "speed", 0),
-    "a colour too bright": put(256, "colors", 0, 0),
-    "a negative colour": put(-1, "colors", 0, 0),
-    "text for frames": put("many", "num_frames"),
-    "half a frame": put(4.5, "num_frames"),
-    "no frames": put(0, "num_frames"),
-    "a negative width": put(-32, "width"),
-    "a width of a billion": put(10**9, "width"),
-    "text for a height": put("32", "height"),
-    "NaN for frames per second": put(float("nan"), "fps"),
-    "a background of two": put([0, 0], "background"),
-    "a background of text": put("black", "background"),
-    "a background too bright": put([0, 0, 256], "background"),
-    "a flag of text": put("yes", "antialias"),
-    "a negative seed": put(-1, "seed"),
-    "an index of text": put("0", "index"),
-}
-
-
-@pytest.mark.parametrize("spoil", SPOILED.values(), ids=SPOILED.keys())
-def test_a_spoiled_scene_is_refused(spoil):
-    """A scene that lacks a part, or whose parts do not fit, is refused when it is read, not when it is rendered."""
-    values = json.loads(synvid.sample_scene(synvid.load_preset("preset.yaml")).to_json())
-    assert synvid.Scene.from_json(json.dumps(values)).num_objects == 20
-    spoil(values)
-    assert "scene" in refusal(lambda: synvid.Scene.from_json(json.dumps(values)))
-
-
-@pytest.mark.parametrize(
-    "text", ["", "{", "[]", "5", "null", '"scene"', "{}", '{"motion": 5}', "[" * 100_000], ids=lambda text: text[:12]
-)
-def test_what_is_no_scene_is_refused(text):
-    """Text that is no JSON, or JSON that is no scene, is refused with one sentence."""
-    assert "scene" in refusal(lambda: synvid.Scene.from_json(text))
-
-
-def test_open_dataset_refuses(place):
-    """No dataset, an unfinished one and one of another output version are told apart."""
-    for name in ("nowhere", "folder", "file"):
-        with pytest.raises(synvid.DatasetError, match="no dataset here"):
-            synvid.open_dataset(place / name)
-    (place / "set" / "synvid.yaml").write_text("output_version: 2")
-    with pytest.raises(synvid.ConfigurationError, match="output_version is 2"):
-        synvid.open_dataset(place / "set")
-    (place / "set" / "synvid.yaml").write_text("output_version: 1\nn: 1\npreset: {}")
-    with pytest.raises(synvid.DatasetError, match="not finished"):
-        synvid.open_dataset(str(place / "set") + os.sep)
+    assert_one_message(done.stderr, words)
+    assert list_files(input_folder) == before
