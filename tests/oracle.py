@@ -140,6 +140,6 @@ def render_textured(scene, t, bank_of):
             frame[inside] = scene.colors[i]
         else:
             tint = scene.colors[i].astype(int) if textures.additive_tint else np.zeros(3, int)
-            radius, reach = float(scene.motion.radius[i]), float(scene.reach[i])
+            radius, reach = float(scene.motion.radius[i]), float(scene.bounding_radii[i])
             fill(frame, inside, pose.tolist(), texture, radius, reach, textures.crop[i], textures.side, textures.nearest, tint)
     return frame

@@ -53,7 +53,7 @@ def test_any_textured_scene_equals_the_oracle(banks, data):
     choice = data.draw(st.lists(st.one_of(share, share, st.just(-1.0)), min_size=count + 1, max_size=count + 1))
     textures = Textures(
         banks=tuple(data.draw(st.lists(st.sampled_from(sorted(banks)), min_size=1, max_size=4, unique=True))),
-        pool=data.draw(st.integers(1, 6)),
+        max_textures=data.draw(st.integers(1, 6)),
         choice=np.array(choice),
         crop=np.array(data.draw(st.lists(st.tuples(share, share), min_size=count + 1, max_size=count + 1))),
         side=data.draw(st.floats(1, 300)),

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -38,7 +39,15 @@ def show(name: str, settings: tuple[str, ...]) -> None:
     """Print a preset with all that it extends."""
     from synvid.preset import load_preset
 
-    click.echo(load_preset(name).change(settings).to_yaml(), nl=False)
+    click.echo(load_preset(name).override_text(settings).to_yaml(), nl=False)
+
+
+@presets.command()
+def schema() -> None:
+    """Print the JSON Schema of preset files, for editors and other validators."""
+    from synvid.preset import Preset
+
+    click.echo(json.dumps(Preset.json_schema(), indent=2, ensure_ascii=False))
 
 
 @click.command()
@@ -65,7 +74,7 @@ def preview(
 
     if not names and not as_html:
         raise ConfigurationError("name a preset, for example `synvid preview moving_shapes`, or ask for --html.")
-    chosen = [load_preset(name).change(settings) for name in names or list_presets() if names or "/" not in name]
+    chosen = [load_preset(name).override_text(settings) for name in names or list_presets() if names or "/" not in name]
     stem = chosen[0].name.replace("/", "_") if len(names) == 1 else "presets"
     out = out or Path(stem + (".html" if as_html else ".png"))
 

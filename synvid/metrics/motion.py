@@ -108,7 +108,7 @@ def motion_stats(scene: Scene, t: int) -> MotionStats:
     y_next = step[:, 1, 0] * x + step[:, 1, 1] * y + step[:, 1, 2]
     outside = (x_next < 0) | (x_next >= scene.width) | (y_next < 0) | (y_next >= scene.height)
     hidden = np.zeros(len(owners), np.bool_)
-    outlines = (scene.vertices, scene.num_vertices, scene.reach)
+    outlines = (scene.vertices, scene.num_vertices, scene.bounding_radii)
     _find_hidden(after, outlines, owners, (x_next, y_next), (scene.height, scene.width), hidden)
     area, pixels = max(len(owners), 1), scene.height * scene.width
     return MotionStats(

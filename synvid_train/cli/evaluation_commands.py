@@ -51,7 +51,7 @@ def _settings_of(checkpoint: Checkpoint, settings: Sequence[str]) -> TrainingRec
     recipe = recipe.override(
         {f"model.{name}": getattr(shape, name) for name in ("size", "num_frames", "image_size", "patch_size", "tubelet_size")}
     )
-    return recipe.change(settings)
+    return recipe.override_text(settings)
 
 
 @click.command()

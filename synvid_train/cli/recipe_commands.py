@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
-if TYPE_CHECKING:
-    pass
+from synvid.cli.options import set_option
 from synvid_train.cli.options import PATH
 
 
@@ -22,14 +21,30 @@ def export(checkpoint: Path, out: Path) -> None:
     export_huggingface(load_checkpoint(checkpoint), out)
 
 
-@click.command()
-@click.argument("name", required=False)
-def recipes(name: str | None) -> None:
-    """List the recipes, or print one."""
-    from synvid_train.training_recipe import list_recipes, load_recipe
+@click.group(invoke_without_command=True)
+@click.pass_context
+def recipes(context: click.Context) -> None:
+    """List the training recipes, one per line."""
+    if context.invoked_subcommand is None:
+        from synvid_train.training_recipe import list_recipes, load_recipe
 
-    if name is not None:
-        click.echo(load_recipe(name).to_yaml(), nl=False)
-        return
-    for known in list_recipes():
-        click.echo(f"{known:20} {load_recipe(known).description}")
+        for name in list_recipes():
+            click.echo(f"{name:20} {load_recipe(name).description}")
+
+
+@recipes.command()
+@click.argument("name")
+@set_option("optim.epochs=100")
+def show(name: str, settings: tuple[str, ...]) -> None:
+    """Print a recipe with the settings that it extends."""
+    from synvid_train.training_recipe import load_recipe
+
+    click.echo(load_recipe(name, settings).to_yaml(), nl=False)
+
+
+@recipes.command()
+def schema() -> None:
+    """Print the JSON Schema of recipe files, for editors and other validators."""
+    from synvid_train.training_recipe import TrainingRecipe
+
+    click.echo(json.dumps(TrainingRecipe.json_schema(), indent=2, ensure_ascii=False))
