@@ -1,4 +1,4 @@
-"""`python -m synvid` is `synvid`."""
+"""`python -m synvid` runs the command `synvid`."""
 
 from __future__ import annotations
 

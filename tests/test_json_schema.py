@@ -105,18 +105,18 @@ def test_schema_accepts_nested_presets():
         assert accepted_by_from_dict(Preset, values)
 
 
-#: Scalars near and far from what settings allow. Floats with integral values are left out: JSON Schema takes 2.0 for an integer.
+#: Numbers inside and outside the ranges of settings. JSON Schema takes 2.0 for an integer, so such floats are left out.
 NUMBERS = st.one_of(
     st.integers(-5, 20),
     st.integers(-(10**10), 10**10),
     st.sampled_from([16, 255, 256, 2048, 2049, 10_000, 100_000, 10**9]),
     st.floats(-20, 20).filter(lambda value: value != int(value)),
 )
-WORDS = st.sampled_from(
-    """circle square exponential power_law compound random top_left nearest texture statistical images mine.bank .bank bank
-    tiny base adamw sgd bf16 fp32 rand-m9-mstd0.5-inc1 rand""".split()  # noqa: SIM905
-    + [""]
-)
+NAMES = """
+    circle square exponential power_law compound random top_left nearest texture statistical images mine.bank .bank bank
+    tiny base adamw sgd bf16 fp32 rand-m9-mstd0.5-inc1 rand
+"""
+WORDS = st.sampled_from([*NAMES.split(), ""])
 SCALARS = st.one_of(NUMBERS, WORDS, st.booleans(), st.none())
 VALUES = st.one_of(SCALARS, st.lists(NUMBERS, max_size=5), st.lists(WORDS, max_size=5), st.lists(SCALARS, max_size=4))
 
