@@ -34,7 +34,7 @@ def test_presets_load_without_numba():
 def test_help_loads_no_compiler(words):
     """`--help` of every group loads neither Numba nor NumPy nor PyAV."""
     silence = "with contextlib.suppress(SystemExit), contextlib.redirect_stdout(io.StringIO()):"
-    code = f"import contextlib, io, synvid.cli\n{silence}\n    synvid.cli.main({words})"
+    code = f"import contextlib, io\nfrom synvid.cli.main import main\n{silence}\n    main({words})"
     assert not loaded_after(code) & {"numba", "numpy", "av", "torch"}
 
 

@@ -16,7 +16,6 @@ from synvid.formatting import format_count, format_number, format_size
 if TYPE_CHECKING:
     from synvid.metrics.color import ColorGaussian
     from synvid.metrics.results import DatasetMetrics
-from synvid.sources.resolve import resolve_sources
 
 __all__ = ["check_output_file", "out_option", "print_results", "report", "source_options", "stats"]
 
@@ -64,6 +63,7 @@ def stats(
     A PATH is a rendered set, a preset, or a folder of videos or pictures. Intervals are 95 % over clips, of 20 clips or more.
     """
     from synvid.metrics.measure import measure
+    from synvid.sources.resolve import resolve_sources
 
     if not paths:
         raise ConfigurationError("name what to measure, for example `synvid stats moving_shapes`.")

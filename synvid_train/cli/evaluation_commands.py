@@ -12,7 +12,6 @@ import click
 from synvid.cli.metric_commands import check_output_file, out_option, print_results, source_options
 from synvid.cli.options import json_option, quiet_option, set_option
 from synvid.errors import ConfigurationError
-from synvid.sources.resolve import resolve_sources
 
 if TYPE_CHECKING:
     from synvid_train.model.checkpoint import Checkpoint
@@ -208,6 +207,7 @@ def compare(
     check_output_file(out)
     world, console = join_processes(device, quiet)
 
+    from synvid.sources.resolve import resolve_sources
     from synvid_train.eval.compare import compare as measure
     from synvid_train.eval.feature_extraction import ClipSelection
     from synvid_train.eval.feature_extractors import find_extractor
