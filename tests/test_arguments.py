@@ -3,8 +3,11 @@
 import numpy as np
 import pytest
 import torch
+from conftest import TINY
+from running import ended
 
 import synvid
+from synvid.cli.main import main
 from synvid.config.arguments import parse_frame, parse_frames
 from synvid.preset import Preset
 from synvid.renderer import render_frames
@@ -185,3 +188,42 @@ def test_numpy_and_torch_integers_are_seeds(preset):
     expected = synvid.sample_scene(preset, 3, 4).to_json()
     assert synvid.sample_scene(preset, np.uint64(3), np.int8(4)).to_json() == expected
     assert synvid.sample_scene(preset, torch.tensor(3), np.array(4)).to_json() == expected
+
+
+# ---- Dataset -------------------------------------------------------------------------------------------------------
+@pytest.fixture(scope="module")
+def dataset(tmp_path_factory):
+    """A dataset of one lossless clip of eight frames."""
+    folder = tmp_path_factory.mktemp("dataset")
+    sizes = [f"{key}={value}" for key, value in {**TINY, "video.num_frames_range": [8, 8]}.items()]
+    options = ["--preset", "moving_shapes", "--n", 1, "--encoding", "lossless", "--workers", 1, "--quiet"]
+    code, message, _ = ended(
+        main, "render", "--out", folder / "set", *options, *[part for text in sizes for part in ("--set", text)]
+    )
+    assert code == 0, message
+    return synvid.open_dataset(folder / "set")
+
+
+@pytest.mark.parametrize("kind", ACCEPTED)
+def test_dataset_accepts_any_integers(kind, dataset):
+    """`Dataset.render` and `Dataset.decode` give the same frames for every kind of frame numbers."""
+    expected = dataset.render(0).frames[NUMBERS]
+    for method in (dataset.render, dataset.decode):
+        frames = (number for number in NUMBERS) if kind == "generator" else ACCEPTED[kind]
+        np.testing.assert_array_equal(method(0, frames).frames, expected)
+
+
+@pytest.mark.parametrize("frames", [5, [True], [1.0], torch.tensor([0.5]), "0"], ids=repr)
+def test_dataset_refuses_frames_that_are_not_integers(frames, dataset):
+    """`Dataset.render` and `Dataset.decode` refuse bools, floats, text and a single number."""
+    for method in (dataset.render, dataset.decode):
+        with pytest.raises(synvid.ConfigurationError, match="frame"):
+            method(0, frames)
+
+
+def test_dataset_frame_out_of_range_raises(dataset):
+    """A frame that the clip does not have is a ConfigurationError when rendering, and a DatasetError when decoding."""
+    with pytest.raises(synvid.ConfigurationError, match=r"frame 8 is not in the clip; its frames are 0 to 7\."):
+        dataset.render(0, [8])
+    with pytest.raises(synvid.DatasetError, match="has no frame 8"):
+        dataset.decode(0, [8])
