@@ -1,10 +1,15 @@
-"""Synthetic video for pre-training: a preset, a seed and an index name one clip, bit for bit.
+"""Synthetic video for pre-training: a preset, a seed and an index identify one clip, bit for bit.
 
 >>> import synvid
->>> preset = synvid.load_preset("moving_shapes")
->>> clip = synvid.render(synvid.sample_scene(preset, seed=0, index=7), frames=range(16))
+>>> clip = synvid.make_clip("moving_shapes", seed=0, index=7, frames=range(16))
 >>> clip.frames.shape
 (16, 256, 256, 3)
+
+The same in three steps:
+
+>>> preset = synvid.load_preset("moving_shapes")
+>>> scene = synvid.sample_scene(preset, seed=0, index=7)
+>>> clip = synvid.render(scene, frames=range(16))
 """
 
 from importlib import import_module
@@ -22,11 +27,12 @@ if TYPE_CHECKING:
     from synvid.preset import list_presets as list_presets
     from synvid.preset import load_preset as load_preset
     from synvid.renderer import generate as generate
+    from synvid.renderer import make_clip as make_clip
     from synvid.renderer import render as render
     from synvid.scene.sample import sample_scene as sample_scene
     from synvid.scene.scene import Scene as Scene
 
-_HOME = {
+_MODULES = {
     "Clip": "clip",
     "ConfigurationError": "errors",
     "Dataset": "dataset.reader",
@@ -36,19 +42,20 @@ _HOME = {
     "generate": "renderer",
     "list_presets": "preset",
     "load_preset": "preset",
+    "make_clip": "renderer",
     "open_dataset": "dataset.reader",
     "render": "renderer",
     "sample_scene": "scene.sample",
 }
 
-__all__ = ["__version__", *_HOME]  # noqa: PLE0604  # names
+__all__ = ["__version__", *_MODULES]  # noqa: PLE0604  # ruff does not see that they are strings
 
 
 def __getattr__(name: str) -> Any:
-    """Resolve a public name on first use: `import synvid` loads neither Numba nor PyAV."""
-    if name not in _HOME:
+    """Import a public name on first use, so that `import synvid` does not import Numba or PyAV."""
+    if name not in _MODULES:
         raise AttributeError(f"module 'synvid' has no attribute {name!r}")
-    return getattr(import_module(f"synvid.{_HOME[name]}"), name)
+    return getattr(import_module(f"synvid.{_MODULES[name]}"), name)
 
 
 def __dir__() -> list[str]:

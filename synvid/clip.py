@@ -1,9 +1,11 @@
-"""A rendered clip, which shows itself in a notebook."""
+"""The clip: rendered or decoded frames, which play in a notebook."""
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from pathlib import Path
+from typing import SupportsIndex, overload
 
 import numpy as np
 from numpy.typing import NDArray
@@ -15,12 +17,14 @@ __all__ = ["Clip"]
 
 @dataclass(frozen=True, eq=False)
 class Clip:
-    """Frames and where they came from.
+    """A sequence of frames, with their frame rate and the scene that they show.
+
+    `len(clip)` is the number of frames, `clip[3]` one frame, uint8 (H, W, 3), and `clip[2:8]` a clip of these frames.
 
     Attributes:
         frames: uint8 (T, H, W, 3), RGB.
         fps: frames per second.
-        scene: what was rendered; None of a real clip.
+        scene: the scene that was rendered; None for a clip of a real video.
     """
 
     frames: NDArray[np.uint8]
@@ -30,20 +34,33 @@ class Clip:
     def __len__(self) -> int:
         return len(self.frames)
 
+    @overload
+    def __getitem__(self, index: SupportsIndex) -> NDArray[np.uint8]: ...
+    @overload
+    def __getitem__(self, index: slice) -> Clip: ...
+    def __getitem__(self, index: SupportsIndex | slice) -> NDArray[np.uint8] | Clip:
+        if isinstance(index, slice):
+            return replace(self, frames=self.frames[index])
+        frame: NDArray[np.uint8] = self.frames[index.__index__()]
+        return frame
+
+    def __iter__(self) -> Iterator[NDArray[np.uint8]]:
+        return iter(self.frames)
+
     def __repr__(self) -> str:
         count, height, width, _ = self.frames.shape
         name = "real" if self.scene is None else f"seed={self.scene.seed}, index={self.scene.index}"
         return f"Clip({count} frames of {width}x{height} at {self.fps:g} fps, {name})"
 
     def save(self, path: str | Path, encoding: str = "fast") -> None:
-        """Write the clip as an MP4 file.
+        """Write the clip to an MP4 file.
 
         Args:
-            path: of the file.
+            path: path of the file.
             encoding: `fast`, `small`, `yuv444` or `lossless`.
 
         Raises:
-            ConfigurationError: the encoding cannot hold the frame's size.
+            ConfigurationError: unknown encoding, or one that does not support the frame size.
         """
         from synvid.video.encode import encode
 

@@ -1,4 +1,4 @@
-"""The two ways in which synvid says no."""
+"""Exceptions."""
 
 from __future__ import annotations
 
@@ -6,8 +6,8 @@ __all__ = ["ConfigurationError", "DatasetError"]
 
 
 class ConfigurationError(ValueError):
-    """A preset, option or argument is wrong; the sentence names it, its value and what would be right."""
+    """A preset, option or argument is wrong. The message names it, its value, and what would be right."""
 
 
 class DatasetError(RuntimeError):
-    """A dataset on disk is missing, damaged or could not be written; the sentence names the file."""
+    """A file is missing, damaged or could not be written. The message names it."""

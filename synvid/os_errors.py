@@ -14,10 +14,13 @@ __all__ = ["describe_os_error", "raise_file_limit", "wrap_os_errors"]
 
 @contextlib.contextmanager
 def wrap_os_errors(path: Path) -> Iterator[None]:
-    """Turn an error of the file system into a sentence that names the file.
+    """Raise DatasetError in place of OSError.
+
+    Args:
+        path: the file that the message names if the error names none.
 
     Raises:
-        DatasetError: in place of OSError.
+        DatasetError: the block has raised OSError.
     """
     try:
         yield
@@ -26,17 +29,19 @@ def wrap_os_errors(path: Path) -> Iterator[None]:
 
 
 def describe_os_error(error: OSError, path: Path | None = None) -> str:
-    """An error of the operating system as a sentence: the file, or `path`, or the limit that it met, and what is wrong."""
+    """The message for an OSError: the file, or `path` if it names none, and the reason; or the limit that was reached."""
     if error.errno == errno.EMFILE:
-        return f"too many open files: a process may have {raise_file_limit()}; raise `ulimit -n`, or take fewer --workers."
+        return (
+            f"too many open files: the limit of a process is {raise_file_limit()}; raise `ulimit -n`, or use fewer --workers."
+        )
     if error.errno == errno.EAGAIN and error.filename is None:
-        return "no more processes can be started (`ulimit -u`, or a limit of the container); take fewer --workers."
+        return "no more processes can be started (`ulimit -u`, or a limit of the container); use fewer --workers."
     name = error.filename if isinstance(error.filename, str) else path
     return f"{name}: {error.strerror or error}." if name else f"{error.strerror or error}."
 
 
 def raise_file_limit() -> int:
-    """How many files this process may have open, after the limit has been raised as far as we may."""
+    """Raise the limit of open files as far as allowed; return the limit."""
     try:
         import resource
     except ImportError:  # Windows

@@ -58,8 +58,8 @@ _temporary_folder = lru_cache(maxsize=1)(temporary_cache)
 def is_private(folder: Path) -> bool:
     """Whether a path is a folder (not a link), owned by this user, and not writable by anybody else."""
     status = folder.lstat()
-    ours = not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & 0o022)
-    return stat.S_ISDIR(status.st_mode) and ours
+    is_ours = not hasattr(os, "getuid") or (status.st_uid == os.getuid() and not status.st_mode & 0o022)
+    return stat.S_ISDIR(status.st_mode) and is_ours
 
 
 def expand_user(name: str | Path) -> Path:
@@ -87,17 +87,17 @@ def find_files(root: Path, suffixes: tuple[str, ...], without: str = "") -> list
     Returns:
         Sorted paths relative to `root`, with `/` as separator.
     """
-    found: list[str] = []
+    paths: list[str] = []
     seen: set[str] = set()
-    for folder, below, names in os.walk(root, followlinks=True):
+    for folder, subfolders, names in os.walk(root, followlinks=True):
         real = os.path.realpath(folder)
-        if real in seen or (without in names and seen):  # a cycle of links, or to be skipped
-            below.clear()
+        if real in seen or (without in names and seen):  # a cycle of links, or a skipped folder
+            subfolders.clear()
             continue
         seen.add(real)
         matching = (Path(folder, name) for name in names if name.lower().endswith(suffixes) and not name.startswith("._"))
-        found += [path.relative_to(root).as_posix() for path in matching if path.is_file()]
-    return sorted(found)
+        paths += [path.relative_to(root).as_posix() for path in matching if path.is_file()]
+    return sorted(paths)
 
 
 #: Characters in a path that `datasets` and webdataset do not read literally.

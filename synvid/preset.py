@@ -1,4 +1,4 @@
-"""Presets: a distribution of clips as data, loaded from YAML and checked to the last key."""
+"""Presets: distributions of clips, described by settings in YAML files."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from fractions import Fraction
 from pathlib import Path
-from typing import Any
+from typing import Any, ClassVar
 
 from synvid.config.registry import ConfigRegistry
 from synvid.config.schema import Config, setting
@@ -37,10 +37,10 @@ __all__ = [
 
 
 _PACKAGE = Path(__file__).parent
-#: In an installed package the presets lie inside it; in a checkout they stand beside it, where people see them.
+#: The presets are inside an installed package, and beside the package in a checkout of the repository.
 _FOLDER = _PACKAGE / "presets" if (_PACKAGE / "presets").is_dir() else _PACKAGE.parent / "presets"
 
-#: Textures that synvid makes; `synvid.textures.generators` has how.
+#: Kinds of textures that `synvid.textures.generators` makes.
 TEXTURE_KINDS = (
     "statistical",
     "stylegan-oriented",
@@ -50,7 +50,7 @@ TEXTURE_KINDS = (
     "stylegan-high-freq-walk",
     "images",
 )
-#: How the name of a file of textures ends.
+#: Suffix of texture bank files.
 BANK_SUFFIX = ".bank"
 
 SHAPE_NAMES = ("circle", "triangle", "quadrilateral", "square", "oriented_square", "rectangle")
@@ -64,14 +64,15 @@ _FACTOR = Interval(Number(-0.5, 0.5))
 
 @dataclass(frozen=True)
 class Video:
-    """The frame and the clip.
+    """Size and length of a clip, background and antialiasing.
 
     Attributes:
-        width, height: pixels.
+        width, height: size of the frame in pixels.
         fps: frames per second.
         num_frames_range: length of a clip in frames.
-        background: RGB, 0..255; `random`, a colour a clip; or `texture`, one of the textures of `fill`, as large as the frame.
-        antialias: average 4 x 4 samples a pixel instead of taking the one at its centre.
+        background: an RGB colour, 0..255; `random` for a random colour in each clip; `texture` for one of the textures in
+            `fill.textures`, scaled to cover the frame.
+        antialias: average 4 x 4 samples per pixel; otherwise one sample at the pixel's centre.
     """
 
     width: int = setting(256, Number(16, 2048, whole=True))
@@ -86,22 +87,22 @@ class Video:
 
 @dataclass(frozen=True)
 class Objects:
-    """What lies on the canvas. The short side of the frame is the unit of length.
+    """Number, shapes, sizes and initial positions of the objects. The short side of the frame is the unit of length.
 
     Attributes:
-        count: objects in a clip.
-        shapes: each object has one of these, uniformly.
-        radius_distribution: `exponential`: the low end plus an exponential variable of mean `radius_scale`, capped at the high
-            end. `power_law`: density r**-3 - high**-3 on 200 points of the range, as the released code has it.
+        count: number of objects in a clip.
+        shapes: shapes to choose from, uniformly for each object.
+        radius_distribution: `exponential`: the low end of `radius_range` plus an exponential variable of mean `radius_scale`,
+            clipped at the high end. `power_law`: density r**-3 - high**-3 on 200 points of the range, as in the released code.
         radius_range: smallest and largest radius, as fractions of the short side.
-        radius_scale: of the exponential law, as a fraction of the short side.
-        center_range: of the first frame's centre; 0 is the left (upper) edge of the frame, 1 the right (lower) one.
-        polygon_offset: polygons lie this many radii to the right of and below their centre.
-        integer_positions: radii, centres and positions are rounded down to whole pixels.
+        radius_scale: mean of the exponential variable, as a fraction of the short side.
+        center_range: centre in the first frame, along each axis; 0 is the left (upper) edge of the frame, 1 the right (lower).
+        polygon_offset: shift of polygons to the right and down, in radii.
+        integer_positions: round radii and centres down to whole pixels.
     """
 
     count: int = setting(500, Number(0, 100_000, whole=True))
-    shapes: tuple[str, ...] = setting(("circle",), Subset(SHAPE_NAMES, least=1))
+    shapes: tuple[str, ...] = setting(("circle",), Subset(SHAPE_NAMES, min_items=1))
     radius_distribution: str = setting("exponential", OneOf(("exponential", "power_law")))
     radius_range: Pair = setting((0.1, 1.0), Interval(Number(0.001, 10)))
     radius_scale: float = setting(0.07, Number(0, 10))
@@ -112,12 +113,12 @@ class Objects:
 
 @dataclass(frozen=True)
 class Motion:
-    """How centres move: p(t) = p(0) + (v t + a t**2 / 2) d, t in frames. An object whose speed turns negative comes back.
+    """Motion of the centres: p(t) = p(0) + (v t + a t**2 / 2) d, t in frames. With a negative speed an object moves backwards.
 
     Attributes:
-        speed_range: v, pixels per frame.
-        acceleration_range: a, pixels per frame**2, along the direction of motion.
-        direction_range: of d, radians; 0 is to the right, pi/2 down.
+        speed_range: speed v, in pixels per frame.
+        acceleration_range: acceleration a along the direction of motion, in pixels per frame**2.
+        direction_range: angle of the direction d, in radians; 0 is to the right, pi/2 down.
     """
 
     speed_range: Pair = setting((0.0, 0.0), Interval(Number(-1000, 1000)))
@@ -127,15 +128,15 @@ class Motion:
 
 @dataclass(frozen=True)
 class Transform:
-    """How objects turn, stretch and slant from frame to frame.
+    """Rotation, scaling and shear of the objects from frame to frame.
 
     Attributes:
-        rotation_range: radians per frame.
-        scale_x_range, scale_y_range: s per frame; the factor is 1 + s.
-        shear_x_range, shear_y_range: h per frame.
-        composition: `compound`: every frame applies scale, rotation and shear once more, (Shear Rot Scale)**t.
+        rotation_range: rotation w, in radians per frame.
+        scale_x_range, scale_y_range: scaling s per frame; the factor is 1 + s.
+        shear_x_range, shear_y_range: shear h per frame.
+        composition: `compound`: each frame applies scale, rotation and shear to the previous one, (Shear Rot Scale)**t.
             `linear`: the parameters grow with t, Rot(w t) Scale(1 + s t) Shear(h t).
-        pivot: the fixed point, in radii from the object's centre.
+        pivot: fixed point of the transform, in radii from the object's centre.
         untransformed_shapes: shapes that are never transformed.
     """
 
@@ -150,40 +151,48 @@ class Transform:
 
 
 class _BankList(Validator):
-    """Banks of textures."""
+    """A list of texture banks: kinds of textures, or paths of bank files."""
 
-    most = 4
-    words = (
-        f"a list of at most {most}, none twice, each {', '.join(TEXTURE_KINDS)} or the path of a file ending in {BANK_SUFFIX}"
+    max_items = 4
+    description = (
+        f"a list of at most {max_items}, without duplicates, "
+        f"each {', '.join(TEXTURE_KINDS)} or the path of a file ending in {BANK_SUFFIX}"
     )
 
     def parse(self, value: object) -> tuple[str, ...]:
-        if not isinstance(value, list | tuple) or len(value) > self.most or not all(isinstance(name, str) for name in value):
+        if not isinstance(value, list | tuple) or not all(isinstance(name, str) for name in value):
             raise ValueError
-        right = all(name in TEXTURE_KINDS or (name.endswith(BANK_SUFFIX) and name.isprintable()) for name in value)
-        if not right or len(set(value)) < len(value):
+        if len(value) > self.max_items or len(set(value)) < len(value):
+            raise ValueError
+        if not all(name in TEXTURE_KINDS or (name.endswith(BANK_SUFFIX) and name.isprintable()) for name in value):
             raise ValueError
         return tuple(value)
 
+    def json_schema(self) -> dict[str, Any]:
+        path = {"type": "string", "pattern": "^[^\\u0000-\\u001f\\u007f]*" + BANK_SUFFIX.replace(".", "[.]") + "$"}
+        items = {"anyOf": [{"enum": list(TEXTURE_KINDS)}, path]}
+        return {"type": "array", "items": items, "maxItems": self.max_items, "uniqueItems": True}
 
-#: What a list of banks may be.
+
+#: Validator of lists of texture banks.
 BANK_LIST = _BankList()
 
 
 @dataclass(frozen=True)
 class Fill:
-    """What objects are filled with besides colours: crops of textures, attached to them.
+    """Textures of the objects. Each textured object shows a crop of a texture, which moves with the object.
 
     Attributes:
-        textures: banks, from each of which as many objects have their texture: `statistical`, `stylegan-oriented`, ...
-            (`synvid textures --help` lists them), or paths of banks. None: all objects have solid colours.
-        max_textures: only the first so many textures of each bank.
-        textured_fraction: of the objects; the others have solid colours.
-        texture_size: of a whole texture, as a fraction of the short side. An object that is wider has all of its texture,
+        textures: texture banks: kinds of textures such as `statistical` or `stylegan-oriented` (`synvid textures --help` lists
+            them), or paths of bank files. Each bank textures the same fraction of objects. Empty: all objects have solid
+            colours.
+        max_textures: number of textures to use from each bank, from its start.
+        textured_fraction: fraction of the objects that have a texture; the others have solid colours.
+        texture_size: width of a whole texture, as a fraction of the short side. A wider object shows its whole texture,
             enlarged.
-        crop: `random`: anywhere in the texture. `top_left`: its upper left corner, as the released code has it.
-        sampling: `bilinear`, or `nearest`.
-        additive_tint: the object's random colour is added to its texture, at most 255.
+        crop: `random`: anywhere in the texture. `top_left`: its upper left corner, as in the released code.
+        sampling: `bilinear` or `nearest` interpolation of texels.
+        additive_tint: add the object's random colour to its texture, clipped at 255.
     """
 
     textures: tuple[str, ...] = setting((), BANK_LIST)
@@ -196,58 +205,89 @@ class Fill:
 
 
 class _MixtureSource(Validator):
-    """Where the other clips of a mixture come from."""
+    """The source of a mixture's other clips: a preset, or real videos."""
 
-    words = "the name of a preset without a mixture of its own, or real"
+    description = "the name of a preset without a mixture of its own, or real"
 
     def parse(self, value: object) -> Preset | str:
         if value in ("", REAL):
             return str(value)
-        if isinstance(value, Preset):
-            return value
-        try:
-            preset = load_preset(value) if isinstance(value, str) else Preset.from_dict(value, "mixture")  # type: ignore[arg-type]
-        except (ConfigurationError, TypeError, AttributeError, RecursionError):
-            raise ValueError from None
+        preset = value if isinstance(value, Preset) else self._load(value)
         if preset.mixture.source:
             raise ValueError
         return preset
 
+    def _load(self, value: object) -> Preset:
+        try:
+            if isinstance(value, str):
+                return load_preset(value)
+            if isinstance(value, Mapping):
+                mixture = value.get("mixture")
+                if isinstance(mixture, Mapping) and mixture.get("source"):  # no recursion
+                    raise ValueError
+                return Preset.from_dict(value, "preset")
+        except RecursionError:  # a file whose mixture is the file itself
+            raise ValueError from None
+        raise ValueError
 
-#: In a mixture, clips cut from video files.
+    def json_schema(self) -> dict[str, Any]:
+        text = {"type": "string"}
+        sections = {name: {"$ref": f"#/$defs/{name}"} for name in Preset.sections() if name != "mixture"}
+        unmixed = {"fraction": {"const": 0}, "source": {"const": ""}}
+        mixture = {"type": "object", "properties": unmixed, "additionalProperties": False}
+        properties = {"name": text, "description": text, **sections, "mixture": mixture}
+        return {"anyOf": [text, {"type": "object", "properties": properties, "additionalProperties": False}]}
+
+
+#: The mixture source that stands for clips of video files.
 REAL = "real"
 
 
 @dataclass(frozen=True)
 class Mixture:
-    """Some clips are replaced by others: clip i is if floor((i + 1) fraction) > floor(i fraction), so any n have floor(n fraction).
+    """Replacement of a fraction of the clips. Clip i is replaced if floor((i + 1) fraction) > floor(i fraction).
+
+    So exactly floor(n fraction) of the first n clips are replaced.
 
     Attributes:
-        fraction: of the clips.
-        source: another preset, whose clips of the same seed and index take their place in frames of this preset's size; or
-            `real`, video files.
+        fraction: fraction of the clips that are replaced.
+        source: the preset whose clips, of the same seed and index, replace them, rendered at this preset's frame size; or
+            `real` for clips of video files.
     """
 
     fraction: float = setting(0.0, Number(0, 1))
     source: Preset | str = setting("", _MixtureSource())
 
     def rank(self, index: int) -> int:
-        """How many clips before this one are replaced."""
+        """The number of clips before clip `index` that are replaced."""
         return math.floor(index * Fraction(str(self.fraction))) if self.source else 0
 
     def replaces(self, index: int) -> bool:
-        """Whether a clip is replaced."""
+        """Whether clip `index` is replaced."""
         return self.rank(index + 1) > self.rank(index)
 
 
 @dataclass(frozen=True)
 class Preset(Config):
-    """A distribution of clips: with a seed and an index it names one of them, bit for bit.
+    """A distribution of clips; a preset, a seed and an index identify one clip, bit for bit.
 
     Attributes:
-        name: `moving_shapes`, `reference/moving_shapes`, or the stem of a file of your own.
-        description: one line.
+        name: `moving_shapes`, `reference/moving_shapes`, or the stem of the user's file.
+        description: one line of text.
     """
+
+    renamed: ClassVar[Mapping[str, Mapping[str, str]]] = {
+        "0.2": {
+            "transform.rigid_shapes": "transform.untransformed_shapes",
+            "objects.radius_law": "objects.radius_distribution",
+            "objects.whole_pixels": "objects.integer_positions",
+            "fill.textured_share": "fill.textured_fraction",
+            "fill.texture_side": "fill.texture_size",
+            "fill.pool": "fill.max_textures",
+            "fill.saturate": "fill.additive_tint",
+            "mixture.share": "mixture.fraction",
+        }
+    }
 
     video: Video = field(default_factory=Video)
     objects: Objects = field(default_factory=Objects)
@@ -257,10 +297,10 @@ class Preset(Config):
     mixture: Mixture = field(default_factory=Mixture)
 
     def check(self, source: str) -> None:
-        """Refuse settings that do not go together."""
+        """Raise ConfigurationError if settings contradict each other; `source` is the file or option to name."""
         if self.video.background == "texture" and not self.fill.textures:
             raise ConfigurationError(
-                f"{source}: video.background is 'texture'; fill.textures must name a bank to take it from."
+                f"{source}: video.background is 'texture'; fill.textures must name a texture bank for it."
             )
         if self.mixture.fraction > 0 and not self.mixture.source:
             raise ConfigurationError(
@@ -268,12 +308,12 @@ class Preset(Config):
             )
 
     def digest(self) -> str:
-        """SHA-256 of the settings; name and description do not count."""
+        """SHA-256 of the settings, without name and description."""
         settings = {key: value for key, value in self.to_dict().items() if key in self.sections()}
         return hashlib.sha256(json.dumps(settings, sort_keys=True).encode()).hexdigest()
 
     def preset_for_clip(self, index: int) -> Preset | None:
-        """The preset that a clip is drawn from, this one or the mixture's; None for a real clip."""
+        """The preset from which clip `index` is sampled: this one or the mixture's source; None for a real clip."""
         source = self.mixture.source
         if not self.mixture.replaces(index):
             return dataclasses.replace(self, mixture=Mixture()) if source else self
@@ -282,21 +322,25 @@ class Preset(Config):
         return dataclasses.replace(source, video=dataclasses.replace(self.video, background=source.video.background))
 
     def banks(self) -> list[str]:
-        """Names and paths of all banks that clips are filled from."""
+        """Names and paths of all texture banks, those of the mixture's source included."""
         mixed = [self.mixture.source] if isinstance(self.mixture.source, Preset) else []
         return list(dict.fromkeys(name for preset in (self, *mixed) for name in preset.fill.textures))
 
     def with_banks(self, paths: Mapping[str, str]) -> Preset:
-        """The preset with some banks, {name: path}, in the place of others.
+        """Return a copy in which texture banks are replaced.
+
+        Args:
+            paths: {name: path} of the banks to replace.
 
         Raises:
-            ConfigurationError: one bank for two, or no file of a bank.
+            ConfigurationError: a path does not end in .bank, or two banks have the same path.
         """
         named = tuple(paths.get(name, name) for name in self.fill.textures)
         try:
             fill = dataclasses.replace(self.fill, textures=BANK_LIST.parse(named))
         except ValueError:
-            raise ConfigurationError(f"the banks of {self.name} are {short(list(named))}; give {BANK_LIST.words}.") from None
+            message = f"the banks of {self.name} are {short(list(named))}; give {BANK_LIST.description}."
+            raise ConfigurationError(message) from None
         source = self.mixture.source
         mixed = source.with_banks(paths) if isinstance(source, Preset) else source
         return dataclasses.replace(self, fill=fill, mixture=dataclasses.replace(self.mixture, source=mixed))
@@ -304,7 +348,7 @@ class Preset(Config):
 
 # ---- Finding and loading -------------------------------------------------------------------------------------------
 def list_presets() -> list[str]:
-    """Names of all presets that come with synvid: the paper's progression first, the released code's last.
+    """Names of the presets in the package: the paper's progression first, those of the released code last.
 
     >>> "moving_shapes" in list_presets()
     True
@@ -319,35 +363,35 @@ def list_presets() -> list[str]:
 
 
 def load_preset(name_or_path: str | Path, overrides: Mapping[str, object] | None = None) -> Preset:
-    """Load a preset by name, or a YAML file of your own.
+    """Load a preset by name, or from a YAML file.
 
     Args:
         name_or_path: one of `list_presets()`, or the path of a file ending in .yaml or .yml.
         overrides: settings to change, {"objects.count": 200}.
 
     Raises:
-        ConfigurationError: no such preset or file, an unknown key, or a value of the wrong kind.
+        ConfigurationError: no such preset or file, an unknown key, or a wrong value.
 
     >>> load_preset("moving_shapes", {"objects.count": 200}).objects.count
     200
     """
     preset = _REGISTRY.load(name_or_path)
-    return preset.override(overrides) if overrides else preset
+    return preset if overrides is None else preset.override(overrides)
 
 
-def _anchor(settings: dict[str, Any], folder: Path) -> None:
-    """Make the paths in a preset's file, which are relative to it, absolute."""
+def _resolve_paths(settings: dict[str, Any], folder: Path) -> None:
+    """Make the paths in a preset file, which are relative to its folder, absolute."""
     fill, mixture = settings.get("fill"), settings.get("mixture")
     if isinstance(fill, dict) and isinstance(fill.get("textures"), list):
-        fill["textures"] = [_anchored(name, folder, (BANK_SUFFIX,)) for name in fill["textures"]]
+        fill["textures"] = [_resolve_path(name, folder, (BANK_SUFFIX,)) for name in fill["textures"]]
     if isinstance(mixture, dict) and isinstance(mixture.get("source"), dict):
-        _anchor(mixture["source"], folder)
+        _resolve_paths(mixture["source"], folder)
     elif isinstance(mixture, dict) and "source" in mixture:
-        mixture["source"] = _anchored(mixture["source"], folder, (".yaml", ".yml"))
+        mixture["source"] = _resolve_path(mixture["source"], folder, (".yaml", ".yml"))
 
 
-def _anchored(name: Any, folder: Path, suffixes: tuple[str, ...]) -> Any:
+def _resolve_path(name: Any, folder: Path, suffixes: tuple[str, ...]) -> Any:
     return str(folder / expand_user(name)) if isinstance(name, str) and name.endswith(suffixes) else name
 
 
-_REGISTRY = ConfigRegistry(Preset, "preset", _FOLDER, "synvid presets", _anchor)
+_REGISTRY = ConfigRegistry(Preset, "preset", _FOLDER, "synvid presets", _resolve_paths)

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import ClassVar
 
 from synvid.config.registry import ConfigRegistry
 from synvid.config.schema import Config, setting
@@ -152,6 +153,8 @@ class TrainingRecipe(Config):
         description: one line.
     """
 
+    renamed: ClassVar[Mapping[str, Mapping[str, str]]] = {"0.2": {"run.device_batch": "run.device_batch_size"}}
+
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)
     views: Views = field(default_factory=Views)
@@ -190,7 +193,7 @@ def load_recipe(name_or_path: str | Path, settings: Sequence[str] = ()) -> Train
     >>> load_recipe("pretrain_vitb", ["optim.epochs=100"]).optim.epochs
     100
     """
-    return _REGISTRY.load(name_or_path).change(settings)
+    return _REGISTRY.load(name_or_path).override_text(settings)
 
 
 _REGISTRY = ConfigRegistry(TrainingRecipe, "recipe", Path(__file__).parent / "recipes", "synvid-train recipes")

@@ -1,15 +1,15 @@
-"""What several tests share."""
+"""Settings of the environment and fixtures that several tests use."""
 
 import os
 
 import pytest
 
-#: Banks of textures that are built when first needed are small here.
+#: Texture banks that are built on first use are small in tests.
 os.environ.setdefault("SYNVID_TEXTURES", "64")
-#: Several threads of torch, beside other tests on few cores, wait for one another most of the time.
+#: With tests in parallel on few cores, several threads of torch would mostly wait for each other.
 os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-#: A preset small enough to render in no time.
+#: Overrides that make any preset fast to render.
 TINY = {
     "video.width": 32,
     "video.height": 32,
@@ -20,7 +20,7 @@ TINY = {
 
 @pytest.fixture
 def tiny():
-    """Overrides that make any preset quick."""
+    """Overrides that make any preset fast to render."""
     return dict(TINY)
 
 

@@ -10,21 +10,21 @@ import yaml
 
 import synvid
 
-#: Cases with textures take them from banks of this many, which are built when first needed.
+#: Cases with textures use banks of this many textures, which are built on first use.
 os.environ["SYNVID_TEXTURES"] = "64"
 
 FOLDER = Path(__file__).parent / "cases"
 CASES = {path.stem: yaml.safe_load(path.read_text()) for path in sorted(FOLDER.glob("*.yaml"))}
 
 
-def clip_of(case):
-    """The clip of a case."""
+def render_case(case):
+    """Render the clip of a case."""
     preset = synvid.load_preset(case["preset"], case.get("overrides"))
     return synvid.render(synvid.sample_scene(preset, case["seed"], case["index"]), case.get("frames"))
 
 
-def facts_of(clip):
-    """What a case records of its clip."""
+def describe_clip(clip):
+    """The hash and statistics that a case records."""
     return {
         "shape": list(clip.frames.shape),
         "num_frames": clip.scene.num_frames,
@@ -34,9 +34,9 @@ def facts_of(clip):
     }
 
 
-def hash_in_pieces(case):
-    """The hash of a case rendered a frame at a time, backwards, and put in order."""
-    clip = clip_of({**case, "frames": [0]})
+def hash_single_frames(case):
+    """The hash of a case whose frames are rendered one at a time, last to first."""
+    clip = render_case({**case, "frames": [0]})
     frames = case.get("frames") or range(clip.scene.num_frames)
     by_frame = {t: synvid.render(clip.scene, [t]).frames[0] for t in sorted(frames, reverse=True)}
     return hashlib.sha256(np.stack([by_frame[t] for t in frames]).data).hexdigest()
@@ -45,4 +45,5 @@ def hash_in_pieces(case):
 if __name__ == "__main__":
     from synvid.raster.simd import VECTOR
 
-    print(json.dumps({"vector": VECTOR, "hashes": {name: facts_of(clip_of(case))["sha256"] for name, case in CASES.items()}}))
+    hashes = {name: describe_clip(render_case(case))["sha256"] for name, case in CASES.items()}
+    print(json.dumps({"vector": VECTOR, "hashes": hashes}))

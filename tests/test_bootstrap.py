@@ -61,7 +61,9 @@ def test_few_clips_give_no_interval():
         assert estimate(rows, column_mean(0)).ci95 is not None
         assert estimate(rows[1:], column_mean(0)).ci95 is None
     one = Property("Lightness", "", 1.0)
-    few, many = (format_metrics(DatasetMetrics("x", "preset", "x", count, properties={"lightness": one})) for count in (19, 20))
+    few, many = (
+        format_metrics(DatasetMetrics("x", "preset", "x", count, properties={"lightness": one})) for count in (19, 20)
+    )
     assert "No intervals: they need 20 clips." in few
     assert "No intervals" not in many
 

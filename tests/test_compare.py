@@ -482,7 +482,7 @@ def test_a_preset_and_its_rendered_set_are_close(tmp_path, mean):
              "-q", *options]
         )  # fmt: skip
     network = find_extractor(str(mean))
-    rendered = resolve_source("moving_shapes", prepare=lambda preset: preset.change(changes))
+    rendered = resolve_source("moving_shapes", prepare=lambda preset: preset.override_text(changes))
     one = extract(resolve_source(str(tmp_path / "set")), network, ClipSelection(max_clips=8), cache=tmp_path)
     other = extract(rendered, network, ClipSelection(max_clips=8), cache=tmp_path)
     ordered = (np.sort(side.vectors, axis=0) for side in (one, other))  # a set's clips come in another order

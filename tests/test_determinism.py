@@ -1,4 +1,4 @@
-"""(preset, seed, index) names one clip, bit for bit, on every machine."""
+"""Determinism: (preset, seed, index) identifies one clip, bit for bit, on every machine."""
 
 import json
 import os
@@ -12,16 +12,16 @@ import pytest
 
 @pytest.mark.parametrize("name", golden.CASES)
 def test_golden_case(name):
-    """The frames of every recorded case are what they were when it was recorded."""
+    """The frames of every golden case have the recorded hash and statistics."""
     case = golden.CASES[name]
-    assert golden.facts_of(golden.clip_of(case)) == case["expected"]
+    assert golden.describe_clip(golden.render_case(case)) == case["expected"]
 
 
 @pytest.mark.parametrize("name", [name for name in golden.CASES if not name.startswith("large")])
-def test_golden_case_in_pieces(name):
-    """Rendering a clip a frame at a time, backwards, gives the same frames."""
+def test_golden_case_frame_by_frame(name):
+    """Rendering the frames one at a time, last to first, gives the same hash."""
     case = golden.CASES[name]
-    assert golden.hash_in_pieces(case) == case["expected"]["sha256"]
+    assert golden.hash_single_frames(case) == case["expected"]["sha256"]
 
 
 TARGETS = {
@@ -33,8 +33,8 @@ TARGETS = {
 
 
 @pytest.mark.parametrize("target", TARGETS)
-def test_other_targets_give_the_same_frames(target):
-    """Code for SSE2, SSE4, AVX2 with FMA, and the plain fallback paints every golden case alike."""
+def test_golden_cases_on_other_cpu_targets(target):
+    """Code for SSE2, for SSE4, for AVX2 with FMA, and without vector code gives the same frames of every golden case."""
     features = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""
     if target == "haswell" and "avx2" not in features:
         pytest.skip("this CPU cannot run AVX2 code")

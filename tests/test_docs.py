@@ -54,7 +54,7 @@ def test_every_setting_is_documented():
         for item in dataclasses.fields(part):
             row = re.search(rf"^\| `{section}\.{item.name}` \|.*$", text, re.MULTILINE)
             assert row, item.name
-            assert item.metadata["kind"].words.replace("6.283185307", "2π") in row.group()
+            assert item.metadata["validator"].description.replace("6.283185307", "2π") in row.group()
 
 
 def test_every_preset_is_documented():

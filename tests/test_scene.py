@@ -1,4 +1,4 @@
-"""Scenes: what a preset promises is what is drawn, and poses follow their closed form."""
+"""Scenes: sampled values follow the preset's distributions, and poses their closed form."""
 
 import itertools
 import math
@@ -14,14 +14,14 @@ from synvid.scene.shapes import SHAPES
 PAPER = ["static_circles", "moving_circles", "moving_shapes", "moving_transforming_shapes", "accelerating_transforming_shapes"]
 
 
-def test_every_shape_has_an_outline():
-    """The names that presets may use are those of the registry."""
+def test_shape_names_match_registry():
+    """The shape names that presets accept are those of the registry."""
     assert set(SHAPES) == set(SHAPE_NAMES)
 
 
-@pytest.mark.parametrize("name", [name for name, draw in SHAPES.items() if draw])
-def test_outlines_are_inscribed_in_the_unit_circle(name):
-    """Every vertex of every shape lies on the unit circle, and squares and rectangles have right angles."""
+@pytest.mark.parametrize("name", [name for name, sample in SHAPES.items() if sample])
+def test_polygons_are_inscribed_in_the_unit_circle(name):
+    """All vertices lie on the unit circle; squares and rectangles have right angles."""
     preset = synvid.load_preset("moving_shapes", {"objects.shapes": [name], "objects.count": 200})
     outlines = np.array(synvid.sample_scene(preset).outlines)
     np.testing.assert_allclose(np.linalg.norm(outlines, axis=2), 1, atol=1e-15)
@@ -33,16 +33,16 @@ def test_outlines_are_inscribed_in_the_unit_circle(name):
 
 
 @pytest.mark.parametrize("name", synvid.list_presets())
-def test_a_scene_survives_json(name, tiny):
-    """A scene read back from JSON renders the same frames, bit for bit."""
+def test_scene_json_round_trip(name, tiny):
+    """A scene read from its JSON renders the same frames, bit for bit."""
     scene = synvid.sample_scene(synvid.load_preset(name, tiny), seed=2**64 - 1, index=0)
     again = synvid.Scene.from_json(scene.to_json())
     np.testing.assert_array_equal(synvid.render(again).frames, synvid.render(scene).frames)
     assert again.to_json() == scene.to_json()
 
 
-def test_the_progression_adds_one_thing_at_a_time():
-    """Clip i of each preset keeps of clip i of the one before what that preset does not change."""
+def test_progression_keeps_unchanged_quantities():
+    """Each preset of the progression keeps the quantities of clip i that it does not change."""
     scenes = [synvid.sample_scene(synvid.load_preset(name), 0, 5) for name in PAPER]
     for before, after in itertools.pairwise(scenes):
         assert before.num_frames == after.num_frames
@@ -60,8 +60,8 @@ def test_the_progression_adds_one_thing_at_a_time():
     assert accelerating.motion.acceleration.any()
 
 
-def test_values_lie_in_their_ranges_and_fill_them():
-    """Over many objects every quantity of Table 8 fills its range evenly and never leaves it."""
+def test_sampled_values_are_uniform_in_their_ranges():
+    """Over many objects, each quantity of Table 8 is uniform in its range."""
     preset = synvid.load_preset("accelerating_transforming_shapes", {"objects.count": 20_000})
     motion = synvid.sample_scene(preset, 1, 1).motion
     turn = math.pi / 100
@@ -84,18 +84,18 @@ def test_values_lie_in_their_ranges_and_fill_them():
         np.testing.assert_allclose(values.std(), (high - low) / math.sqrt(12), rtol=0.02, err_msg=name)
 
 
-def test_radii_follow_the_exponential_law():
-    """Radii are 25.6 + Exp(17.92) px at 256 px, capped at the frame: quantiles agree with the closed form."""
+def test_radii_are_exponential():
+    """Radii are 25.6 + Exp(17.92) px at 256 px, clipped at the frame size: quantiles agree with the closed form."""
     preset = synvid.load_preset("moving_circles", {"objects.count": 50_000})
     radius = synvid.sample_scene(preset, 0, 0).motion.radius
-    shares = np.array([0.1, 0.5, 0.9, 0.99])
-    np.testing.assert_allclose(np.quantile(radius, shares), 25.6 - 17.92 * np.log(1 - shares), rtol=0.03)
+    levels = np.array([0.1, 0.5, 0.9, 0.99])
+    np.testing.assert_allclose(np.quantile(radius, levels), 25.6 - 17.92 * np.log(1 - levels), rtol=0.03)
     assert radius.min() >= 25.6
     assert radius.max() <= 256
 
 
-def test_clip_lengths_fill_their_range():
-    """Lengths are 100 to 200 frames, both included, each equally likely."""
+def test_clip_lengths_are_uniform():
+    """Lengths are uniform from 100 to 200 frames, both included."""
     preset = synvid.load_preset("moving_circles", {"objects.count": 1})
     lengths = np.array([synvid.sample_scene(preset, 0, index).num_frames for index in range(4000)])
     assert set(lengths) == set(range(100, 201))
@@ -103,14 +103,14 @@ def test_clip_lengths_fill_their_range():
 
 
 def matrices(motion, i):
-    """Rotation, scale and shear of object i, as the paper has them."""
+    """The rotation, scale and shear matrices of object i, as in the paper."""
     w, (sx, sy), (hx, hy) = motion.rotation[i], motion.scale[i], motion.shear[i]
     turn = np.array([[math.cos(w), -math.sin(w)], [math.sin(w), math.cos(w)]])
     return turn, np.diag([1 + sx, 1 + sy]), np.array([[1, hx], [hy, 1]])
 
 
-def test_compound_poses_are_powers_of_one_step():
-    """At frame t the linear part is (Shear Rot Scale)**t times the radius, and the centre has moved by v t + a t**2 / 2."""
+def test_compound_poses_are_matrix_powers():
+    """The linear part at frame t is radius (Shear Rot Scale)**t, and the centre has moved by v t + a t**2 / 2."""
     scene = synvid.sample_scene(synvid.load_preset("accelerating_transforming_shapes", {"objects.count": 20}), 1, 2)
     motion = scene.motion
     for t in (0, 1, 2, 15, 16, 17, 50, scene.num_frames - 1):
@@ -123,8 +123,8 @@ def test_compound_poses_are_powers_of_one_step():
             np.testing.assert_allclose(poses[i, :, 2], motion.center[i] + travel * motion.direction[i], rtol=1e-12)
 
 
-def test_linear_poses_grow_with_time_about_their_pivot():
-    """The released code's form: Rot(w t) Scale(1 + s t) Shear(h t) about (-1/2, -1/2) radii, at whole pixels."""
+def test_linear_poses_follow_the_released_code():
+    """Linear composition is Rot(w t) Scale(1 + s t) Shear(h t) about (-1/2, -1/2) radii, with integer centres."""
     scene = synvid.sample_scene(synvid.load_preset("reference/accelerating_transforming_shapes", {"objects.count": 40}), 1, 2)
     motion, t = scene.motion, 37
     poses = scene.poses(t)
@@ -143,8 +143,8 @@ def test_linear_poses_grow_with_time_about_their_pivot():
     assert motion.rotation[~circle].all()
 
 
-def test_a_pose_worked_by_hand():
-    """A disc of radius 10 at (50, 60) with speed 2, acceleration 0.5 down, doubling in width each frame."""
+def test_pose_worked_example():
+    """A disc of radius 10 at (50, 60), speed 2 and acceleration 0.5 downwards, doubles in width each frame."""
     one = np.ones(1)
     motion = Kinematics(
         radius=10 * one,
@@ -164,8 +164,8 @@ def test_a_pose_worked_by_hand():
     assert poses[0].tolist() == [[160.0, 0.0, 50.0], [0.0, 10.0, 60.0 + 2 * 4 + 0.5 * 16 / 2]]
 
 
-def test_frames_do_not_depend_on_order_or_company():
-    """Any subset of frames, in any order, one at a time or together, has the pixels it has in the whole clip."""
+def test_frames_are_independent_of_order_and_selection():
+    """Frames rendered in any order, alone or together, equal those of the whole clip."""
     scene = synvid.sample_scene(synvid.load_preset("accelerating_transforming_shapes"), 0, 9)
     whole = synvid.render(scene).frames
     order = [scene.num_frames - 1, 0, 17, 3, 16, 15, 17]
@@ -174,8 +174,8 @@ def test_frames_do_not_depend_on_order_or_company():
     assert synvid.render(scene, []).frames.shape == (0, 256, 256, 3)
 
 
-def test_generate_gives_consecutive_clips(tiny):
-    """`generate` yields clips start, start + 1, ... as `render` would."""
+def test_generate_yields_consecutive_clips(tiny):
+    """`generate` yields clips start, start + 1, ..., equal to those of `render`."""
     preset = synvid.load_preset("moving_shapes", tiny)
     clips = list(synvid.generate(preset, 3, seed=4, start=10))
     assert [clip.scene.index for clip in clips] == [10, 11, 12]
@@ -186,7 +186,7 @@ def test_generate_gives_consecutive_clips(tiny):
         assert clip.fps == 25.0
 
 
-def test_static_clips_do_not_change():
-    """Static circles: every frame is the first."""
+def test_static_circles_do_not_move():
+    """All frames of static circles are equal."""
     clip = synvid.render(synvid.sample_scene(synvid.load_preset("static_circles"), 0, 1), frames=[0, 50, 99])
     assert (clip.frames == clip.frames[:1]).all()

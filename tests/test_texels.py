@@ -1,4 +1,4 @@
-"""Textured rendering against a plain oracle, bit for bit, and by worked examples."""
+"""Textured rendering equals a simple rasterizer bit for bit, agrees with skimage's warp, and matches worked examples."""
 
 import dataclasses
 import json
@@ -23,7 +23,7 @@ RNG = np.random.default_rng(5)
 
 
 def write_bank(path, textures):
-    """A bank of given textures, uint8 (n, frames, S, S, 3); kind and hashes are made up, as `render` does not ask for them."""
+    """Write a bank of textures, uint8 (n, frames, S, S, 3), with arbitrary kind and hashes: `render` does not check them."""
     n, frames, size = textures.shape[:3]
     header = BankHeader("statistical", 1, 0, n, frames, size)
     with path.open("wb") as file:
@@ -34,28 +34,28 @@ def write_bank(path, textures):
 
 @pytest.fixture(scope="module")
 def banks(tmp_path_factory):
-    """Banks of noise of several sizes, one of them moving: path to textures."""
+    """Banks of noise in several sizes, one with moving textures: {path: textures}."""
     folder = tmp_path_factory.mktemp("banks")
-    made = {}
+    banks = {}
     for name, shape in {"small": (5, 1, 17), "large": (3, 1, 64), "moving": (2, 4, 33), "dot": (2, 1, 2)}.items():
         textures = RNG.integers(0, 256, (*shape[:2], shape[2], shape[2], 3), np.uint8)
-        made[write_bank(folder / f"{name}.bank", textures)] = textures
-    return made
+        banks[write_bank(folder / f"{name}.bank", textures)] = textures
+    return banks
 
 
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(data=st.data())
-def test_any_textured_scene_equals_the_oracle(banks, data):
-    """Every frame with any textures, crops and outlines equals the plain oracle's bit for bit."""
+def test_random_textured_scene_equals_oracle(banks, data):
+    """A frame with any textures, crops and outlines equals the oracle's bit for bit."""
     scene = data.draw(scenes())
     count = scene.num_objects
-    share = st.floats(0, 1, exclude_max=True)
-    choice = data.draw(st.lists(st.one_of(share, share, st.just(-1.0)), min_size=count + 1, max_size=count + 1))
+    fraction = st.floats(0, 1, exclude_max=True)
+    choice = data.draw(st.lists(st.one_of(fraction, fraction, st.just(-1.0)), min_size=count + 1, max_size=count + 1))
     textures = Textures(
         banks=tuple(data.draw(st.lists(st.sampled_from(sorted(banks)), min_size=1, max_size=4, unique=True))),
-        pool=data.draw(st.integers(1, 6)),
+        max_textures=data.draw(st.integers(1, 6)),
         choice=np.array(choice),
-        crop=np.array(data.draw(st.lists(st.tuples(share, share), min_size=count + 1, max_size=count + 1))),
+        crop=np.array(data.draw(st.lists(st.tuples(fraction, fraction), min_size=count + 1, max_size=count + 1))),
         side=data.draw(st.floats(1, 300)),
         nearest=data.draw(st.booleans()),
         additive_tint=data.draw(st.booleans()),
@@ -65,8 +65,8 @@ def test_any_textured_scene_equals_the_oracle(banks, data):
     np.testing.assert_array_equal(synvid.render(scene, [t]).frames[0], oracle.render_textured(scene, t, banks.__getitem__))
 
 
-def textured(banks, **overrides):
-    """A scene of a preset with textures from two of the banks."""
+def textured_scene(banks, **overrides):
+    """A scene with textures from two of the banks."""
     names = [name for name in banks if name.endswith(("large.bank", "moving.bank"))]
     settings = {"fill.textures": names, "video.width": 96, "video.height": 80, "objects.count": 60}
     preset = synvid.load_preset("accelerating_transforming_shapes", {**settings, **overrides})
@@ -76,24 +76,24 @@ def textured(banks, **overrides):
 @pytest.mark.parametrize(
     "name", ["fill.additive_tint", "video.background", "fill.sampling", "fill.crop", "fill.textured_fraction"]
 )
-def test_presets_with_textures_equal_the_oracle(banks, name):
-    """Saturated crops, image backgrounds, nearest sampling, top left crops, and solid objects among textured ones."""
+def test_texture_setting_equals_oracle(banks, name):
+    """Frames equal the oracle's with each texture setting: tint, background, nearest, top left crops, some solid objects."""
     value = {"video.background": "texture", "fill.sampling": "nearest", "fill.crop": "top_left", "fill.textured_fraction": 0.5}
-    scene = textured(banks, **{name: value.get(name, True)})
+    scene = textured_scene(banks, **{name: value.get(name, True)})
     for t in (0, 70):
         np.testing.assert_array_equal(synvid.render(scene, [t]).frames[0], oracle.render_textured(scene, t, banks.__getitem__))
 
 
-def test_any_order_and_any_frames_are_the_same(banks):
-    """Moving textures too: a frame does not depend on which were rendered before it."""
-    scene = textured(banks)
+def test_textured_frames_are_independent_of_order(banks):
+    """A frame does not depend on which were rendered before it, even with moving textures."""
+    scene = textured_scene(banks)
     whole = synvid.render(scene).frames
     order = [90, 3, 3, 50, 0]
     np.testing.assert_array_equal(synvid.render(scene, order).frames, whole[order])
 
 
-def test_a_still_texture_as_large_as_the_frame_is_itself(banks):
-    """A background from a texture of the frame's size shows every texel where it is, in every frame."""
+def test_background_texture_of_the_frame_size_is_copied(banks):
+    """A background texture of the frame's size is shown texel by texel, in every frame."""
     name = next(name for name in banks if name.endswith("large.bank"))
     overrides = {"fill.textures": [name], "video.background": "texture", "objects.count": 0}
     preset = synvid.load_preset("static_circles", {**overrides, "video.width": 64, "video.height": 64})
@@ -101,8 +101,8 @@ def test_a_still_texture_as_large_as_the_frame_is_itself(banks):
     assert any((frames == texture[0]).all() for texture in banks[name])
 
 
-def test_a_wide_frame_shows_the_middle_of_its_background(banks):
-    """The texture covers the longer side; what hangs over the shorter one is cut off evenly."""
+def test_background_texture_is_centred_in_a_wide_frame(banks):
+    """A background texture covers the longer side of the frame and is cropped evenly on the shorter one."""
     name = next(name for name in banks if name.endswith("large.bank"))
     overrides = {"fill.textures": [name], "video.background": "texture", "objects.count": 0}
     preset = synvid.load_preset("static_circles", {**overrides, "video.width": 64, "video.height": 32})
@@ -110,8 +110,8 @@ def test_a_wide_frame_shows_the_middle_of_its_background(banks):
     assert any((frame == texture[0][16:48]).all() for texture in banks[name])
 
 
-def test_a_turned_crop_agrees_with_skimage(banks):
-    """An independent warp of the same texture by the object's pose, away from its edge, differs by rounding alone."""
+def test_rotated_crop_agrees_with_skimage_warp(banks):
+    """A crop equals skimage's warp of the texture by the object's pose, up to rounding, away from the edge."""
     name = next(name for name in banks if name.endswith("large.bank"))
     smooth = np.add.outer(np.arange(64) * 2, np.arange(64) * 2).astype(np.uint8)[None, None, :, :, None].repeat(3, -1)
     path = write_bank(open_bank(name).path.with_name("smooth.bank"), np.ascontiguousarray(smooth))
@@ -123,7 +123,7 @@ def test_a_turned_crop_agrees_with_skimage(banks):
         radius = scene.motion.radius[0] * 64 / max(256, 2 * scene.motion.radius[0])
         middle = radius + scene.textures.crop[0] * (64 - 2 * radius)
         to_texels = np.array([[radius, 0, middle[0] - 0.5], [0, radius, middle[1] - 0.5], [0, 0, 1]])
-        half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # skimage's pixels have whole numbers for centres
+        half = np.array([[1, 0, 0.5], [0, 1, 0.5], [0, 0, 1]])  # in skimage, pixel centres are integers
         matrix = to_texels @ np.linalg.inv(np.vstack([pose, [0, 0, 1]])) @ half
         theirs = warp(smooth[0, 0, :, :, 0].astype(float), AffineTransform(matrix), output_shape=(256, 256), mode="edge")
         inner = oracle.mask(pose * [[0.9, 0.9, 1]], None, 256, 256)
@@ -131,16 +131,16 @@ def test_a_turned_crop_agrees_with_skimage(banks):
         assert np.abs(synvid.render(scene, [t]).frames[0, :, :, 0].astype(float) - theirs)[inner].max() < 1.1
 
 
-def test_saturation_stops_at_255(banks):
-    """A colour is added to the texture and no channel wraps around."""
-    scene = textured(banks, **{"fill.additive_tint": True})
+def test_additive_tint_is_clipped_at_255(banks):
+    """Adding a colour to a texture never makes a channel smaller, which an overflow would."""
+    scene = textured_scene(banks, **{"fill.additive_tint": True})
     plain = dataclasses.replace(scene, textures=dataclasses.replace(scene.textures, additive_tint=False))
     assert (synvid.render(scene, [0]).frames >= synvid.render(plain, [0]).frames).all()
 
 
-def test_antialiased_textures_are_the_mean_of_a_finer_frame(banks):
-    """Antialiasing averages 4 x 4 samples of textures as it does of colours."""
-    scene = textured(banks)
+def test_antialiased_textures_keep_the_mean_colour(banks):
+    """Antialiasing changes textured frames but not their mean colour."""
+    scene = textured_scene(banks)
     smooth = synvid.render(dataclasses.replace(scene, antialias=True), [5]).frames[0].astype(int)
     fine = synvid.render(scene, [5]).frames[0].astype(int)
     assert np.abs(smooth.mean((0, 1)) - fine.mean((0, 1))).max() < 3
@@ -148,76 +148,76 @@ def test_antialiased_textures_are_the_mean_of_a_finer_frame(banks):
 
 
 @pytest.mark.skipif(not texels.VECTOR, reason="no vector operations here")
-def test_the_vector_sampler_equals_the_plain_one():
-    """Any position, even far outside of the crop, any step, mask and tint: the same sixteen pixels."""
+def test_vector_sampler_equals_plain_sampler():
+    """For any position, even far outside the texture, step, mask and tint, both samplers give the same sixteen pixels."""
     bank = RNG.integers(0, 256, 3 * 9 * 9 * 2 + 8, np.uint8)
     for _ in range(2000):
         u, v, ux, vx = (int(k) for k in RNG.integers(-(1 << 34), 1 << 34, 4) >> int(RNG.integers(0, 20)))
         mask, tint = int(RNG.integers(0, 1 << 16)), np.uint32(RNG.integers(0, 1 << 24))
         nearest = bool(RNG.integers(0, 2))
-        one, other = np.zeros(32, np.uint32), np.zeros(32, np.uint32)
-        most = ((9 if nearest else 8) << 16) - 1
-        arguments = (3, mask, bank, 3 * 9 * 9, 27, most, most, u, v, ux, vx, tint, nearest)
-        VECTOR_SAMPLE(one, *arguments)
-        texels._sample_sixteen_plain(other, *arguments)
-        np.testing.assert_array_equal(one, other)
+        vector, plain = np.zeros(32, np.uint32), np.zeros(32, np.uint32)
+        last = ((9 if nearest else 8) << 16) - 1
+        arguments = (3, mask, bank, 3 * 9 * 9, 27, last, last, u, v, ux, vx, tint, nearest)
+        sample_sixteen(vector, *arguments)
+        texels._sample_sixteen_plain(plain, *arguments)
+        np.testing.assert_array_equal(vector, plain)
 
 
 if texels.VECTOR:
     from synvid.numerics.jit import jit
 
     @jit
-    def VECTOR_SAMPLE(pixels, start, mask, bank, texture, stride, u_most, v_most, u, v, ux, vx, tint, nearest):
+    def sample_sixteen(pixels, start, mask, bank, texture, stride, u_max, v_max, u, v, ux, vx, tint, nearest):
         """The intrinsic, callable from Python."""
-        texels._sample_sixteen(pixels, start, mask, bank, texture, stride, u_most, v_most, u, v, ux, vx, tint, nearest)
+        texels._sample_sixteen(pixels, start, mask, bank, texture, stride, u_max, v_max, u, v, ux, vx, tint, nearest)
 
 
 HASHES = """
 import hashlib, json, sys
 import synvid
 from synvid.raster.texels import VECTOR
-found = []
+hashes = []
 for overrides in json.loads(sys.argv[1]):
     scene = synvid.sample_scene(synvid.load_preset("accelerating_transforming_shapes", overrides), 1, 2)
-    found.append(hashlib.sha256(synvid.render(scene, [0, 60]).frames.data).hexdigest())
-print(json.dumps([VECTOR, found]))
+    hashes.append(hashlib.sha256(synvid.render(scene, [0, 60]).frames.data).hexdigest())
+print(json.dumps([VECTOR, hashes]))
 """
 
 
 @pytest.mark.parametrize(
     "environment", [{"SYNVID_SIMD": "0"}, {"NUMBA_CPU_NAME": "nehalem"}, {"NUMBA_CPU_NAME": "haswell"}], ids=str
 )
-def test_other_instructions_give_the_same_pixels(banks, environment):
-    """The plain loops, SSE and AVX2 give what this machine's own instructions give."""
-    every = [name for name in banks if not name.endswith("dot.bank")]
+def test_textured_frames_on_other_cpu_targets(banks, environment):
+    """Plain loops, SSE and AVX2 give the same pixels as the instructions of this machine."""
+    names = [name for name in banks if not name.endswith("dot.bank")]
     cases = [
-        {"fill.textures": every},
-        {"fill.textures": every, "fill.sampling": "nearest", "fill.additive_tint": True},
-        {"fill.textures": every, "video.background": "texture", "objects.count": 20, "video.width": 131},
+        {"fill.textures": names},
+        {"fill.textures": names, "fill.sampling": "nearest", "fill.additive_tint": True},
+        {"fill.textures": names, "video.background": "texture", "objects.count": 20, "video.width": 131},
     ]
     features = {"NUMBA_CPU_FEATURES": ""} if "NUMBA_CPU_NAME" in environment else {}
-    run = [sys.executable, "-c", HASHES, json.dumps(cases)]
-    found = [
-        json.loads(subprocess.run(run, env={**os.environ, **more}, capture_output=True, check=True).stdout)
-        for more in ({}, {**environment, **features})
+    command = [sys.executable, "-c", HASHES, json.dumps(cases)]
+    results = [
+        json.loads(subprocess.run(command, env={**os.environ, **changes}, capture_output=True, check=True).stdout)
+        for changes in ({}, {**environment, **features})
     ]
-    assert found[0][1] == found[1][1]
-    assert found[1][0] == ("SYNVID_SIMD" not in environment)
+    assert results[0][1] == results[1][1]
+    assert results[1][0] == ("SYNVID_SIMD" not in environment)
 
 
-def test_a_scene_with_textures_comes_back_from_json(banks):
-    """`to_json` and `from_json` keep textures, and so every pixel."""
-    scene = textured(banks)
+def test_textured_scene_json_round_trip(banks):
+    """A textured scene read from its JSON renders the same frames."""
+    scene = textured_scene(banks)
     again = synvid.Scene.from_json(scene.to_json())
     np.testing.assert_array_equal(synvid.render(again, [9]).frames, synvid.render(scene, [9]).frames)
 
 
-def test_only_textures_that_can_be_seen_are_touched(banks, tmp_path):
-    """A clip reads its visible texels alone: with all other textures of the bank altered, it is the same."""
+def test_only_visible_textures_change_a_frame(banks, tmp_path):
+    """Changing all textures of a bank that no visible object shows does not change the frame."""
     name = next(name for name in banks if name.endswith("large.bank"))
     textures = np.repeat(banks[name], 40, 0)
     paths = [write_bank(tmp_path / f"{k}.bank", textures) for k in range(2)]
-    scenes = [textured(banks, **{"fill.textures": [path], "objects.count": 400}) for path in paths]
+    scenes = [textured_scene(banks, **{"fill.textures": [path], "objects.count": 400}) for path in paths]
     seen = {int(scenes[0].textures.choice[i] * len(textures)) for i in oracle.visible_objects(scenes[0], 30)}
     assert 10 < len(seen) < len(textures)
     textures[[k for k in range(len(textures)) if k not in seen]] ^= 255

@@ -308,12 +308,12 @@ def test_transform_is_numpys(size):
     image = np.random.default_rng(size).standard_normal((size, size)).astype(np.float32)
     plan = fft.plan_for(size)
     spectrum = np.empty((2, size, size // 2 + 1), np.float32)
-    fft.forward(fft.halves_of(image), spectrum, plan)
+    fft.forward(fft.split_halves(image), spectrum, plan)
     plain = np.fft.fft2(image.astype(float), norm="ortho")[: size // 2 + 1, plan.frequency].T
     np.testing.assert_allclose(spectrum[0] + 1j * spectrum[1], plain, atol=3e-5)
     halves = np.empty((2, size, size // 2), np.float32)
     fft.inverse(spectrum, halves, plan)
-    np.testing.assert_allclose(fft.image_of(halves), image, atol=1e-5)
+    np.testing.assert_allclose(fft.join_halves(halves), image, atol=1e-5)
 
 
 @pytest.mark.parametrize("size", [32, 48, 64, 176, 256])
@@ -322,7 +322,7 @@ def test_pyramid_takes_apart_and_puts_together(size):
     image = np.random.default_rng(size).standard_normal((size, size)).astype(np.float32)
     tower = pyramid.pyramid_for(size, number_of_scales(size))
     spectrum = np.empty((2, size, size // 2 + 1), np.float32)
-    fft.forward(fft.halves_of(image), spectrum, fft.plan_for(size))
+    fft.forward(fft.split_halves(image), spectrum, fft.plan_for(size))
     total = np.empty_like(spectrum)
     pyramid.keep_residual(spectrum, tower.residual, total)
     for level, (inner, masks) in zip(tower.levels, steerable_masks(size, number_of_scales(size))[0], strict=True):
@@ -332,7 +332,7 @@ def test_pyramid_takes_apart_and_puts_together(size):
             pyramid.take_band(spectrum, level, b, band)
             pyramid.add_band(band, level, b, total)
             fft.inverse(band, halves, level.plan)
-            np.testing.assert_allclose(fft.image_of(halves), take_band_plainly(image, mask, inner), atol=1e-4)
+            np.testing.assert_allclose(fft.join_halves(halves), take_band_plainly(image, mask, inner), atol=1e-4)
     np.testing.assert_allclose(total, spectrum, atol=1e-4)
 
 

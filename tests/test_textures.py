@@ -412,7 +412,7 @@ def test_another_bank_is_another_dataset(bank, tmp_path):
     twice = tmp_path / "twice.yaml"
     twice.write_text("extends: moving_shapes\nfill: {textures: [statistical, images]}\n")
     both = ["--textures", f"statistical={bank}", "--textures", f"images={bank}"]
-    assert_one_sentence(["render", "--preset", twice, "--n", 2, "--out", tmp_path / "twice", *both], 2, "none twice")
+    assert_one_sentence(["render", "--preset", twice, "--n", 2, "--out", tmp_path / "twice", *both], 2, "without duplicates")
     assert not (tmp_path / "twice").exists()
     assert command(*copy, f"statistical={elsewhere}")[0] == 0
 

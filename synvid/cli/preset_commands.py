@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -44,7 +45,15 @@ def show(name: str, settings: tuple[str, ...]) -> None:
     """
     from synvid.preset import load_preset
 
-    click.echo(load_preset(name).change(settings).to_yaml(), nl=False)
+    click.echo(load_preset(name).override_text(settings).to_yaml(), nl=False)
+
+
+@presets.command()
+def schema() -> None:
+    """Print the JSON Schema of preset files, for editors and other validators."""
+    from synvid.preset import Preset
+
+    click.echo(json.dumps(Preset.json_schema(), indent=2, ensure_ascii=False))
 
 
 @click.command()
@@ -86,7 +95,7 @@ def preview(
     if not names and not as_html:
         raise ConfigurationError("name a preset, for example `synvid preview moving_shapes`, or give --html.")
     all_names = [name for name in list_presets() if "/" not in name]
-    chosen = [load_preset(name).change(settings) for name in names or all_names]
+    chosen = [load_preset(name).override_text(settings) for name in names or all_names]
     stem = chosen[0].name.replace("/", "_") if len(names) == 1 else "presets"
     out = out or Path(stem + (".html" if as_html else ".png"))
 

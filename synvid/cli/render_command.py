@@ -159,7 +159,7 @@ def _recipe(
         raise ConfigurationError("--preset and --n are needed, for example --preset moving_shapes --n 100.")
     videos = None if real is None else RealVideos.find(real)
     return DatasetRecipe(
-        load_preset(preset).change(settings), n, seed, shard_size, layout, encoding, encoder, codec, real=videos
+        load_preset(preset).override_text(settings), n, seed, shard_size, layout, encoding, encoder, codec, real=videos
     )
 
 

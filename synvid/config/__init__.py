@@ -1,1 +1,1 @@
-"""Configuration files: validators, strict YAML, schemas and the registry."""
+"""Configuration files: validators, schemas, strict YAML and the registry; checks of arguments."""

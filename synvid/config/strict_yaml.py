@@ -1,4 +1,4 @@
-"""YAML with its traps closed."""
+"""Load YAML strictly: no duplicate keys, no aliases, no surprising numbers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ _MAX_BYTES = 1_000_000
 
 
 class _StrictLoader(yaml.SafeLoader):
-    """Safe YAML with its traps closed: no key twice, no aliases, and 1e-3 is a number."""
+    """A SafeLoader that refuses duplicate keys, aliases and merge keys, and reads 1e-3 as a number."""
 
     def compose_node(self, parent: yaml.Node | None, index: int) -> yaml.Node | None:
         if self.check_event(yaml.AliasEvent):
@@ -34,13 +34,13 @@ class _StrictLoader(yaml.SafeLoader):
                     None, None, "merging (<<) is not allowed; use extends", key_node.start_mark
                 )
             if isinstance(key, list) or key in seen:
-                problem = "a key must be text" if isinstance(key, list) else f"the key {key!r} stands twice"
+                problem = "a key must be text" if isinstance(key, list) else f"duplicate key {key!r}"
                 raise yaml.constructor.ConstructorError(None, None, problem, key_node.start_mark)
             seen.add(key)
         return super().construct_mapping(node, deep)
 
 
-#: Numbers as people write them; 1:30 is not 90, and 010 is not 8.
+#: How integers and floats are written; unlike in YAML 1.1, 1:30 is not 90 and 010 is not 8.
 _NUMBERS = (
     ("tag:yaml.org,2002:int", r"^[-+]?(0|[1-9][0-9_]*)$"),
     (
@@ -61,7 +61,7 @@ def load_yaml(text: str, source: str) -> Any:
     """Parse strict YAML.
 
     Raises:
-        ConfigurationError: the text is no YAML, or uses what a preset may not use.
+        ConfigurationError: the text is not valid YAML, or has a duplicate key, an alias or a merge key.
     """
     try:
         return yaml.load(text, _StrictLoader)  # noqa: S506  # a SafeLoader
@@ -71,31 +71,31 @@ def load_yaml(text: str, source: str) -> Any:
     except (yaml.YAMLError, ValueError, RecursionError) as error:
         reason = str(error).splitlines()[0] if str(error) else type(error).__name__
         raise ConfigurationError(f"{source}: not valid YAML: {reason}.") from None
-    except (AttributeError, LookupError, TypeError):  # PyYAML's constructors of !!timestamp, !!int and others
+    except (AttributeError, LookupError, TypeError):  # raised by PyYAML's constructors of !!timestamp, !!int and others
         raise ConfigurationError(f"{source}: not valid YAML: a value does not fit its tag.") from None
 
 
 def read_yaml(path: Path) -> dict[str, Any]:
-    """Read a YAML file whose top is a mapping.
+    """Read a YAML file that holds a mapping.
 
     Raises:
-        ConfigurationError: the file cannot be read, is larger than 1 MB, is no text or no mapping.
+        ConfigurationError: the file cannot be read, is larger than 1 MB, or holds no mapping.
     """
     try:
         if path.stat().st_size > _MAX_BYTES:
-            raise ConfigurationError(f"{path}: larger than 1 MB; this is no preset.")
+            raise ConfigurationError(f"{path}: is larger than 1 MB, the limit of a configuration file.")
         text = path.read_text(encoding="utf-8")
     except OSError as error:
         raise ConfigurationError(f"{path}: cannot be read: {error.strerror}.") from None
     except UnicodeDecodeError:
-        raise ConfigurationError(f"{path}: is no UTF-8 text.") from None
+        raise ConfigurationError(f"{path}: is not UTF-8 text.") from None
     settings = load_yaml(text, str(path))
     if not isinstance(settings, dict):
-        raise ConfigurationError(f"{path}: holds {short(settings)}; a mapping of settings was expected.")
+        raise ConfigurationError(f"{path}: holds {short(settings)}; it must hold a mapping of settings.")
     return settings
 
 
 def short(value: object) -> str:
-    """A value as an error quotes it."""
-    text = repr(value)
+    """The repr of a value for an error message: one line, at most 60 characters."""
+    text = repr(value).replace("\n", " ")
     return text if len(text) <= 60 else text[:57] + "..."

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping
 from dataclasses import dataclass, field
 from functools import cached_property
 from pathlib import Path
 from typing import Any
 
 from synvid.clip import Clip
+from synvid.config.arguments import parse_frames
 from synvid.dataset.locate import locate_inputs
 from synvid.dataset.manifest import Manifest
 from synvid.dataset.recipe import DatasetRecipe
@@ -79,23 +80,33 @@ class Dataset:
         nowhere = {name: f"{facts.digest[:12]}.bank" for name, facts in self.recipe.banks.items()}
         return sample_scene(self.recipe.preset.with_banks(nowhere), self.recipe.seed, self.rows[i]["index"])
 
-    def render(self, i: int, frames: Sequence[int] | None = None) -> Clip:
-        """Clip i, or some of its frames, rendered again: exactly what was encoded.
+    def render(self, i: int, frames: Iterable[int] | None = None) -> Clip:
+        """Render clip i again, or some of its frames: exactly the frames that were encoded.
+
+        Args:
+            i: row of the clip in the manifest.
+            frames: frame numbers in any order; None for all.
 
         Raises:
-            ConfigurationError: it is a real clip, or a bank of textures is not the one it was made from.
+            ConfigurationError: it is a real clip, has no such frame, or a texture bank is not the one it was made from.
         """
         return render(self.scene(i), frames)
 
-    def decode(self, i: int, frames: Sequence[int] | None = None) -> Clip:
-        """Clip i, or some of its frames, decoded from the video.
+    def decode(self, i: int, frames: Iterable[int] | None = None) -> Clip:
+        """Decode clip i, or some of its frames, from its video file.
+
+        Args:
+            i: row of the clip in the manifest.
+            frames: frame numbers in any order; None for all.
 
         Raises:
+            ConfigurationError: a frame number is not an integer.
             DatasetError: the shard is missing or damaged, or the clip has no such frame.
         """
         row = self.rows[i]
         real = self.recipe.preset.preset_for_clip(row["index"]) is None
-        decoded = decode(io.BytesIO(self.video(i)), frames, f"{self.path}, clip {row['key']}")
+        numbers = None if frames is None else parse_frames(frames)
+        decoded = decode(io.BytesIO(self.video(i)), numbers, f"{self.path}, clip {row['key']}")
         return Clip(frames=decoded, fps=self.recipe.preset.video.fps, scene=None if real else self.scene_without_banks(i))
 
     def video(self, i: int) -> bytes:

@@ -107,7 +107,7 @@ def motion_stats(scene: Scene, t: int) -> MotionStats:
     y_next = transform[:, 1, 0] * x + transform[:, 1, 1] * y + transform[:, 1, 2]
     outside = (x_next < 0) | (x_next >= scene.width) | (y_next < 0) | (y_next >= scene.height)
     occluded = np.zeros(len(ids), np.bool_)
-    outlines = (scene.vertices, scene.num_vertices, scene.reach)
+    outlines = (scene.vertices, scene.num_vertices, scene.bounding_radii)
     _mark_occluded(after, outlines, ids, (x_next, y_next), (scene.height, scene.width), occluded)
     covered, pixels = max(len(ids), 1), scene.height * scene.width
     return MotionStats(

@@ -1,15 +1,14 @@
-"""The discrete Fourier transform of square real images, from + - * alone, so that it has the same bits on every machine.
+"""The discrete Fourier transform of square real images, from + - * alone, with the same bits on every machine.
 
-A library's transform may differ in the last bit between its versions, and is slower here: these transforms run down the
-columns of an array, which is vector code, and leave the frequencies in the scrambled order that they arise in, because
-whoever multiplies a spectrum and transforms it back never needs them sorted.
+Library transforms may differ in the last bit between versions, and are slower here. These transforms run down the columns of
+an array, which LLVM vectorizes, and leave the frequencies in bit-reversed order: filtering needs no sorted frequencies.
 
-* An image of side n is a pair of **halves**, float32 (2, n, n // 2): its left and its right half.
-* A **spectrum** is float32 (2, n, n // 2 + 1): real and imaginary part, row r of horizontal frequency `plan.frequency[r]`,
-  column k of vertical frequency k. The other half-plane is its mirrored conjugate.
+* An image of side n is stored as its left and right **halves**, float32 (2, n, n // 2).
+* A **spectrum** is float32 (2, n, n // 2 + 1): real and imaginary part; row r has horizontal frequency `plan.frequency[r]`,
+  column k vertical frequency k. The other half-plane is its mirrored conjugate.
 
-Both directions are orthonormal: a spectrum has the energy of its image. Cooley and Tukey 1965, radix two in place, and one
-plain transform for the odd factor of n.
+Both directions are orthonormal: a spectrum has the energy of its image. The algorithm is Cooley and Tukey's (1965): radix two
+in place, and a direct transform for the odd factor of n.
 """
 
 from __future__ import annotations
@@ -24,28 +23,28 @@ from numpy.typing import NDArray
 from synvid.numerics.jit import jit
 from synvid.numerics.portable_math import sin_cos_array
 
-__all__ = ["Plan", "forward", "halves_of", "image_of", "inverse", "plan_for"]
+__all__ = ["Plan", "forward", "inverse", "join_halves", "plan_for", "split_halves"]
 
 
-#: Side of the blocks that a transposition moves, so that they fit the nearest cache.
+#: Columns that a transposition handles at once, to stay in the L1 cache.
 _BLOCK = 16
 
 
 class Plan(NamedTuple):
-    """What the transforms of one side length n = odd 2**k share."""
+    """Tables for the transforms of images with side n = odd * 2**k."""
 
-    frequency: NDArray[np.int64]  # (n,) the horizontal frequency of each row, -n/2..n/2 - 1
-    row: NDArray[np.int64]  # (n,) the row of frequency f or f - n, for f = 0..n - 1
+    frequency: NDArray[np.int64]  # (n,) horizontal frequency of each row, -n/2..n/2 - 1
+    row: NDArray[np.int64]  # (n,) row of frequency f or f - n, for f = 0..n - 1
     odd: int
     cosine: NDArray[np.float32]  # (n,) of 2 pi t / n, for the odd factor
     sine: NDArray[np.float32]  # (n,) of -2 pi t / n
-    block_cosine: NDArray[np.float32]  # (2**k,) of half the angle of the t-th frequency in scrambled order, for the others
+    block_cosine: NDArray[np.float32]  # (2**k,) of half the angle of frequency t in bit-reversed order, for the powers of two
     block_sine: NDArray[np.float32]
-    lone: bool  # k is odd, so that one step of radix two has no partner
+    has_single_step: bool  # k is odd: one step of radix two is not paired with another
 
 
 def _units(angles: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], NDArray[np.float32]]:
-    """Cosines and sines; what is zero but for rounding is zero."""
+    """Cosines and sines as float32; rounding errors near zero are set to zero."""
     units = sin_cos_array(angles.astype(np.float64))
     units[np.abs(units) < 1e-9] = 0.0
     return np.ascontiguousarray(units[:, 0], np.float32), np.ascontiguousarray(units[:, 1], np.float32)
@@ -53,44 +52,44 @@ def _units(angles: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], NDAr
 
 @lru_cache(maxsize=16)
 def plan_for(size: int) -> Plan:
-    """The plan for images of `size` x `size` pixels, an even number."""
+    """The plan for images of `size` x `size` pixels, `size` even."""
     odd = size
     while odd % 2 == 0:
         odd //= 2
-    scrambled = np.zeros(1, np.int64)
-    while odd * scrambled.size < size:  # the even frequencies come first, then the odd ones, at every level
-        scrambled = np.concatenate([2 * scrambled, 2 * scrambled + 1])
-    blocks = _units(scrambled * (-math.pi / scrambled.size))
-    lone = scrambled.size.bit_length() % 2 == 0
-    frequency = (odd * scrambled + np.arange(odd)[:, None]).ravel()
+    bit_reversed = np.zeros(1, np.int64)
+    while odd * bit_reversed.size < size:  # the even frequencies come first, then the odd ones, at every level
+        bit_reversed = np.concatenate([2 * bit_reversed, 2 * bit_reversed + 1])
+    blocks = _units(bit_reversed * (-math.pi / bit_reversed.size))
+    has_single_step = bit_reversed.size.bit_length() % 2 == 0
+    frequency = (odd * bit_reversed + np.arange(odd)[:, None]).ravel()
     row = np.empty(size, np.int64)
     row[frequency] = np.arange(size)
     frequency[frequency >= size // 2] -= size
-    return Plan(frequency, row, odd, *_units(np.arange(size) * (-2.0 * math.pi / size)), *blocks, lone)
+    return Plan(frequency, row, odd, *_units(np.arange(size) * (-2.0 * math.pi / size)), *blocks, has_single_step)
 
 
-def halves_of(image: NDArray[np.float32]) -> NDArray[np.float32]:
-    """An image (n, n) as its halves, a copy."""
+def split_halves(image: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Split an image (n, n) into its halves (2, n, n // 2), a copy."""
     middle = image.shape[1] // 2
     return np.stack([image[:, :middle], image[:, middle:]])
 
 
-def image_of(halves: NDArray[np.float32]) -> NDArray[np.float32]:
-    """The image (n, n) of its halves, a copy."""
+def join_halves(halves: NDArray[np.float32]) -> NDArray[np.float32]:
+    """Join halves (2, n, n // 2) to an image (n, n), a copy."""
     return np.concatenate([halves[0], halves[1]], axis=1)
 
 
 @jit
-def _part(re, im, start, count):
-    """A stretch of two flat arrays."""
+def _slices(re, im, start, count):
+    """`count` elements of two flat arrays."""
     return re[start : start + count], im[start : start + count]
 
 
 @jit
 def _step(re, im, start, count, cosine, sine):
     """One step of radix two: a and b, `count` numbers each, become a + b w and a - b w, with w = cosine + i sine."""
-    re_a, im_a = _part(re, im, start, count)
-    re_b, im_b = _part(re, im, start + count, count)
+    re_a, im_a = _slices(re, im, start, count)
+    re_b, im_b = _slices(re, im, start + count, count)
     for k in range(count):
         x, y = re_b[k] * cosine - im_b[k] * sine, re_b[k] * sine + im_b[k] * cosine
         re_b[k], im_b[k] = re_a[k] - x, im_a[k] - y
@@ -101,8 +100,8 @@ def _step(re, im, start, count, cosine, sine):
 @jit
 def _step_back(re, im, start, count, cosine, sine):
     """Undo `_step`, times two."""
-    re_a, im_a = _part(re, im, start, count)
-    re_b, im_b = _part(re, im, start + count, count)
+    re_a, im_a = _slices(re, im, start, count)
+    re_b, im_b = _slices(re, im, start + count, count)
     for k in range(count):
         x, y = re_a[k] - re_b[k], im_a[k] - im_b[k]
         re_a[k] += re_b[k]
@@ -112,11 +111,11 @@ def _step_back(re, im, start, count, cosine, sine):
 
 @jit
 def _two_steps(re, im, start, count, first, second, third):
-    """`_step` on (a, b) and (c, d) of a quarter each after `_step` on the halves: half the way to memory."""
-    re_a, im_a = _part(re, im, start, count)
-    re_b, im_b = _part(re, im, start + count, count)
-    re_c, im_c = _part(re, im, start + 2 * count, count)
-    re_d, im_d = _part(re, im, start + 3 * count, count)
+    """`_step` on the halves, then on each half: two steps with one pass through memory."""
+    re_a, im_a = _slices(re, im, start, count)
+    re_b, im_b = _slices(re, im, start + count, count)
+    re_c, im_c = _slices(re, im, start + 2 * count, count)
+    re_d, im_d = _slices(re, im, start + 3 * count, count)
     for k in range(count):
         x, y = re_c[k] * first[0] - im_c[k] * first[1], re_c[k] * first[1] + im_c[k] * first[0]
         u, v = re_d[k] * first[0] - im_d[k] * first[1], re_d[k] * first[1] + im_d[k] * first[0]
@@ -131,10 +130,10 @@ def _two_steps(re, im, start, count, first, second, third):
 @jit
 def _two_steps_back(re, im, start, count, first, second, third):
     """Undo `_two_steps`, times four."""
-    re_a, im_a = _part(re, im, start, count)
-    re_b, im_b = _part(re, im, start + count, count)
-    re_c, im_c = _part(re, im, start + 2 * count, count)
-    re_d, im_d = _part(re, im, start + 3 * count, count)
+    re_a, im_a = _slices(re, im, start, count)
+    re_b, im_b = _slices(re, im, start + count, count)
+    re_c, im_c = _slices(re, im, start + 2 * count, count)
+    re_d, im_d = _slices(re, im, start + 3 * count, count)
     for k in range(count):
         ax, ay, x, y = re_a[k] + re_b[k], im_a[k] + im_b[k], re_a[k] - re_b[k], im_a[k] - im_b[k]
         cx, cy, u, v = re_c[k] + re_d[k], im_c[k] + im_d[k], re_c[k] - re_d[k], im_c[k] - im_d[k]
@@ -156,7 +155,7 @@ def _add_product(to_re, to_im, re, im, cosine, sine):
 
 @jit
 def _odd_factor(re, im, plan, inverse):
-    """The transforms of odd length across the rows p, p + m, p + 2 m, ..., for every p < m, and the turns between factors.
+    """The transforms of odd length over the rows p, p + m, p + 2 m, ..., for every p < m, and the twiddle factors.
 
     Forward, y[p, j] = w**(p j) sum over k of x[p, k] w**(m j k), where w = exp(-2 pi i / n).
     """
@@ -168,17 +167,17 @@ def _odd_factor(re, im, plan, inverse):
         sums_im[:] = np.float32(0.0)
         for j in range(odd):
             for k in range(odd):
-                turn = (m * j * k + p * (k if inverse else j)) % size
-                sine = -plan.sine[turn] if inverse else plan.sine[turn]
-                _add_product(sums_re[j], sums_im[j], re[p + m * k], im[p + m * k], plan.cosine[turn], sine)
+                angle = (m * j * k + p * (k if inverse else j)) % size
+                sine = -plan.sine[angle] if inverse else plan.sine[angle]
+                _add_product(sums_re[j], sums_im[j], re[p + m * k], im[p + m * k], plan.cosine[angle], sine)
         for j in range(odd):
             re[p + m * j] = sums_re[j]
             im[p + m * j] = sums_im[j]
 
 
 @jit
-def _turn(plan, block):
-    """The factor of a step on the blocks number 2 block and 2 block + 1."""
+def _twiddle(plan, block):
+    """The twiddle factor of a step on blocks 2 block and 2 block + 1."""
     return plan.block_cosine[block], plan.block_sine[block]
 
 
@@ -187,22 +186,22 @@ def _forward_columns(re, im, plan):
     """Transform every column in place, float32 (n, any); row r of the result has frequency `plan.frequency[r]`.
 
     A polynomial modulo x**l - c**2 is split into its remainders modulo x**(l / 2) - c and x**(l / 2) + c, and so on down to
-    its values. All of a block is multiplied by the same factor, whatever its row, so the loops are long.
+    its values. A whole block has the same twiddle factor, so the inner loops are long.
     """
     if plan.odd > 1:
         _odd_factor(re, im, plan, False)
     flat_re, flat_im = re.reshape(-1), im.reshape(-1)
-    whole = re.size // plan.odd
-    for start in range(0, re.size, whole):
+    length = re.size // plan.odd
+    for start in range(0, re.size, length):
         blocks = 1
-        if plan.lone:
-            _step(flat_re, flat_im, start, whole // 2, *_turn(plan, 0))
+        if plan.has_single_step:
+            _step(flat_re, flat_im, start, length // 2, *_twiddle(plan, 0))
             blocks = 2
         while blocks < plan.block_cosine.size:
-            count = whole // (4 * blocks)
+            count = length // (4 * blocks)
             for k in range(blocks):
-                turns = _turn(plan, k), _turn(plan, 2 * k), _turn(plan, 2 * k + 1)
-                _two_steps(flat_re, flat_im, start + 4 * k * count, count, *turns)
+                twiddles = _twiddle(plan, k), _twiddle(plan, 2 * k), _twiddle(plan, 2 * k + 1)
+                _two_steps(flat_re, flat_im, start + 4 * k * count, count, *twiddles)
             blocks *= 4
 
 
@@ -210,32 +209,31 @@ def _forward_columns(re, im, plan):
 def _inverse_columns(re, im, plan):
     """Undo `_forward_columns`, times n."""
     flat_re, flat_im = re.reshape(-1), im.reshape(-1)
-    whole = re.size // plan.odd
-    for start in range(0, re.size, whole):
+    length = re.size // plan.odd
+    for start in range(0, re.size, length):
         blocks = plan.block_cosine.size // 4
         while blocks > 0:
-            count = whole // (4 * blocks)
+            count = length // (4 * blocks)
             for k in range(blocks):
-                turns = _turn(plan, k), _turn(plan, 2 * k), _turn(plan, 2 * k + 1)
-                _two_steps_back(flat_re, flat_im, start + 4 * k * count, count, *turns)
+                twiddles = _twiddle(plan, k), _twiddle(plan, 2 * k), _twiddle(plan, 2 * k + 1)
+                _two_steps_back(flat_re, flat_im, start + 4 * k * count, count, *twiddles)
             blocks //= 4
-        if plan.lone:
-            _step_back(flat_re, flat_im, start, whole // 2, *_turn(plan, 0))
+        if plan.has_single_step:
+            _step_back(flat_re, flat_im, start, length // 2, *_twiddle(plan, 0))
     if plan.odd > 1:
         _odd_factor(re, im, plan, True)
 
 
 @jit
 def forward(halves, spectrum, plan):
-    """Transform the image of two halves, which is overwritten.
+    """Transform an image to its spectrum.
 
-    The columns of the two halves go as real and imaginary part of one complex transform, and are told apart after it by
-    their symmetry.
+    The columns of the two halves are the real and imaginary part of one complex transform; symmetry separates the results.
 
     Args:
         halves: float32 (2, n, n // 2); overwritten.
         spectrum: float32 (2, n, n // 2 + 1); written.
-        plan: for n.
+        plan: plan for side n.
     """
     re, im = halves[0], halves[1]
     size, middle = re.shape
@@ -254,12 +252,12 @@ def forward(halves, spectrum, plan):
 
 @jit
 def inverse(spectrum, halves, plan):
-    """Undo `forward`.
+    """Transform a spectrum to its image, the inverse of `forward`.
 
     Args:
         spectrum: float32 (2, n, n // 2 + 1); overwritten.
         halves: float32 (2, n, n // 2); written.
-        plan: for n.
+        plan: plan for side n.
     """
     re, im = halves[0], halves[1]
     size, middle = re.shape

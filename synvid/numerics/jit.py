@@ -1,4 +1,4 @@
-"""One decorator for every compiled function: strict floating point, no GIL, cached on disk."""
+"""The decorator of all compiled functions: strict floating point, without the GIL, cached on disk."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ __all__ = ["SIMD", "is_cold", "jit"]
 
 Function = TypeVar("Function", bound=Callable[..., Any])
 
-#: Vector stores are used unless SYNVID_SIMD=0 asks for the plain path. Both give the same pixels.
+#: Whether to use vector code; SYNVID_SIMD=0 selects the plain loops, which give the same pixels.
 SIMD = os.environ.get("SYNVID_SIMD", "1") != "0"
 
 
@@ -47,9 +47,9 @@ def _source_stamp() -> str:
 
 
 def _cache_folder() -> str:
-    """The first folder we may write to: NUMBA_CACHE_DIR, the user's cache, a temporary one; empty if there is none.
+    """The first private, writable folder of NUMBA_CACHE_DIR, the user's cache and a temporary folder; "" if there is none.
 
-    Numba runs what lies there, so nobody else may be able to put anything into it.
+    Numba executes the files in it, so no other user may be able to write to it.
     """
     stamp = _source_stamp()
     named = os.environ.get("NUMBA_CACHE_DIR")
@@ -60,7 +60,7 @@ def _cache_folder() -> str:
             folder.mkdir(mode=0o700, parents=True, exist_ok=True)
             if is_private(folder) and _is_writable(folder):
                 return str(folder)
-    with contextlib.suppress(OSError):  # others may write to what lies above: our folder is checked before we look into it
+    with contextlib.suppress(OSError):  # its parent is shared with other users, so the folder itself is checked
         folder = temporary_cache() / stamp
         folder.mkdir(mode=0o700, exist_ok=True)
         if is_private(folder) and _is_writable(folder):
@@ -73,20 +73,20 @@ def _is_writable(folder: Path) -> bool:
         return True
 
 
-class _ForgivingCache(FunctionCache):
-    """Numba's cache of a function's machine code, whose faults cost time and nothing else."""
+class _TolerantCache(FunctionCache):
+    """Numba's on-disk cache of a function's machine code; errors cause a recompilation instead of a failure."""
 
     def load_overload(self, *args: Any) -> Any:
-        """What was compiled before; None if it cannot be read, and then it is dropped."""
+        """Load machine code; a file that cannot be read is deleted and counts as a cache miss."""
         try:
             return super().load_overload(*args)
-        except Exception:  # noqa: BLE001  # whatever a truncated pickle raises
+        except Exception:  # noqa: BLE001  # a truncated pickle can raise anything
             with contextlib.suppress(Exception):
                 self.flush()
             return None
 
     def save_overload(self, *args: Any) -> None:
-        """Keep what was compiled, if there is room."""
+        """Save machine code; errors, such as a full disk, are ignored."""
         with contextlib.suppress(Exception):
             super().save_overload(*args)
 
@@ -95,12 +95,12 @@ _CACHE_FOLDER = _cache_folder()
 
 
 def is_cold() -> bool:
-    """Whether the kernels have yet to be compiled on this machine, which takes some seconds."""
+    """Whether the cache is empty: then the kernels have to be compiled, which takes some seconds."""
     return not _CACHE_FOLDER or not any(Path(_CACHE_FOLDER).rglob("*.nbi"))
 
 
 def jit(function: Function) -> Function:
-    """Compile `function` on first use, in the same way on every machine.
+    """Compile a function on its first call.
 
     No fast-math and no contraction: the same IEEE operations in the same order give the same bits on every CPU.
     """
@@ -109,10 +109,10 @@ def jit(function: Function) -> Function:
         return compiled  # type: ignore[no-any-return]
     config: Any = numba.config
     previous = config.CACHE_DIR
-    config.CACHE_DIR = _CACHE_FOLDER  # read when a cache is made, so other people's caches stay put
+    config.CACHE_DIR = _CACHE_FOLDER  # Numba reads it when a cache is created; restored below for other code
     try:
-        compiled._cache = _ForgivingCache(function)  # noqa: SLF001  # as njit(cache=True) does with Numba's own
-    except RuntimeError:  # Numba finds no place for it
+        compiled._cache = _TolerantCache(function)  # noqa: SLF001  # as njit(cache=True) does with Numba's own
+    except RuntimeError:  # Numba cannot locate the function's source
         pass
     finally:
         config.CACHE_DIR = previous

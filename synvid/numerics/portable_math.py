@@ -1,7 +1,7 @@
-"""Sine, cosine and logarithm from + - * / alone, so that they have the same bits on every machine.
+"""Elementary functions from + - * / alone, with the same bits on every machine.
 
-The C library's versions differ in the last bit between systems and vector widths. These are right to about one unit in the
-last place: a Taylor series after the argument has been brought near zero.
+Those of the C library differ in the last bit between systems and vector widths. These are accurate to about one unit in the
+last place: a Taylor series, after argument reduction.
 """
 
 from __future__ import annotations
@@ -17,7 +17,7 @@ __all__ = ["LN_2", "exp", "log", "principal_axes", "sin_cos", "sin_cos_array"]
 
 
 _TWO_OVER_PI = 0.6366197723675814
-# pi/2 in three parts; the first two have trailing zeros, so that a small integer times them is exact.
+# pi/2 as the sum of three numbers; the first two end in zero bits, so that their products with a small integer are exact.
 _HALF_PI_1 = float.fromhex("0x1.921fb54400000p+0")
 _HALF_PI_2 = float.fromhex("0x1.0b4611a600000p-34")
 _HALF_PI_3 = float.fromhex("0x1.3198a2e037073p-69")
@@ -30,7 +30,7 @@ _SQRT_HALF = 0.7071067811865476
 
 @jit
 def sin_cos(x: float) -> tuple[float, float]:
-    """Sine and cosine of x radians, |x| up to 1e5: the same bits as `sin_cos_of`, for one angle at a time."""
+    """Sine and cosine of x radians, |x| up to 1e5: the same bits as `sin_cos_array`, for one angle."""
     quarter = np.floor(x * _TWO_OVER_PI + 0.5)
     r = ((x - quarter * _HALF_PI_1) - quarter * _HALF_PI_2) - quarter * _HALF_PI_3
     r2 = r * r
@@ -39,35 +39,35 @@ def sin_cos(x: float) -> tuple[float, float]:
         sine = 1.0 - r2 * _SINE[k] * sine
         cosine = 1.0 - r2 * _COSINE[k] * cosine
     sine *= r
-    turn = int(quarter)
-    if turn & 1:
+    quadrant = int(quarter)
+    if quadrant & 1:
         sine, cosine = cosine, sine
-    return -sine if turn & 2 else sine, -cosine if (turn + 1) & 2 else cosine
+    return -sine if quadrant & 2 else sine, -cosine if (quadrant + 1) & 2 else cosine
 
 
 @jit
 def sin_cos_array(angles: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Unit vectors (cos, sin) of angles in radians, up to 1e5 either way: float64 (n,) to (n, 2).
+    """Unit vectors (cos, sin) of angles in radians, |angle| up to 1e5: float64 (n,) to (n, 2).
 
-    Terms outside, angles inside: each inner loop is vector code.
+    The inner loops run over the angles, so that LLVM vectorizes them.
     """
     quarter = np.floor(angles * _TWO_OVER_PI + 0.5)
     r = ((angles - quarter * _HALF_PI_1) - quarter * _HALF_PI_2) - quarter * _HALF_PI_3
     r2 = r * r
     sine, cosine = np.ones(angles.size), np.ones(angles.size)
-    for k in range(_TERMS - 1, -1, -1):  # Taylor series, each term factored out of those behind it, from the far end
+    for k in range(_TERMS - 1, -1, -1):  # Taylor series in Horner form
         a, b = _SINE[k], _COSINE[k]
         for i in range(angles.size):
             sine[i] = 1.0 - r2[i] * a * sine[i]
             cosine[i] = 1.0 - r2[i] * b * cosine[i]
     vectors = np.empty((angles.size, 2))
     for i in range(angles.size):
-        turn = int(quarter[i])
-        one, other = r[i] * sine[i], cosine[i]
-        if turn & 1:
-            one, other = other, one
-        vectors[i, 0] = -other if (turn + 1) & 2 else other
-        vectors[i, 1] = -one if turn & 2 else one
+        quadrant = int(quarter[i])
+        y, x = r[i] * sine[i], cosine[i]
+        if quadrant & 1:
+            y, x = x, y
+        vectors[i, 0] = -x if (quadrant + 1) & 2 else x
+        vectors[i, 1] = -y if quadrant & 2 else y
     return vectors
 
 
@@ -97,7 +97,7 @@ _INVERSE_FACTORIALS = tuple(1.0 / math.factorial(k) for k in range(13, -1, -1))
 
 @jit
 def exp(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """Exponentials of numbers in [-700, 700]: float64 (n,) to (n,), to about one unit in the last place near zero."""
+    """Exponentials of numbers in [-700, 700]: float64 (n,) to (n,), accurate to about one unit in the last place near zero."""
     result = np.empty(values.size)
     for i in range(values.size):
         exponent = np.floor(values[i] / LN_2 + 0.5)
@@ -110,13 +110,13 @@ def exp(values: NDArray[np.float64]) -> NDArray[np.float64]:
 
 
 def principal_axes(covariance: NDArray[np.float64]) -> NDArray[np.float64]:
-    """The eigenvectors of a symmetric matrix, by Jacobi's rotations.
+    """The eigenvectors of a symmetric matrix, by Jacobi rotations.
 
     Args:
-        covariance: (n, n).
+        covariance: symmetric, (n, n).
 
     Returns:
-        (n, n), a unit vector a column, by decreasing eigenvalue; the largest component of each is positive.
+        (n, n), unit vectors as columns, by decreasing eigenvalue; the largest component of each is positive.
     """
     matrix, axes = covariance.astype(np.float64), np.eye(len(covariance))
     for _ in range(12):

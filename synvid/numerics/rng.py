@@ -1,7 +1,7 @@
 """Counter-based random numbers: Philox4x64-10 (Salmon et al. 2011), keyed by (seed, index).
 
-Every quantity of a clip has a stream of its own, so that a preset that asks for one more quantity leaves all others as
-they were: clip 7 of `moving_shapes` has the centres, colours and radii of clip 7 of `moving_circles`.
+Each quantity of a clip has its own stream, so a preset that needs one more quantity does not change the others: clip 7 of
+`moving_shapes` has the centres, colours and radii of clip 7 of `moving_circles`.
 """
 
 from __future__ import annotations
@@ -26,12 +26,12 @@ _WEYL_1 = np.uint64(0xBB67AE8584CAA73B)
 
 @jit
 def _high_product(a: np.uint64, b: np.uint64) -> np.uint64:
-    """The upper 64 of the 128 bits of a * b."""
+    """The upper 64 bits of the 128-bit product a * b."""
     a_low, a_high = a & _LOW32, a >> _32
     b_low, b_high = b & _LOW32, b >> _32
     cross = a_high * b_low + ((a_low * b_low) >> _32)
-    other = a_low * b_high + (cross & _LOW32)
-    return a_high * b_high + (cross >> _32) + (other >> _32)
+    cross_2 = a_low * b_high + (cross & _LOW32)
+    return a_high * b_high + (cross >> _32) + (cross_2 >> _32)
 
 
 @jit
@@ -62,7 +62,7 @@ def raw(seed: np.uint64, index: np.uint64, stream: int, count: int) -> NDArray[n
 
 @jit
 def _unit(words):
-    """The upper 53 bits of each word as a number in [0, 1)."""
+    """Numbers in [0, 1) from the upper 53 bits of each word."""
     numbers = np.empty(words.size)
     for i in range(words.size):
         numbers[i] = np.float64(np.int64(words[i] >> np.uint64(11))) * 2.0**-53
@@ -74,9 +74,9 @@ def uniform(seed: int, index: int, stream: int, shape: tuple[int, ...]) -> NDArr
 
     Args:
         seed: 0..2**64-1.
-        index: the clip, 0..2**64-1.
-        stream: what the numbers are for.
-        shape: of the result; growing the first axis leaves the earlier rows as they were.
+        index: index of the clip, 0..2**64-1.
+        stream: the quantity that the numbers are for, a `Stream`.
+        shape: shape of the result. A longer first axis does not change the first rows.
 
     Returns:
         float64 array of `shape`.

@@ -9,9 +9,9 @@ __all__ = ["Stream"]
 
 @unique
 class Stream(IntEnum):
-    """The quantity that a stream of random numbers is for; see `synvid.numerics.rng.uniform`.
+    """Id of the random stream of each quantity, for `synvid.numerics.rng.uniform`.
 
-    The ids are part of the output: changing one changes frames. A new quantity gets a new id.
+    Changing an id changes frames. A new quantity gets a new id.
     """
 
     # scenes

@@ -1,1 +1,1 @@
-"""The rasterizer: pose → row spans → visible runs, nearest object first → pixels."""
+"""The rasterizer: poses to row spans, front to back, to pixels."""

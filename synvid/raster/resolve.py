@@ -1,4 +1,4 @@
-"""From painted pixels to the RGB bytes of a frame: one sample a pixel, or the mean of 4 x 4."""
+"""Convert painted samples to the RGB bytes of a frame: one sample per pixel, or the mean of 4 x 4."""
 
 from __future__ import annotations
 
@@ -10,7 +10,7 @@ from synvid.raster.simd import pack_rgb
 __all__ = ["SAMPLES", "average_rows", "copy_rows"]
 
 
-#: Samples a pixel along each axis when antialiasing.
+#: Samples per pixel along each axis, with antialiasing.
 SAMPLES = 4
 
 _RED_BLUE, _BYTE = np.uint32(0x00FF00FF), np.uint32(0xFF)
@@ -28,9 +28,9 @@ def copy_rows(pixels, stride, height, width, packed):
 
 @jit
 def average_rows(pixels, stride, height, width, packed):
-    """The same from SAMPLES x SAMPLES samples a pixel, rounding halves up.
+    """Average SAMPLES x SAMPLES samples per pixel, rounding halves up, to a packed RGB frame, flat uint8.
 
-    Columns are summed first, which is vector code. The sums of two channels share a word: sixteen bytes need 12 bits.
+    Rows are summed first, which LLVM vectorizes. Red and blue share a word: the sum of sixteen bytes needs 12 bits.
     """
     red_blue, green = np.empty(stride, np.uint32), np.empty(stride, np.uint32)
     for y in range(height):
@@ -43,8 +43,8 @@ def average_rows(pixels, stride, height, width, packed):
                 green[k] += (color >> _8) & _BYTE
         for x in range(width):
             k = SAMPLES * x
-            both = red_blue[k] + red_blue[k + 1] + red_blue[k + 2] + red_blue[k + 3]
+            red_blue_sum = red_blue[k] + red_blue[k + 1] + red_blue[k + 2] + red_blue[k + 3]
             target = 3 * (y * width + x)
-            packed[target] = np.uint8(((both & np.uint32(0xFFFF)) + _HALF) >> _SHIFT)
+            packed[target] = np.uint8(((red_blue_sum & np.uint32(0xFFFF)) + _HALF) >> _SHIFT)
             packed[target + 1] = np.uint8((green[k] + green[k + 1] + green[k + 2] + green[k + 3] + _HALF) >> _SHIFT)
-            packed[target + 2] = np.uint8(((both >> _16) + _HALF) >> _SHIFT)
+            packed[target + 2] = np.uint8(((red_blue_sum >> _16) + _HALF) >> _SHIFT)

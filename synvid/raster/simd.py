@@ -1,7 +1,7 @@
-"""The two operations worth vector instructions, and their plain forms with the same result.
+"""Two operations as vector instructions, and as plain loops with the same result.
 
-Numba cannot be asked for a 64-lane masked store, so two small intrinsics emit it as portable LLVM vector code, which LLVM
-lowers to whatever the CPU has. Where they cannot be built, or SYNVID_SIMD=0 is set, the plain loops take their place.
+Numba has no masked store of 64 lanes, so intrinsics emit the operations as portable LLVM vector code, which LLVM lowers to
+the instructions of the CPU. The plain loops are used where the intrinsics cannot be built, or with SYNVID_SIMD=0.
 """
 
 from __future__ import annotations
@@ -42,20 +42,20 @@ def _pack_sixteen_plain(pixels, source, packed, target):
 
 
 def address(context: Any, builder: Any, array_type: Any, array: Any, offset: Any, vector: Any) -> Any:
-    """Pointer to a vector at an element of an array."""
+    """Pointer to the vector that begins at an element of an array."""
     data = context.make_array(array_type)(context, builder, array).data
     return builder.bitcast(builder.gep(data, [offset]), vector.as_pointer())
 
 
 def lanes(numbers: list[int]) -> Any:
-    """Which lanes a shuffle takes."""
+    """The constant that lists the lanes a shuffle takes."""
     from llvmlite import ir
 
     return ir.Constant(ir.VectorType(ir.IntType(32), len(numbers)), numbers)
 
 
 def splat(builder: Any, value: Any, count: int) -> Any:
-    """A vector of one value."""
+    """A vector of `count` copies of a value."""
     from llvmlite import ir
 
     undefined = ir.Constant(ir.VectorType(value.type, count), ir.Undefined)
@@ -73,24 +73,24 @@ def _vector_operations() -> tuple[Any, Any]:
 
     @intrinsic
     def fill_word(typing: Any, pixels: Any, start: Any, mask: Any, value: Any) -> Any:
-        """pixels[start + k] = value wherever bit k of mask is set; 64 lanes."""
+        """Set pixels[start + k] = value where bit k of mask is set; 64 lanes."""
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             array_type = signature.args[0]
             element = context.get_data_type(array_type.dtype)
             vector = ir.VectorType(element, 64)
-            where = address(context, builder, array_type, arguments[0], arguments[1], vector)
-            chosen = builder.bitcast(arguments[2], ir.VectorType(ir.IntType(1), 64))
-            old = builder.load(where)
+            pointer = address(context, builder, array_type, arguments[0], arguments[1], vector)
+            selected = builder.bitcast(arguments[2], ir.VectorType(ir.IntType(1), 64))
+            old = builder.load(pointer)
             old.align = element.width // 8
-            builder.store(builder.select(chosen, splat(builder, arguments[3], 64), old), where).align = element.width // 8
+            builder.store(builder.select(selected, splat(builder, arguments[3], 64), old), pointer).align = element.width // 8
             return context.get_dummy_value()
 
         return types.void(pixels, types.int64, types.uint64, pixels.dtype), generate
 
     @intrinsic
     def pack_sixteen(typing: Any, pixels: Any, source: Any, packed: Any, target: Any) -> Any:
-        """Sixteen uint32 RGBX pixels to 48 bytes RGB."""
+        """Convert sixteen uint32 RGBX pixels to 48 RGB bytes."""
 
         def generate(context: Any, builder: Any, signature: Any, arguments: Any) -> Any:
             wide, narrow = ir.VectorType(i8, 64), ir.VectorType(i8, 48)
@@ -98,8 +98,8 @@ def _vector_operations() -> tuple[Any, Any]:
             write = address(context, builder, signature.args[2], arguments[2], arguments[3], narrow)
             pixel = builder.load(read)
             pixel.align = 4
-            bytes_kept = lanes([4 * (k // 3) + k % 3 for k in range(48)])
-            rgb = builder.shuffle_vector(pixel, ir.Constant(wide, ir.Undefined), bytes_kept)
+            kept_bytes = lanes([4 * (k // 3) + k % 3 for k in range(48)])
+            rgb = builder.shuffle_vector(pixel, ir.Constant(wide, ir.Undefined), kept_bytes)
             builder.store(rgb, write).align = 1
             return context.get_dummy_value()
 
@@ -119,18 +119,18 @@ def _vector_operations() -> tuple[Any, Any]:
 
 def _choose() -> tuple[bool, Any, Any]:
     if SIMD:
-        with contextlib.suppress(Exception):  # whatever LLVM cannot do here, the plain loops can
+        with contextlib.suppress(Exception):  # fall back to the plain loops, whatever LLVM raises
             return True, *_vector_operations()
     return False, _fill_word_plain, _pack_sixteen_plain
 
 
-#: Whether the vector path is in use, and the two operations.
+#: Whether the vector code is in use, and the two operations.
 VECTOR, fill_word, _pack_sixteen = _choose()
 
 
 @jit
 def pack_rgb(pixels, source, count, packed, target):
-    """Copy `count` RGBX pixels from pixels[source:] to three bytes each at packed[target:]; flat arrays."""
+    """Convert `count` RGBX pixels from pixels[source:] to RGB bytes at packed[target:]; both arrays are flat."""
     for k in range(0, count - 15, 16):
         _pack_sixteen(pixels, source + k, packed, target + 3 * k)
     for k in range(count - count % 16, count):

@@ -1,8 +1,8 @@
-"""The one traversal: which pixels of a frame each object owns, found from the nearest object to the farthest.
+"""Paint objects front to back, each on the pixels that no nearer object covers.
 
-Each row has a bit a pixel, set once an object owns it, in words of 64. An object takes, word by word, what its span covers
-and nobody nearer has: a run. Every 10 objects the fully owned tiles of 8x8 pixels are marked, so that objects behind them
-are passed over by their bounding box alone, and a full frame ends the walk early.
+The coverage mask has one bit per pixel, in words of 64. An object is painted, word by word, on the pixels of its spans whose
+bits are not set, and sets them. Every 10 objects the tiles of 8x8 pixels that are fully covered are marked: objects whose
+bounding box touches only such tiles are skipped, and painting stops once all tiles are full.
 """
 
 from __future__ import annotations
@@ -16,7 +16,7 @@ from numpy.typing import NDArray
 from synvid.numerics.jit import jit
 from synvid.raster.simd import fill_word
 from synvid.raster.spans import is_drawable, num_parts, object_spans
-from synvid.raster.texels import fill_texels, texel_map, texture_at
+from synvid.raster.texels import fill_texels, texel_map, texture_offset
 
 __all__ = ["Canvas", "new_canvas", "paint"]
 
@@ -28,19 +28,19 @@ _TILE_ROW = np.uint64(0xFF)
 
 
 class Canvas(NamedTuple):
-    """Room for finding the runs of a frame of height x width pixels."""
+    """Working memory for painting a frame of height x width pixels."""
 
     height: int
     width: int
-    owned: NDArray[np.uint64]  # (rows in whole tiles, words): a bit a pixel
-    full_tiles: NDArray[np.uint8]  # (tile rows, words): a bit a tile
-    spans: NDArray[np.int32]  # (2, height): of one object, where it begins and ends, in either order
-    corner: NDArray[np.float64]  # (3, m): x and y of the vertices in pixels, and crossings of one row
+    covered: NDArray[np.uint64]  # (rows, words), rows rounded up to whole tiles: one bit per pixel
+    full_tiles: NDArray[np.uint8]  # (tile rows, words): one bit per tile
+    spans: NDArray[np.int32]  # (2, height): both ends of the current object's span in each row, in either order
+    vertices_px: NDArray[np.float64]  # (3, m): x and y of the current object's vertices in pixels; crossings of a row
 
 
 @jit
 def new_canvas(height: int, width: int, max_vertices: int) -> Canvas:
-    """Room for frames of one size and outlines of at most `max_vertices` vertices."""
+    """A canvas for frames of one size and outlines of at most `max_vertices` vertices."""
     words = (width + 63) // 64
     tile_rows = (height + _TILE - 1) // _TILE
     return Canvas(
@@ -54,86 +54,89 @@ def new_canvas(height: int, width: int, max_vertices: int) -> Canvas:
 
 
 @jit
-def _clear(height, width, owned, full_tiles):
-    """Nobody owns anything but what lies outside the frame."""
-    owned[:] = _NONE
+def _clear(height, width, covered, full_tiles):
+    """Reset the coverage mask: only the padding outside the frame is covered."""
+    covered[:] = _NONE
     if width % 64:
-        owned[:, owned.shape[1] - 1] = _ALL << np.uint64(width % 64)
-    owned[height:] = _ALL
+        covered[:, covered.shape[1] - 1] = _ALL << np.uint64(width % 64)
+    covered[height:] = _ALL
     full_tiles[:] = 0
 
 
 @jit
-def _mark_full_tiles(owned, full_tiles):
-    """Mark the tiles that are fully owned; True if all are."""
-    everything = True
+def _mark_full_tiles(covered, full_tiles):
+    """Mark the tiles that are fully covered; return whether all are."""
+    all_full = True
     for row in range(full_tiles.shape[0]):
         for word in range(full_tiles.shape[1]):
             if full_tiles[row, word] == 0xFF:
                 continue
             common = _ALL
             for y in range(row * _TILE, row * _TILE + _TILE):
-                common &= owned[y, word]
+                common &= covered[y, word]
             full = 0
             for tile in range(8):
                 if (common >> np.uint64(tile * _TILE)) & _TILE_ROW == _TILE_ROW:
                     full |= 1 << tile
             full_tiles[row, word] = full
-            everything = everything and full == 0xFF
-    return everything
+            all_full = all_full and full == 0xFF
+    return all_full
 
 
 @jit
-def _is_outside(pose, reach, height, width):
-    """Whether an object is surely outside the frame; a bound without a square root, since most objects are."""
+def _is_outside(pose, bounding_radius, height, width):
+    """Whether an object is certainly outside the frame.
+
+    The bound is loose, to avoid a square root: most objects are outside.
+    """
     a, b, x0, c, d, y0 = pose
-    across, down = reach * (abs(a) + abs(b)), reach * (abs(c) + abs(d))
-    return x0 + across < 0.0 or x0 - across > width or y0 + down < 0.0 or y0 - down > height
+    half_width, half_height = bounding_radius * (abs(a) + abs(b)), bounding_radius * (abs(c) + abs(d))
+    return x0 + half_width < 0.0 or x0 - half_width > width or y0 + half_height < 0.0 or y0 - half_height > height
 
 
 @jit
-def _paint_background(owned, height, color, pixels):
-    """Paint what nobody owns."""
-    words = owned.shape[1]
+def _paint_background(covered, height, color, pixels):
+    """Paint the pixels that no object covers in one colour."""
+    words = covered.shape[1]
     for y in range(height):
         for word in range(words):
-            if owned[y, word] != _ALL:
-                fill_word(pixels, (y * words + word) * 64, ~owned[y, word], color)
+            if covered[y, word] != _ALL:
+                fill_word(pixels, (y * words + word) * 64, ~covered[y, word], color)
 
 
 @jit
-def _paint_textured_background(owned, height, color, pixels, textures):
-    """The same from the texture in the last row of the crops, if there is one."""
+def _paint_textured_background(covered, height, color, pixels, textures):
+    """Paint the pixels that no object covers with the background's texture, if it has one."""
     crops, t, pose = textures
-    words, last = owned.shape[1], crops.bank.size - 1
+    words, last = covered.shape[1], crops.bank.size - 1
     if crops.bank[last] < 0:
-        _paint_background(owned, height, color, pixels)
+        _paint_background(covered, height, color, pixels)
         return
-    bank, texture, size = crops.banks[crops.bank[last]], texture_at(crops, last, t), crops.size[last]
+    bank, texture, size = crops.banks[crops.bank[last]], texture_offset(crops, last, t), crops.size[last]
     tint, nearest = crops.tint[last], crops.nearest
     ux, uy, u0, vx, vy, v0 = texel_map(crops, last, pose)
     step_u, step_v = int(ux), int(vx)
     for y in range(height):
         u, v = int(math.floor(uy * (y + 0.5) + u0)), int(math.floor(vy * (y + 0.5) + v0))
         for word in range(words):
-            if owned[y, word] != _ALL:
+            if covered[y, word] != _ALL:
                 fill_texels(
-                    pixels, (y * words + word) * 64, ~owned[y, word], bank, texture, size,
+                    pixels, (y * words + word) * 64, ~covered[y, word], bank, texture, size,
                     u + 64 * word * step_u, v + 64 * word * step_v, step_u, step_v, tint, nearest,
                 )  # fmt: skip
 
 
 @jit
-def _bounds(pose, reach, count, corner):
-    """Left, right, top and bottom of an object: of its corners, or of the ellipse around it."""
+def _bounds(pose, bounding_radius, count, vertices_px):
+    """Left, right, top and bottom of an object: those of its vertices, or of the ellipse around it."""
     a, b, x0, c, d, y0 = pose
     if count > 0:
-        left, right, top, bottom = corner[0, 0], corner[0, 0], corner[1, 0], corner[1, 0]
+        left, right, top, bottom = vertices_px[0, 0], vertices_px[0, 0], vertices_px[1, 0], vertices_px[1, 0]
         for k in range(1, count):
-            left, right = min(left, corner[0, k]), max(right, corner[0, k])
-            top, bottom = min(top, corner[1, k]), max(bottom, corner[1, k])
+            left, right = min(left, vertices_px[0, k]), max(right, vertices_px[0, k])
+            top, bottom = min(top, vertices_px[1, k]), max(bottom, vertices_px[1, k])
     else:
-        half_width, half_height = reach * math.sqrt(a * a + b * b), reach * math.sqrt(c * c + d * d)
+        half_width, half_height = bounding_radius * math.sqrt(a * a + b * b), bounding_radius * math.sqrt(c * c + d * d)
         left, right = x0 - half_width, x0 + half_width
         top, bottom = y0 - half_height, y0 + half_height
     return left, right, top, bottom
@@ -141,7 +144,7 @@ def _bounds(pose, reach, count, corner):
 
 @jit
 def _open_rows(bounds, height, width, full_tiles):
-    """Rows first <= y < last in which the bounding box of an object meets tiles that are not yet full; none is (0, 0)."""
+    """Rows first <= y < last in which an object's bounding box touches tiles that are not full; (0, 0) if there are none."""
     left, right, top, bottom = bounds
     first, last = 0, 0
     if right >= 0.0 and bottom >= 0.0 and left <= width and top <= height:
@@ -160,35 +163,35 @@ def _open_rows(bounds, height, width, full_tiles):
 
 @jit
 def _word_mask(left, right, word):
-    """Bits of a word that a span covers; the span meets the word."""
+    """The bits of a word that a span covers; the two must overlap."""
     low, high = max(left - 64 * word, 0), min(right - 64 * word, 64)
     return (_ALL << np.uint64(low)) & (_ALL >> np.uint64(64 - high))
 
 
 @jit
-def _paint_spans(top, bottom, spans, owned, pixels, color):
-    """Give an object what its spans cover and nobody owns, and paint it."""
-    words = owned.shape[1]
+def _paint_spans(top, bottom, spans, covered, pixels, color):
+    """Paint the uncovered pixels of an object's spans in one colour, and mark them as covered."""
+    words = covered.shape[1]
     for y in range(max(top, 0), bottom):
         left, right = min(spans[0, y], spans[1, y]), max(spans[0, y], spans[1, y])
         if left < right:
             for word in range(left >> 6, ((right - 1) >> 6) + 1):
-                taken = owned[y, word]
-                mask = _word_mask(left, right, word) & ~taken
+                previous = covered[y, word]
+                mask = _word_mask(left, right, word) & ~previous
                 if mask != _NONE:
-                    owned[y, word] = taken | mask
+                    covered[y, word] = previous | mask
                     fill_word(pixels, (y * words + word) * 64, mask, color)
 
 
 @jit
-def _paint_textured_spans(top, bottom, spans, owned, pixels, color, i, pose, textures):
-    """The same for object i with texels of its crop, if it has one."""
+def _paint_textured_spans(top, bottom, spans, covered, pixels, color, i, pose, textures):
+    """Paint the uncovered pixels of object i's spans with its texture, if it has one, and mark them as covered."""
     crops, t, _ = textures
     if crops.bank[i] < 0:
-        _paint_spans(top, bottom, spans, owned, pixels, color)
+        _paint_spans(top, bottom, spans, covered, pixels, color)
         return
-    words = owned.shape[1]
-    bank, texture, size = crops.banks[crops.bank[i]], texture_at(crops, i, t), crops.size[i]
+    words = covered.shape[1]
+    bank, texture, size = crops.banks[crops.bank[i]], texture_offset(crops, i, t), crops.size[i]
     tint, nearest = crops.tint[i], crops.nearest
     ux, uy, u0, vx, vy, v0 = texel_map(crops, i, pose)
     step_u, step_v = int(ux), int(vx)
@@ -197,10 +200,10 @@ def _paint_textured_spans(top, bottom, spans, owned, pixels, color, i, pose, tex
         if left < right:
             u, v = int(math.floor(uy * (y + 0.5) + u0)), int(math.floor(vy * (y + 0.5) + v0))
             for word in range(left >> 6, ((right - 1) >> 6) + 1):
-                taken = owned[y, word]
-                mask = _word_mask(left, right, word) & ~taken
+                previous = covered[y, word]
+                mask = _word_mask(left, right, word) & ~previous
                 if mask != _NONE:
-                    owned[y, word] = taken | mask
+                    covered[y, word] = previous | mask
                     fill_texels(
                         pixels, (y * words + word) * 64, mask, bank, texture, size,
                         u + 64 * word * step_u, v + 64 * word * step_v, step_u, step_v, tint, nearest,
@@ -209,44 +212,42 @@ def _paint_textured_spans(top, bottom, spans, owned, pixels, color, i, pose, tex
 
 @jit
 def paint(poses, outlines, colors, background, canvas, pixels, textures=None):
-    """Paint every object where nothing nearer is, and the background where nothing is.
+    """Paint a frame: every object where no nearer object covers it, then the background.
 
     Args:
-        poses: float64 (n, 2, 3), outline to pixels, back to front.
-        outlines: vertices (n, m, 2), their number (n,), 0 for the unit circle, and the distance (n,) of an outline's
-            farthest point from its origin.
+        poses: float64 (n, 2, 3), maps from outline coordinates to pixels, back to front.
+        outlines: vertices (n, m, 2), number of vertices (n,), 0 for the unit circle, and bounding radii (n,).
         colors: uint32 (n,), from `pack_colors`.
-        background: uint32.
-        canvas: of the frame's size.
-        pixels: uint32, flat, a whole number of 64-pixel words a row; written.
-        textures: None, or (crops, frame, pose of the background): `Crops` of all objects and, last, of the background, and
-            which frame it is.
+        background: uint32, a packed colour.
+        canvas: working memory for frames of this size.
+        pixels: uint32, flat, rows padded to whole words of 64 pixels; written.
+        textures: None, or (crops, frame number, pose of the background); the last row of `crops` is the background's.
     """
-    # Taken apart once: to take an array out of a tuple costs an atomic operation.
-    height, width, owned, full_tiles, spans, corner = canvas
-    vertices, num_vertices, reach = outlines
-    _clear(height, width, owned, full_tiles)
-    since_mark = 0
+    # Unpacked once: taking an array out of a tuple costs an atomic operation.
+    height, width, covered, full_tiles, spans, vertices_px = canvas
+    vertices, num_vertices, bounding_radii = outlines
+    _clear(height, width, covered, full_tiles)
+    objects_since_mark = 0
     for i in range(poses.shape[0] - 1, -1, -1):
-        if since_mark == _OBJECTS_BETWEEN_MARKS:
-            since_mark = 0
-            if _mark_full_tiles(owned, full_tiles):
+        if objects_since_mark == _OBJECTS_BETWEEN_MARKS:
+            objects_since_mark = 0
+            if _mark_full_tiles(covered, full_tiles):
                 break
         pose = poses[i, 0, 0], poses[i, 0, 1], poses[i, 0, 2], poses[i, 1, 0], poses[i, 1, 1], poses[i, 1, 2]
-        if not _is_outside(pose, reach[i], height, width) and is_drawable(pose):
+        if not _is_outside(pose, bounding_radii[i], height, width) and is_drawable(pose):
             count = num_vertices[i]
-            parts = num_parts(pose, vertices, i, count, corner)
-            first, last = _open_rows(_bounds(pose, reach[i], count, corner), height, width, full_tiles)
+            parts = num_parts(pose, vertices, i, count, vertices_px)
+            first, last = _open_rows(_bounds(pose, bounding_radii[i], count, vertices_px), height, width, full_tiles)
             if first == last:
                 continue
-            since_mark += 1
+            objects_since_mark += 1
             for part in range(parts):
-                top, bottom = object_spans(pose, count, part, parts, first, last, width, spans, corner)
+                top, bottom = object_spans(pose, count, part, parts, first, last, width, spans, vertices_px)
                 if textures is None:
-                    _paint_spans(top, bottom, spans, owned, pixels, colors[i])
+                    _paint_spans(top, bottom, spans, covered, pixels, colors[i])
                 else:
-                    _paint_textured_spans(top, bottom, spans, owned, pixels, colors[i], i, pose, textures)
+                    _paint_textured_spans(top, bottom, spans, covered, pixels, colors[i], i, pose, textures)
     if textures is None:
-        _paint_background(owned, height, background, pixels)
+        _paint_background(covered, height, background, pixels)
     else:
-        _paint_textured_background(owned, height, background, pixels, textures)
+        _paint_textured_background(covered, height, background, pixels, textures)

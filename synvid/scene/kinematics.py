@@ -1,4 +1,4 @@
-"""Where every object is at frame t: a closed form of t, so that any frame costs the same.
+"""Poses of the objects at frame t, as a closed form of t: every frame costs the same.
 
 Centres move by p(t) = p(0) + (v t + a t**2 / 2) d. The linear part is (Shear Rot Scale)**t (compound) or
 Rot(w t) Scale(1 + s t) Shear(h t) (linear), about a pivot. Section 3.1 and Table 8 of the paper.
@@ -20,12 +20,12 @@ __all__ = ["Kinematics", "StepPowers", "poses_at", "step_powers"]
 
 Array = NDArray[np.float64]
 
-#: (Shear Rot Scale)**t is the product of two tabled powers, the (t // 16)-th of the one and the (t % 16)-th of the other.
+#: (Shear Rot Scale)**t is the product of two tabulated powers: number t // 16 of one table and t % 16 of the other.
 _STRIDE = 16
 
 
 class Kinematics(NamedTuple):
-    """How n objects move, one row an object, back to front."""
+    """Motion of n objects, one row per object, back to front."""
 
     radius: Array  # (n,) pixels
     center: Array  # (n, 2) pixels, at frame 0
@@ -41,7 +41,7 @@ class Kinematics(NamedTuple):
 
 
 class StepPowers(NamedTuple):
-    """Powers of each object's step from frame to frame, as 2x2 matrices (m00, m01, m10, m11)."""
+    """Powers of each object's transform from frame to frame, as 2x2 matrices (m00, m01, m10, m11)."""
 
     fine: Array  # (n, 16, 4): powers 0..15
     coarse: Array  # (n, k, 4): powers 0, 16, 32, ...
@@ -66,7 +66,7 @@ def _factors(cosine, sine, scale_x, scale_y, shear_x, shear_y):
 
 @jit
 def _fill_powers(step, powers):
-    """Write powers 0, 1, 2, ... of a matrix; return the first that has no room."""
+    """Write powers 0..k - 1 of a matrix to an array (k, 4); return power k."""
     power = (1.0, 0.0, 0.0, 1.0)
     for k in range(powers.shape[0]):
         powers[k, 0], powers[k, 1], powers[k, 2], powers[k, 3] = power
@@ -76,37 +76,37 @@ def _fill_powers(step, powers):
 
 @jit
 def step_powers(motion: Kinematics, num_frames: int) -> StepPowers:
-    """Tables from which `poses_at` takes the linear part of frames 0..num_frames - 1.
+    """The matrix powers that `poses_at` needs for frames 0..num_frames - 1.
 
-    An entry does not depend on `num_frames`. Empty tables where the parameters grow linearly.
+    No entry depends on `num_frames`. The tables are empty for the `linear` composition.
     """
     count = motion.radius.size if motion.compound else 0
     fine = np.empty((count, _STRIDE, 4))
     coarse = np.empty((count, (num_frames + _STRIDE - 1) // _STRIDE, 4))
-    turns = sin_cos_array(motion.rotation)
+    units = sin_cos_array(motion.rotation)
     for i in range(count):
-        turn, stretch, slant = _factors(
-            turns[i, 0], turns[i, 1], motion.scale[i, 0], motion.scale[i, 1], motion.shear[i, 0], motion.shear[i, 1]
+        rotation, scale, shear = _factors(
+            units[i, 0], units[i, 1], motion.scale[i, 0], motion.scale[i, 1], motion.shear[i, 0], motion.shear[i, 1]
         )
-        stride = _fill_powers(_product(slant, _product(turn, stretch)), fine[i])
+        stride = _fill_powers(_product(shear, _product(rotation, scale)), fine[i])
         _fill_powers(stride, coarse[i])
     return StepPowers(fine, coarse)
 
 
 @jit
-def _linear_part(motion: Kinematics, powers: StepPowers, turns, i: int, t: int):
-    """How object i is turned, stretched and slanted at frame t."""
+def _linear_part(motion: Kinematics, powers: StepPowers, units, i: int, t: int):
+    """The 2x2 matrix that rotates, scales and shears object i at frame t."""
     if motion.compound:
         return _product(powers.coarse[i, t // _STRIDE], powers.fine[i, t % _STRIDE])
-    turn, stretch, slant = _factors(
-        turns[i, 0],
-        turns[i, 1],
+    rotation, scale, shear = _factors(
+        units[i, 0],
+        units[i, 1],
         motion.scale[i, 0] * t,
         motion.scale[i, 1] * t,
         motion.shear[i, 0] * t,
         motion.shear[i, 1] * t,
     )
-    return _product(turn, _product(stretch, slant))
+    return _product(rotation, _product(scale, shear))
 
 
 @jit
@@ -114,21 +114,21 @@ def poses_at(motion: Kinematics, powers: StepPowers, t: int, poses: Array) -> No
     """Write the pose of every object at frame t.
 
     Args:
-        motion: of n objects.
+        motion: motion of n objects.
         powers: from `step_powers`, for more than t frames.
-        t: the frame.
-        poses: float64 (n, 2, 3), written: x = p00 u + p01 v + p02, y = p10 u + p11 v + p12 maps the outline's (u, v)
+        t: frame number.
+        poses: float64 (n, 2, 3), written; x = p00 u + p01 v + p02, y = p10 u + p11 v + p12 maps outline coordinates (u, v)
             to pixels.
     """
-    turns = np.empty((0, 2)) if motion.compound else sin_cos_array(motion.rotation * t)
+    units = np.empty((0, 2)) if motion.compound else sin_cos_array(motion.rotation * t)
     for i in range(motion.radius.size):
         radius = motion.radius[i]
-        travel = (motion.speed[i] + 0.5 * motion.acceleration[i] * t) * t
-        x = motion.center[i, 0] + travel * motion.direction[i, 0]
-        y = motion.center[i, 1] + travel * motion.direction[i, 1]
+        distance = (motion.speed[i] + 0.5 * motion.acceleration[i] * t) * t
+        x = motion.center[i, 0] + distance * motion.direction[i, 0]
+        y = motion.center[i, 1] + distance * motion.direction[i, 1]
         if motion.integer_positions:
             x, y = math.floor(x), math.floor(y)
-        m00, m01, m10, m11 = _linear_part(motion, powers, turns, i, t)
+        m00, m01, m10, m11 = _linear_part(motion, powers, units, i, t)
         u, v = motion.pivot
         poses[i, 0, 0], poses[i, 0, 1] = radius * m00, radius * m01
         poses[i, 1, 0], poses[i, 1, 1] = radius * m10, radius * m11

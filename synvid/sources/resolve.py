@@ -35,7 +35,7 @@ def resolve_sources(
     pictures, known = find_image_files(images), set[str]()
 
     def prepare(preset: Preset) -> Preset:
-        preset = preset.change(settings)
+        preset = preset.override_text(settings)
         known.update(preset.banks())
         wanted = pictures if "images" in preset.banks() else None
         given = tuple(text for text in textures if text.partition("=")[0] in preset.banks() or len(texts) == 1)

@@ -31,7 +31,7 @@ def texture_crops(scene: Scene) -> Crops | None:
     banks = [find_bank(name) for name in textures.banks]
     span = max(scene.height, scene.width) / 2
     radius = np.append(scene.motion.radius, span)
-    reach = np.append(scene.reach, 1.0)
+    reach = np.append(scene.bounding_radii, 1.0)
     side = np.append(np.full(scene.num_objects, textures.side), 2 * span)
     plain = textures.choice < 0
     drawn = np.maximum(textures.choice, 0.0) * len(banks)

@@ -19,7 +19,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synvid.numerics import portable_math, rng
-from synvid.numerics.fft import forward, halves_of, image_of, inverse, plan_for
+from synvid.numerics.fft import forward, inverse, join_halves, plan_for, split_halves
 from synvid.numerics.jit import jit
 from synvid.numerics.portable_math import LN_2, exp
 from synvid.numerics.streams import Stream
@@ -99,7 +99,7 @@ def _channels(
     noise = (256.0 * _uniform(seed, index, Stream.STATISTICAL_NOISE, 3, size, size)).astype(np.float32)
     result = np.empty((3, size, size), np.float32)
     for c in range(3):
-        halves = halves_of(noise[c])
+        halves = split_halves(noise[c])
         transformed = np.empty((2, size, size // 2 + 1), np.float32)
         for _ in range(_ROUNDS):
             if magnitudes is not None or marginals is not None:
@@ -111,7 +111,7 @@ def _channels(
                 inverse(transformed, halves, plan)
             if palette is not None:
                 match(halves.reshape(-1), palette.cumulative[c], palette.low[c], palette.step[c], 0.0)
-        result[c] = image_of(halves)
+        result[c] = join_halves(halves)
     return result
 
 

@@ -112,7 +112,7 @@ def _load_recipe(checkpoint: Checkpoint, settings: Sequence[str]) -> TrainingRec
     )
     shape = checkpoint.architecture
     names = ("size", "num_frames", "image_size", "patch_size", "tubelet_size")
-    return recipe.override({f"model.{name}": getattr(shape, name) for name in names}).change(settings)
+    return recipe.override({f"model.{name}": getattr(shape, name) for name in names}).override_text(settings)
 
 
 def _report_result(name: str, result: EvaluationResult, out: Path | None, console: Console) -> None:

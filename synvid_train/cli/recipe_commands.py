@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
+import json
 from pathlib import Path
 
 import click
 
-from synvid.cli.options import PATH
+from synvid.cli.options import PATH, set_option
 from synvid_train.cli.options import checkpoint_option
 
 __all__ = ["export", "recipes"]
@@ -25,17 +26,30 @@ def export(checkpoint: Path, out: Path) -> None:
     export_huggingface(load_checkpoint(checkpoint), out)
 
 
-@click.command()
-@click.argument("name", required=False)
-def recipes(name: str | None) -> None:
-    """List the training recipes, or print one as YAML.
+@click.group(invoke_without_command=True)
+@click.pass_context
+def recipes(context: click.Context) -> None:
+    """List the training recipes, one per line."""
+    if context.invoked_subcommand is None:
+        from synvid_train.training_recipe import list_recipes, load_recipe
 
-    synvid-train recipes pretrain_vitb
-    """
-    from synvid_train.training_recipe import list_recipes, load_recipe
+        for name in list_recipes():
+            click.echo(f"{name:20} {load_recipe(name).description}")
 
-    if name is not None:
-        click.echo(load_recipe(name).to_yaml(), nl=False)
-        return
-    for each in list_recipes():
-        click.echo(f"{each:20} {load_recipe(each).description}")
+
+@recipes.command()
+@click.argument("name")
+@set_option("optim.epochs=100")
+def show(name: str, settings: tuple[str, ...]) -> None:
+    """Print a recipe with the settings that it extends."""
+    from synvid_train.training_recipe import load_recipe
+
+    click.echo(load_recipe(name, settings).to_yaml(), nl=False)
+
+
+@recipes.command()
+def schema() -> None:
+    """Print the JSON Schema of recipe files, for editors and other validators."""
+    from synvid_train.training_recipe import TrainingRecipe
+
+    click.echo(json.dumps(TrainingRecipe.json_schema(), indent=2, ensure_ascii=False))

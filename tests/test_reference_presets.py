@@ -1,7 +1,7 @@
-"""The reference presets against the authors' released generator.
+"""The reference presets agree with the authors' released generator.
 
-The figures were measured by running its `dead_leaves` (Unicorn53547/Synthetic-Video-Representations, commit 916ce9c) at
-256 px with 500 objects on 60 clips a dataset: mean and standard error.
+The expected values were measured by running its `dead_leaves` (Unicorn53547/Synthetic-Video-Representations, commit
+916ce9c) at 256 px with 500 objects on 60 clips per dataset: mean and standard error.
 """
 
 import dataclasses
@@ -16,7 +16,7 @@ from synvid.textures.bank import BankHeader
 CLIPS = 60
 TIMES = (0, 100, 150, 198)
 
-#: Share of black pixels at frames 0, 100, 150 and 199, with its standard error.
+#: Fraction of black pixels at frames 0, 100, 150 and 199, with its standard error.
 BLACK = {
     "moving_circles": [(0.000, 0.000), (0.002, 0.001), (0.006, 0.002), (0.059, 0.009)],
     "moving_shapes": [(0.036, 0.004), (0.048, 0.005), (0.095, 0.009), (0.181, 0.014)],
@@ -30,24 +30,24 @@ COLOURS = {
     "moving_transforming_shapes": (23, 46, 67),
     "accelerating_transforming_shapes": (25, 42, 67),
 }
-#: OpenCV paints pixels that an outline touches, we those whose centre is inside: ours leave a little more black.
+#: OpenCV paints all pixels that an outline touches, we only those whose centre is inside: our frames are slightly blacker.
 EDGE = 0.012
 
 
 @pytest.fixture(scope="module")
 def frames():
     """Frames at four times of 60 clips of each dataset."""
-    found = {}
+    frames = {}
     for name in BLACK:
         preset = synvid.load_preset(f"reference/{name}", {"video.num_frames_range": [199, 199]})
         clips = [synvid.render(synvid.sample_scene(preset, 11, index), TIMES).frames for index in range(CLIPS)]
-        found[name] = np.stack(clips)
-    return found
+        frames[name] = np.stack(clips)
+    return frames
 
 
 @pytest.mark.parametrize("name", BLACK)
-def test_black_share_over_time(frames, name):
-    """As much of the frame is black as with the released code, at the start, in the middle and at the end."""
+def test_black_fraction_over_time(frames, name):
+    """The fraction of black pixels equals that of the released code, from the first frame to the last."""
     black = (frames[name] == 0).all(-1).mean((2, 3))
     for values, (mean, error) in zip(black.T, BLACK[name], strict=True):
         spread = math.hypot(error, values.std() / math.sqrt(CLIPS))
@@ -56,14 +56,14 @@ def test_black_share_over_time(frames, name):
 
 @pytest.mark.parametrize("name", COLOURS)
 def test_number_of_visible_objects(frames, name):
-    """As many different colours are seen in a frame: mostly 20 to 70 of the 500 objects."""
+    """The number of distinct colours in a frame has the distribution of the released code: about 20 to 70."""
     codes = frames[name].reshape(CLIPS * len(TIMES), -1, 3).astype(int) @ [1, 256, 65536]
     counts = [len(np.unique(code)) for code in codes]
     np.testing.assert_allclose(np.quantile(counts, [0.05, 0.5, 0.95]), COLOURS[name], atol=5)
 
 
-def test_radii():
-    """At 256 px: min 25, median 34, mean 43-44, 90 % below 71, 99 % below 152, max near 250."""
+def test_radius_distribution():
+    """Radii at 256 px: min 25, median 34, mean 43-44, 90 % below 71, 99 % below 152, max near 250."""
     preset = synvid.load_preset("reference/moving_shapes")
     radii = np.concatenate([synvid.sample_scene(preset, 0, index).motion.radius for index in range(100)])
     assert radii.min() == 25
@@ -74,8 +74,8 @@ def test_radii():
     assert 235 <= radii.max() <= 256
 
 
-def test_most_objects_start_outside():
-    """Three quarters of the centres lie to the right of or below the frame."""
+def test_three_quarters_of_the_objects_start_outside():
+    """Three quarters of the centres are to the right of the frame or below it."""
     preset = synvid.load_preset("reference/moving_circles")
     centers = np.concatenate([synvid.sample_scene(preset, 0, index).motion.center for index in range(50)])
     assert centers.min() >= 0
@@ -83,16 +83,16 @@ def test_most_objects_start_outside():
     assert abs((centers >= 256).any(1).mean() - 0.75) < 4 * math.sqrt(0.75 * 0.25 / len(centers))
 
 
-def test_objects_turn_back():
-    """About 41 % of the objects of the accelerating set have reversed by frame 200."""
+def test_accelerating_objects_reverse():
+    """About 41 % of the objects with acceleration have reversed by frame 200."""
     preset = synvid.load_preset("reference/accelerating_transforming_shapes")
     motion = [synvid.sample_scene(preset, 0, index).motion for index in range(20)]
-    reversed_ = np.concatenate([part.speed + part.acceleration * 200 < 0 for part in motion])
-    assert abs(reversed_.mean() - 0.41) < 0.04
+    has_reversed = np.concatenate([part.speed + part.acceleration * 200 < 0 for part in motion])
+    assert abs(has_reversed.mean() - 0.41) < 0.04
 
 
-def test_the_paper_family_keeps_smallest_mean_and_ninetieth_percentile():
-    """The exponential law was chosen so that radii agree with the released code in these three."""
+def test_exponential_radii_match_released_code_statistics():
+    """The exponential distribution has the minimum, mean and 90th percentile of the released code's radii."""
     radii = {}
     for name in ("moving_circles", "reference/moving_circles"):
         preset = synvid.load_preset(name)
@@ -110,16 +110,16 @@ TEXTURED = {
 }
 
 
-def test_every_textured_reference_preset_has_a_solid_relative():
-    """The table above names each of them."""
+def test_textured_reference_presets_are_listed():
+    """The table above lists every reference preset with textures."""
     names = [name.removeprefix("reference/") for name in synvid.list_presets() if name.startswith("reference/")]
     assert {name for name in names if synvid.load_preset(f"reference/{name}").fill.textures} == TEXTURED.keys()
 
 
-@pytest.mark.parametrize(("name", "relative"), TEXTURED.items())
-def test_textured_presets_have_the_geometry_of_their_solid_relatives(name, relative):
-    """All but what fills the objects is the same, bit for bit: what the figures above say of shapes holds for textures."""
-    textured, solid = synvid.load_preset(f"reference/{name}"), synvid.load_preset(f"reference/{relative}")
+@pytest.mark.parametrize(("name", "solid_name"), TEXTURED.items())
+def test_textured_preset_has_the_geometry_of_the_solid_one(name, solid_name):
+    """A textured preset and its solid counterpart differ only in `fill`, so the statistics above hold for both."""
+    textured, solid = synvid.load_preset(f"reference/{name}"), synvid.load_preset(f"reference/{solid_name}")
     assert dataclasses.replace(textured, name=solid.name, description=solid.description, fill=solid.fill) == solid
     for index in range(5):
         scene = synvid.sample_scene(textured, 11, index)
@@ -128,8 +128,8 @@ def test_textured_presets_have_the_geometry_of_their_solid_relatives(name, relat
         assert scene.textures.choice[-1] == -1  # the background has none
 
 
-def test_textured_objects_own_the_pixels_that_solid_ones_do(tmp_path):
-    """With textures of one colour a textured clip is its solid relative in that colour, in every frame."""
+def test_textured_object_covers_the_pixels_of_the_solid_one(tmp_path):
+    """With white textures, a textured clip equals its solid counterpart with white objects."""
     path = tmp_path / "white.bank"
     header = BankHeader("statistical", 1, 0, 1, 1, 16)
     hashes = bytes(32 * header.num_chunks)

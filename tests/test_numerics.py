@@ -1,4 +1,4 @@
-"""Random numbers and elementary functions: the ground that determinism stands on."""
+"""Random numbers (Philox) and elementary functions, on which determinism depends."""
 
 import math
 
@@ -16,17 +16,17 @@ WORD = st.integers(0, 2**64 - 1)
 
 @settings(max_examples=50, deadline=None)
 @given(WORD, WORD, st.integers(0, 40))
-def test_streams_equal_numpys_philox(seed, index, stream):
-    """NumPy's Philox4x64 bit generator gives the same words for the same key and counter."""
+def test_raw_equals_numpy_philox(seed, index, stream):
+    """The words equal those of NumPy's Philox4x64 for the same key and counter."""
     words = raw(np.uint64(seed), np.uint64(index), stream, 11)
-    # NumPy counts up before it draws: begin one block early, 256 bits wide.
+    # NumPy increments the 256-bit counter before it draws: start one block earlier.
     counter = (stream * 2**64 - 1) % 2**256
     theirs = np.random.Philox(key=seed + index * 2**64, counter=counter).random_raw(11)
     np.testing.assert_array_equal(words, theirs)
 
 
-def test_philox_gives_the_published_answers():
-    """The known answers for zeros, ones and digits of pi in the tests of Random123 (Salmon et al. 2011)."""
+def test_philox_known_answers():
+    """Philox4x64-10 gives the known answers for zeros and ones in the tests of Random123 (Salmon et al. 2011)."""
     full = np.uint64(2**64 - 1)
     answers = {
         ((0, 0, 0, 0), (0, 0)): (0x16554D9ECA36314C, 0xDB20FE9D672D0FDC, 0xD7E772CEE186176B, 0x7E68B68AEC7BA23B),
@@ -38,7 +38,7 @@ def test_philox_gives_the_published_answers():
 
 
 def test_uniform_numbers_are_uniform():
-    """Mean, variance and the share in each of 16 bins are those of the uniform distribution on [0, 1)."""
+    """Range, mean and a histogram of 16 bins are those of the uniform distribution on [0, 1)."""
     numbers = uniform(1, 2, Stream.COLOR, (100_000,))
     assert 0 <= numbers.min() < 1e-4
     assert 1 - 1e-4 < numbers.max() < 1
@@ -47,20 +47,20 @@ def test_uniform_numbers_are_uniform():
     assert ((counts - 6250) ** 2 / 6250).sum() < 37.7  # chi-squared, 15 degrees of freedom, p = 0.001
 
 
-def test_more_numbers_begin_with_the_same_ones():
-    """A stream does not depend on how much is drawn from it."""
+def test_longer_stream_starts_with_the_shorter_one():
+    """The first numbers of a stream do not depend on how many are drawn."""
     np.testing.assert_array_equal(uniform(5, 6, Stream.SPEED, (7,)), uniform(5, 6, Stream.SPEED, (100,))[:7])
 
 
 @pytest.mark.parametrize("other", [(1, 0, Stream.SPEED), (0, 1, Stream.SPEED), (0, 0, Stream.COLOR)])
-def test_seed_index_and_stream_all_matter(other):
-    """Another seed, index or stream shares no number."""
+def test_other_seed_index_or_stream_gives_other_numbers(other):
+    """Streams with another seed, index or id have no number in common."""
     first, second = uniform(0, 0, Stream.SPEED, (100,)), uniform(*other, (100,))
     assert not np.intersect1d(first, second).size
 
 
-def test_sine_and_cosine_are_right_to_the_last_places():
-    """Within 2e-16 of the C library's near the circle, and within 1e-14 for large angles."""
+def test_sin_cos_array_accuracy():
+    """Sine and cosine are within 2.3e-16 of the C library's for small angles, and within 1e-14 for large ones."""
     near, far = np.linspace(-7, 7, 20_001), np.linspace(-1e5, 1e5, 20_001)
     for angles, bound in ((near, 2.3e-16), (far, 1e-14)):
         vectors = sin_cos_array(angles)
@@ -68,21 +68,21 @@ def test_sine_and_cosine_are_right_to_the_last_places():
         assert abs(vectors[:, 1] - np.sin(angles)).max() < bound
 
 
-def test_sine_and_cosine_of_right_angles():
-    """Zero gives exactly (0, 1), and quarter turns their values to 1e-16."""
+def test_sin_cos_array_of_right_angles():
+    """The vector of angle 0 is exactly (1, 0), and those of multiples of pi/2 are within 5e-16."""
     assert sin_cos_array(np.zeros(1)).tolist() == [[1.0, 0.0]]
     quarters = sin_cos_array(np.arange(-4, 4) * (math.pi / 2))
     np.testing.assert_allclose(quarters, [[1, 0], [0, 1], [-1, 0], [0, -1]] * 2, atol=5e-16)
 
 
-def test_one_angle_has_the_bits_of_many():
-    """`sin_cos` and `sin_cos_of` agree to the last bit."""
+def test_sin_cos_equals_sin_cos_array():
+    """`sin_cos` and `sin_cos_array` give the same bits."""
     angles = np.linspace(-50, 50, 2001)
     assert [sin_cos(angle)[::-1] for angle in angles] == [tuple(pair) for pair in sin_cos_array(angles).tolist()]
 
 
-def test_logarithm_is_right_to_the_last_places():
-    """Within two units in the last place of the C library's on (0, 1], and exactly 0 at 1."""
+def test_log_accuracy():
+    """The logarithm is within two units in the last place of the C library's on (0, 1], and exactly 0 at 1."""
     values = np.concatenate([np.linspace(1e-6, 1, 50_001), 2.0 ** -np.arange(1, 54)])
     np.testing.assert_allclose(log(values), np.log(values), rtol=4.5e-16, atol=1e-17)
     assert log(np.ones(1))[0] == 0.0
