@@ -94,7 +94,7 @@ def imported_packages(tree):
             yield from imported_packages(node)
 
 
-@pytest.mark.parametrize(("package", "extras"), [("synvid", ["ray", "report"]), ("synvid_train", ["train", "metrics"])])
+@pytest.mark.parametrize(("package", "extras"), [("synvid", ["report"]), ("synvid_train", ["train", "metrics"])])
 def test_imported_packages_are_declared(package, extras):
     """Every package that synvid and synvid_train import is declared in pyproject.toml."""
     tomllib = pytest.importorskip("tomllib")
