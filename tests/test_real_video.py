@@ -19,7 +19,9 @@ from synvid.errors import DatasetError
 from synvid.preset import Video
 from synvid.sources.resolve import resolve_source
 from synvid.video import decode as decode_module
+from synvid.video import frame_index
 from synvid.video.decode import VideoFile, decode
+from synvid.video.demux import PacketReader
 
 av = pytest.importorskip("av")
 
@@ -64,7 +66,7 @@ def test_all_frames_come_in_order(name, folder, wholes):
         with VideoFile(folder / name) as video:
             assert [number_of(frame) for frame in video.stream(range(video.num_frames))] == expected
             assert (np.diff(video.times) > 0).all()
-        decode_module._known.clear()
+        frame_index._recent.clear()
     assert (decode(folder / name) == wholes[name]).all()
 
 
@@ -208,7 +210,7 @@ def test_reading_goes_on_after_damage_and_never_from_another_place(folder, tmp_p
         frames = video.stream(range(COUNT))
         assert number_of(next(frames)) == 0
         assert number_of(video.read([30])[0]) == 30
-        with pytest.raises(DatasetError, match="other frames were read before these had ended"):
+        with pytest.raises(DatasetError, match="other frames were read before this iteration ended"):
             list(frames)
 
 
@@ -284,35 +286,35 @@ def test_no_thread_is_left(folder):
 # ---- Cost -------------------------------------------------------------------------------------------------------------
 def _packets_read(monkeypatch, path, numbers):
     """Packets that are decoded for some frames of a file whose index is known."""
-    seen = []
-    decoded = VideoFile._decoded
+    positions = []
+    decode_packets = PacketReader.decode
 
-    def counted(self, packets):
-        return decoded(self, (seen.append(place) or (place, packet) for place, packet in packets))
+    def count(self, packets):
+        return decode_packets(self, (positions.append(position) or (position, packet) for position, packet in packets))
 
     with VideoFile(path) as video:
-        monkeypatch.setattr(VideoFile, "_decoded", counted)
+        monkeypatch.setattr(PacketReader, "decode", count)
         video.read(numbers)
-    monkeypatch.setattr(VideoFile, "_decoded", decoded)
-    return len(seen)
+    monkeypatch.setattr(PacketReader, "decode", decode_packets)
+    return len(positions)
 
 
 def test_an_index_that_was_wrong_is_made_once_more(tmp_path, monkeypatch):
     """Where time stamps are there but lie, frames come in another order than they say; that is noticed once a file."""
     path = write_film(tmp_path / "film.mp4", FILMS["no_b_frames.mp4"])
     whole = linear(path)
-    make, made = VideoFile._make_index, []
-    wrong = {"numbers": lambda n: n[[1, 0, *range(2, len(n))]]}
+    build_index, builds = decode_module.build_index, []
 
-    def lying(self, decode=False):
-        made.append(decode)
-        index = make(self, decode)
-        return index if decode else dataclasses.replace(index, numbers=wrong["numbers"](index.numbers))
+    def build_swapped(reader, decode=False):
+        builds.append(decode)
+        index = build_index(reader, decode)
+        order = [1, 0, *range(2, len(index.numbers))]
+        return index if decode else dataclasses.replace(index, numbers=index.numbers[order])
 
-    monkeypatch.setattr(VideoFile, "_make_index", lying)
+    monkeypatch.setattr(decode_module, "build_index", build_swapped)
     for _ in range(2):
         assert (decode(path, [0, 5]) == whole[[0, 5]]).all()
-    assert made == [False, True]
+    assert builds == [False, True]
 
 
 @pytest.mark.parametrize("name", ["b_frames.mp4", "b_frames.mkv", "xvid_b_frames.avi", "xvid.avi", "b_frames.avi", "mpeg2.mpg",
@@ -327,26 +329,26 @@ def test_a_window_costs_its_group(name, tmp_path, monkeypatch):
 def test_an_index_is_made_once(folder, monkeypatch, tmp_path):
     """An index that had to be decoded is kept: in the process, and for other processes in the user's cache."""
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    path, made = tmp_path / "film.avi", []
+    path, builds = tmp_path / "film.avi", []
     path.write_bytes((folder / "b_frames.avi").read_bytes())
-    make = VideoFile._make_index
-    monkeypatch.setattr(VideoFile, "_make_index", lambda *a, **b: made.append(1) or make(*a, **b))
+    build_index = decode_module.build_index
+    monkeypatch.setattr(decode_module, "build_index", lambda *a, **b: builds.append(1) or build_index(*a, **b))
     decode(path, [3])
-    assert made
+    assert builds
     for forget in (False, True):
         if forget:
-            decode_module._known.clear()
-        made.clear()
+            frame_index._recent.clear()
+        builds.clear()
         assert number_of(decode(path, [3])[0]) == 3
-        assert not made
+        assert not builds
     for cached in (tmp_path / "synvid" / "videos").iterdir():
         cached.write_bytes(b"PK\x03\x04 nonsense")
-    decode_module._known.clear()
+    frame_index._recent.clear()
     assert number_of(decode(path, [3])[0]) == 3
-    decode_module._known.clear()
-    made.clear()
+    frame_index._recent.clear()
+    builds.clear()
     decode(path, [3])  # what was nonsense has been written anew
-    assert not made
+    assert not builds
     path.write_bytes((folder / "xvid.avi").read_bytes())  # another film under the same name
     assert [number_of(frame) for frame in decode(path)] == list(range(COUNT))
 
@@ -446,4 +448,4 @@ def test_it_is_public_nowhere_else():
         for path in (root / part).rglob("*.py")
         if "av.open(" in path.read_text()
     ]
-    assert sorted(opening) == ["decode.py", "encode.py"]
+    assert sorted(opening) == ["demux.py", "encode.py"]

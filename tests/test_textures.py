@@ -172,8 +172,8 @@ def flip(data, at):
         (lambda data: data.replace(b'"seed": 3', b'"seed": 4', 1), 1, ["hashes have been altered"]),
         (lambda data: data.replace(b'"n": 70', b'"n": 7x', 1), 1, ["header is damaged"]),
         (lambda data: data.replace(b'"format": 1', b'"format": 9', 1), 2, ["format 9", "reads format 1"]),
-        (lambda data: b"PK\x03\x04" + bytes(data), 2, ["no bank of textures"]),
-        (lambda _: b"", 2, ["no bank of textures"]),
+        (lambda data: b"PK\x03\x04" + bytes(data), 2, ["is not a texture bank"]),
+        (lambda _: b"", 2, ["is not a texture bank"]),
     ],
     ids=["short", "header only", "long", "texture", "hash", "header", "nonsense", "format", "foreign", "empty"],
 )
@@ -284,7 +284,7 @@ def test_a_preset_renders_on_a_fresh_machine(tmp_path, monkeypatch):
     assert code == 0, talk
     assert "Building 5 textures of kind stylegan-oriented" in talk
     assert str(tmp_path / "cache") in talk
-    assert "would take up to 300,000" in talk
+    assert "would use up to 300,000" in talk
     code, talk, _ = command(*args, tmp_path / "two")
     assert code == 0
     assert "Building" not in talk

@@ -18,14 +18,14 @@ from synvid.cli.main import main
 from synvid.errors import DatasetError
 from synvid.numerics import jit
 from synvid.textures.image_folder import read_image
-from synvid.video import decode as decode_module
+from synvid.video import demux
 from synvid.video.decode import decode
 
 # ---- Numba's cache ---------------------------------------------------------------------------------------------------
 COUNT = """
 import sys
-from synvid import _jit
-@_jit.jit
+from synvid.numerics import jit
+@jit.jit
 def add(a, b):
     return a + b
 print(add(1, 2), len(add.stats.cache_hits), len(add.stats.cache_misses))
@@ -119,9 +119,9 @@ def test_a_picture_is_what_its_format_says(tmp_path, monkeypatch):
 def test_a_video_that_claims_too_much_is_refused(tmp_path, monkeypatch):
     """A video whose frames have more pixels than a picture may have is named with both numbers, before any is decoded."""
     write_video(tmp_path / "v.mp4", noise_clip(0))
-    monkeypatch.setattr(decode_module, "MAX_PIXELS", 48 * 64 - 1)
+    monkeypatch.setattr(demux, "MAX_PIXELS", 48 * 64 - 1)
     path = str(tmp_path / "v.mp4")
-    with pytest.raises(DatasetError, match=r"v\.mp4.*64 x 48 pixels, more than 3,071"):
+    with pytest.raises(DatasetError, match=r"v\.mp4.*64 x 48 pixels; the maximum is 3,071"):
         decode(path)
 
 

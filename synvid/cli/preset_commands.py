@@ -10,7 +10,7 @@ import click
 from synvid.cli.console import Console
 from synvid.cli.options import quiet_option, seed_option, textures_options
 from synvid.errors import ConfigurationError
-from synvid.textures.resolve import find_image_files, resolve_textures
+from synvid.textures.resolve import find_image_files, parse_texture_options, resolve_textures
 
 if TYPE_CHECKING:
     pass
@@ -80,7 +80,8 @@ def preview(
         )
     some = any("images" in preset.banks() for preset in chosen) and len(chosen) > 1
     given = [pictures if "images" in preset.banks() or not some else None for preset in chosen]
-    chosen = [resolve_textures(preset, textures, one, None, console)[0] for preset, one in zip(chosen, given, strict=True)]
+    banks = parse_texture_options(textures)
+    chosen = [resolve_textures(preset, banks, one, None, console)[0] for preset, one in zip(chosen, given, strict=True)]
     if as_html and out.suffix.lower() not in (".html", ".htm"):
         raise ConfigurationError(f"--out {out}: a page ends in .html.")
     data = (

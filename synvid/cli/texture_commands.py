@@ -53,7 +53,7 @@ def _build_command(kind: str) -> ClickCommand:
             raise ConfigurationError(f"--out {out}: a bank ends in {BANK_SUFFIX}.")
         signal.signal(signal.SIGTERM, terminate)
         pictures = find_image_files(images)
-        header = make_bank_header(kind, n, size, seed, pictures, everything=True)
+        header = make_bank_header(kind, n, size, seed, pictures, use_all_images=True)
         if kind == "images" and images is None:
             console.message("No --images: these are the few pictures that scikit-image ships.")
             pictures = bundled_images()
@@ -135,7 +135,7 @@ def verify_bank(bank: Path, quiet: bool) -> None:
         bar.update(done)
 
     try:
-        opened.check(everything=True, tick=tick)
+        opened.check(everything=True, on_progress=tick)
     finally:
         bar.finish()
     console.message(f"{bank}: all {opened.header.n:,} textures are as they were made.")

@@ -150,7 +150,8 @@ def features(
 
     from synvid.errors import DatasetError
     from synvid.paths import find_files
-    from synvid.video.decode import VIDEO_SUFFIXES, VideoFile
+    from synvid.file_formats import VIDEO_SUFFIXES
+    from synvid.video.decode import VideoFile
     from synvid_train.data.annotations import read_list
     from synvid_train.eval.visualize import FRAMES, draw_features
     from synvid_train.model.convert import load_checkpoint

@@ -119,11 +119,12 @@ def _rendered(
 ) -> tuple[WindowSource, WindowSource]:
     """Clips of a preset, and others of it that are held out."""
     from synvid.preset import load_preset
-    from synvid.textures.resolve import find_image_files, resolve_textures
+    from synvid.textures.resolve import find_image_files, parse_texture_options, resolve_textures
     from synvid_train.data.window_sources import RenderedClips
     from synvid_train.train.pretrain import HELD_OUT
 
-    preset, _ = resolve_textures(load_preset(name), textures, find_image_files(images), workers, console)
+    banks = parse_texture_options(textures)
+    preset, _ = resolve_textures(load_preset(name), banks, find_image_files(images), workers, console)
     return RenderedClips(preset, seed, count), RenderedClips(preset, seed + 1_000_003, HELD_OUT)
 
 
