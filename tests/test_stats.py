@@ -130,7 +130,7 @@ def test_progress_is_told_of_every_clip(folders):
             self.seen.append(done)
 
     measuring.measure(resolve_source(str(folders / "pictures")), progress=Told())
-    assert Told.seen == [3, 0, "picture", 1, 2, 3]
+    assert Told.seen == [3, 0, "image", 1, 2, 3]
 
 
 def test_memory_does_not_grow_with_the_clips():
@@ -223,11 +223,11 @@ def test_what_cannot_be_read_is_left_out_and_named(folders):
     ("args", "words"),
     [
         ((), ["name what to measure"]),
-        (("{}/empty",), ["empty", "no video and no picture", ".mp4", ".png"]),
+        (("{}/empty",), ["empty", "no video and no image", ".mp4", ".png"]),
         (("{}/none",), ["none", "broken.mp4", "cannot be decoded"]),
         (("{}/none/broken.mp4",), ["broken.mp4", "cannot be decoded"]),
-        (("{}/both",), ["1 video and 1 picture", "--kind"]),
-        (("{}/videos", "--kind", "images"), ["videos", "no picture"]),
+        (("{}/both",), ["1 video and 1 image", "--kind"]),
+        (("{}/videos", "--kind", "images"), ["videos", "no image"]),
         (("{}/nothing",), ["nothing", "no such file or folder"]),
         (("moving_shape",), ["no such folder", "did you mean 'moving_shapes'"]),
         (("x=moving_shape",), ["did you mean 'moving_shapes'"]),
@@ -392,14 +392,14 @@ def test_real_videos_are_read_to_the_frame():
     import imageio_ffmpeg
 
     path = next((SHARED / "jhmdb").rglob("*.mp4"))
-    ours = resolve_source(str(path)).read(0, 3)
+    ours = resolve_source(str(path)).read_pairs(0, 3)
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     raw = subprocess.run(command, capture_output=True, check=True).stdout
     theirs = np.frombuffer(raw, np.uint8).reshape(-1, *ours.frames.shape[1:])
     assert ours.numbers == pair_starts(len(theirs), 3)
     for k, t in enumerate(ours.numbers):
         assert np.abs(ours.frames[k].astype(int) - theirs[t]).mean() < 2
-        assert np.abs(ours.following[k].astype(int) - theirs[t + 1]).mean() < 2
+        assert np.abs(ours.next_frames[k].astype(int) - theirs[t + 1]).mean() < 2
 
 
 def test_a_video_that_ends_too_soon_is_measured_as_far_as_it_goes(tmp_path):
@@ -410,11 +410,11 @@ def test_a_video_that_ends_too_soon_is_measured_as_far_as_it_goes(tmp_path):
     data = (tmp_path / "long.mp4").read_bytes()
     (tmp_path / "long.mp4").write_bytes(data[: len(data) * 2 // 3])
     with pytest.raises(DatasetError, match=r"long\.mp4: cannot be decoded"):  # the index of such a file is at its end
-        VideosSource("x", tmp_path, ["long.mp4"]).read(0, 4)
+        VideosSource("x", tmp_path, ["long.mp4"]).read_pairs(0, 4)
     write_transport_stream(tmp_path / "long.ts", noise_clip(0, frames=40))
     data = (tmp_path / "long.ts").read_bytes()
     (tmp_path / "long.ts").write_bytes(data[: len(data) * 2 // 3])
-    found = VideosSource("x", tmp_path, ["long.ts"]).read(0, 4)
+    found = VideosSource("x", tmp_path, ["long.ts"]).read_pairs(0, 4)
     assert found.numbers[0] == 0
     assert 10 < found.numbers[-1] < 39
 
@@ -436,7 +436,7 @@ def test_long_videos_are_measured_in_their_middle(tmp_path):
     frames = np.zeros((400, 32, 32, 3), np.uint8)
     frames[:] = (np.arange(400) // 2)[:, None, None, None]
     write_video(tmp_path / "long.mp4", frames)
-    found = resolve_source(str(tmp_path / "long.mp4")).read(0, 4)
+    found = resolve_source(str(tmp_path / "long.mp4")).read_pairs(0, 4)
     brightness = 2 * found.frames.mean(axis=(1, 2, 3))
     assert 0 <= brightness[0] <= 52
     assert brightness[-1] - brightness[0] == pytest.approx(298, abs=2)

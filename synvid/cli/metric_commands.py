@@ -12,11 +12,11 @@ from synvid.cli.console import Console
 from synvid.cli.options import ClickCommand, json_option, quiet_option, set_option, textures_options
 from synvid.errors import ConfigurationError
 from synvid.formatting import format_count, format_number, format_size
+from synvid.textures.resolve import parse_texture_options
 
 if TYPE_CHECKING:
     from synvid.metrics.color import ColorGaussian
     from synvid.metrics.results import DatasetMetrics
-from synvid.sources.resolve import resolve_sources
 
 __all__ = ["check_output_file", "out_option", "print_results", "report", "source_options", "stats"]
 
@@ -64,6 +64,7 @@ def stats(
     A PATH is a rendered set, a preset, or a folder of videos or pictures. Intervals are 95 % over clips, of 20 clips or more.
     """
     from synvid.metrics.measure import measure
+    from synvid.sources.resolve import resolve_sources
 
     if not paths:
         raise ConfigurationError("name what to measure, for example `synvid stats moving_shapes`.")
@@ -71,7 +72,7 @@ def stats(
     _check_plot(plot)
     other = [] if against is None or against.endswith(".json") or against in paths else [against]
     console = Console(quiet)
-    sources = resolve_sources([*paths, *other], kind, seed, settings, textures, images, console)
+    sources = resolve_sources([*paths, *other], kind, seed, settings, parse_texture_options(textures), images, console)
 
     def run(text: str, reference: tuple[str, ColorGaussian] | None) -> DatasetMetrics:
         source = sources[text]

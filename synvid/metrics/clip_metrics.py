@@ -167,8 +167,8 @@ class PixelMetric(ClipMetric):
     def measure(self, clip: FramePairs) -> Array:
         """Differences of consecutive frames, and what is black."""
         row = np.zeros(3 + 2 * self.moments)
-        if clip.following is not None:
-            pairs = [motion.frame_difference(*pair) for pair in zip(clip.frames, clip.following, strict=True)]
+        if clip.next_frames is not None:
+            pairs = [motion.frame_difference(*pair) for pair in zip(clip.frames, clip.next_frames, strict=True)]
             row[:3] = *np.mean(pairs, axis=0), 1.0
         black = [motion.black_share(frame) for frame in clip.frames]
         row[3 : 3 + len(black)] = black
@@ -225,7 +225,7 @@ class ObjectMetric(ClipMetric):
         scene = clip.scene
         if scene is None:
             return row
-        if not scene.num_objects or clip.following is None:
+        if not scene.num_objects or clip.next_frames is None:
             self.why = "its clips have no objects" if not scene.num_objects else "its clips have one frame"
             return row
         self.known += 1

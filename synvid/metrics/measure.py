@@ -57,14 +57,14 @@ def measure(
     shown: list[Sample] = []
     failed: list[str] = []
     reason: DatasetError | None = None
-    count, wanted = 0, max_clips if source.total is None else min(max_clips, source.total)
-    progress.start(wanted, 0, source.what)
+    count, wanted = 0, max_clips if source.num_clips is None else min(max_clips, source.num_clips)
+    progress.start(wanted, 0, source.unit)
     try:
         for key in source.keys(seed):
             if count == max_clips:
                 break
             try:
-                clip = source.read(key, moments)
+                clip = source.read_pairs(key, moments)
                 if len(shown) < samples:
                     shown.append(_sample(source, key))
             except DatasetError as error:
@@ -77,13 +77,13 @@ def measure(
             progress.update(count)
     finally:
         progress.finish()
-    if not count and source.total == 1:
+    if not count and source.num_clips == 1:
         name, _, why = str(reason).partition(": ")
         raise ConfigurationError(f"{source.path}: {why if source.path.endswith(name) else reason}")
     if not count:
         rest = f"; the last one: {str(reason).rstrip('.')}" if reason else ""
         raise ConfigurationError(
-            f"{source.path}: none of its {format_count(source.total or 0, source.what)} can be read{rest}."
+            f"{source.path}: none of its {format_count(source.num_clips or 0, source.unit)} can be read{rest}."
         )
     properties: dict[str, Property] = {}
     for meter in meters:
@@ -93,10 +93,10 @@ def measure(
         kind=source.kind,
         source=source.path,
         clips=count,
-        preset=source.preset,
+        preset=source.preset_name,
         settings=_settings(max_clips, moments, seed),
         properties=properties,
-        notes=[*source.notes, *([describe_unreadable(source.what, sorted(failed))] if failed else [])],
+        notes=[*source.notes, *([describe_unreadable(source.unit, sorted(failed))] if failed else [])],
         samples=shown,
     )
 
@@ -106,7 +106,7 @@ def _settings(max_clips: int, moments: int, seed: int) -> dict[str, Any]:
 
 
 def _sample(source: ClipSource, key: Any) -> Sample:
-    frames, fps, caption = source.show(key)
+    frames, fps, caption = source.preview(key)
     small = shrink_frames(frames, _SAMPLE_SIDE)
     if source.kind == "images":
         file = io.BytesIO()

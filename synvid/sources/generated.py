@@ -7,7 +7,6 @@ import io
 import itertools
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
 
 from synvid.dataset.reader import Dataset
 from synvid.dataset.recipe import OUTPUT_VERSION

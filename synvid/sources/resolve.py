@@ -139,9 +139,9 @@ def _folder_source(name: str, folder: Path, kind: str | None) -> ClipSource:
     files = {each: find_files(folder, suffixes) for each, (_, suffixes) in _FILE_SOURCES.items()}
     kinds = [each for each in files if files[each] and kind in (None, each)]
     if len(kinds) == 2:
+        counts = [format_count(len(files[each]), each[:-1]) for each in kinds]
         raise ConfigurationError(
-            f"{folder}: holds {format_count(len(files['videos']), 'video')} and {format_count(len(files['images']), 'image')}; "
-            "say which to measure: --kind videos or --kind images."
+            f"{folder}: holds {' and '.join(counts)}; say which to measure: --kind videos or --kind images."
         )
     if not kinds:
         what = {None: "no dataset, no video and no image", "videos": "no video", "images": "no image"}[kind]

@@ -128,12 +128,14 @@ class BankHeader:
             version = values.pop("format")
             if version == _FORMAT:
                 header = cls(**values)
-                if len(data) == _HEADER_BYTES and header.to_bytes() == data and header._is_valid():  # noqa: SLF001
+                if len(data) == _HEADER_BYTES and header.to_bytes() == data and header._is_valid():
                     return header
         except (ValueError, TypeError, AttributeError, KeyError):
             version = _FORMAT
         if version != _FORMAT:
-            raise ConfigurationError(f"{path}: is a texture bank of format {version!r}; this version of synvid reads format {_FORMAT}.")
+            raise ConfigurationError(
+                f"{path}: is a texture bank of format {version!r}; this version of synvid reads format {_FORMAT}."
+            )
         raise DatasetError(f"{path}: its header is damaged; rebuild it.")
 
     def _is_valid(self) -> bool:
@@ -222,9 +224,7 @@ def _hash_chunk(descriptor: int, header: BankHeader, number: int) -> bytes:
 
 
 # ---- Building -----------------------------------------------------------------------------------------------------
-def build_bank(
-    path: Path, header: BankHeader, image_files: ImageFiles | None, workers: int, progress: Progress
-) -> list[str]:
+def build_bank(path: Path, header: BankHeader, image_files: ImageFiles | None, workers: int, progress: Progress) -> list[str]:
     """Build a bank, or continue an interrupted build. Does nothing if the bank exists.
 
     Args:

@@ -135,9 +135,7 @@ def _check_given_banks(preset: Preset, textures: Mapping[str, str]) -> dict[str,
             from synvid.textures.bank import open_bank
 
             if open_bank(paths[name]).header.frames == 1:
-                raise ConfigurationError(
-                    f"--textures {name}={path}: the bank holds still textures; {name} needs moving ones."
-                )
+                raise ConfigurationError(f"--textures {name}={path}: the bank holds still textures; {name} needs moving ones.")
     return paths
 
 

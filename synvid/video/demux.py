@@ -13,6 +13,7 @@ from fractions import Fraction
 from typing import TYPE_CHECKING, Any, NamedTuple
 
 import numpy as np
+from numpy.typing import NDArray
 
 from synvid.file_formats import MAX_PIXELS, VIDEO_CONTAINERS
 from synvid.video.frame_index import NO_TIMESTAMP, packet_location
@@ -25,8 +26,8 @@ __all__ = ["DecodedFrame", "PacketReader"]
 
 #: A packet and its position in the file; None stands for the end of the file.
 PositionedPacket = tuple[int, Any]
-#: Packets read after a seek until one is recognised.
-_MAX_UNRECOGNISED = 100
+#: Packets read after a seek until their positions are known.
+_MAX_UNKNOWN = 100
 
 
 class DecodedFrame(NamedTuple):
@@ -163,13 +164,33 @@ class PacketReader:
         except av.FFmpegError:
             return None
         packets = self._demux()
-        for packet in itertools.islice(packets, _MAX_UNRECOGNISED):
-            (matches,) = np.nonzero((index.locations == packet_location(packet)).all(axis=1))
-            if len(matches) == 1:  # otherwise it is a part of a packet, or several packets look alike
-                position = int(matches[0])
-                positioned = enumerate(itertools.chain([packet], packets), position)
-                return itertools.dropwhile(lambda pair: pair[0] < first, positioned) if position <= first else None
-        return None
+        run, last_positions = _recognise(itertools.islice(packets, _MAX_UNKNOWN), index)
+        if len(last_positions) != 1 or (len(run) == 1 and last_positions[0] < len(index.numbers) - 1):
+            return None
+        start = int(last_positions[0]) - len(run) + 1
+        if start > first:
+            return None
+        return itertools.dropwhile(lambda pair: pair[0] < first, enumerate(itertools.chain(run, packets), start))
+
+
+def _recognise(packets: Iterator[Any], index: FrameIndex) -> tuple[list[Any], NDArray[np.int64]]:
+    """Find out which packets of a file these are, by comparing consecutive ones with the index.
+
+    The first packet after a seek may be the end of one, and in MPEG program streams it takes the byte offset of the next; so a
+    single packet that matches proves nothing.
+
+    Returns:
+        The packets from the first one that is recognised on, and the possible positions of the last of them.
+    """
+    run: list[Any] = []
+    positions = np.empty(0, np.int64)
+    for packet in packets:
+        matches = index.find_packets(*packet_location(packet))
+        following = np.intersect1d(positions + 1, matches)
+        run, positions = ([*run, packet], following) if len(following) else ([packet], matches)
+        if len(run) > 1 and len(positions) == 1:
+            break
+    return run, positions
 
 
 def _check_size(width: int, height: int) -> None:

@@ -55,7 +55,7 @@ class FrameIndex:
     Attributes:
         numbers: int32 (P,), frame number of each packet, in file order; -1 for a packet that is not shown.
         timestamps: int64 (P,), the time stamp that a seek to each packet takes, in the stream's time base.
-        locations: int64 (P, 2), byte offset and size of each packet, which identify it.
+        locations: int64 (P, 2), byte offset (-1: unknown) and size of each packet.
         keys: int32 (K,), positions of the packets at which decoding may begin, ascending.
         times: float64 (T,), presentation time of each frame, seconds from the first one.
         decoded: True if the whole file was decoded to make the index.
@@ -94,6 +94,12 @@ class FrameIndex:
             first_frames[k] = later[later >= 0].min(initial=len(self.times))
         return first_frames
 
+    def find_packets(self, offset: int, size: int) -> NDArray[np.int64]:
+        """Positions of the packets that may be the one of this byte offset and size; -1 is an unknown offset."""
+        same_size = self.locations[:, 1] == size
+        (positions,) = np.nonzero(same_size if offset < 0 else same_size & (self.locations[:, 0] == offset))
+        return positions
+
     def decode_start(self, number: int, earlier: int = 0) -> tuple[int, int]:
         """Where decoding must begin to return a frame.
 
@@ -112,7 +118,7 @@ class FrameIndex:
 
 @dataclass(frozen=True)
 class PacketInfo:
-    """The properties of a packet that are known without decoding it; times are in the stream's time base."""
+    """What a packet tells without being decoded; times are in the stream's time base."""
 
     pts: int | None
     dts: int | None
@@ -128,7 +134,7 @@ class PacketInfo:
 
 
 def packet_location(packet: Any) -> tuple[int, int]:
-    """Byte offset and size of a packet, which identify it within its file; an unknown offset is -1."""
+    """Byte offset and size of a packet; an unknown offset is -1."""
     return -1 if packet.pos is None else packet.pos, packet.size
 
 

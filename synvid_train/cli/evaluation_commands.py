@@ -12,7 +12,7 @@ import click
 from synvid.cli.metric_commands import check_output_file, out_option, print_results, source_options
 from synvid.cli.options import json_option, quiet_option, set_option
 from synvid.errors import ConfigurationError
-from synvid.sources.resolve import resolve_sources
+from synvid.textures.resolve import parse_texture_options
 
 if TYPE_CHECKING:
     from synvid_train.model.checkpoint import Checkpoint
@@ -149,8 +149,8 @@ def features(
     import numpy as np
 
     from synvid.errors import DatasetError
-    from synvid.paths import find_files
     from synvid.file_formats import VIDEO_SUFFIXES
+    from synvid.paths import find_files
     from synvid.video.decode import VideoFile
     from synvid_train.data.annotations import read_list
     from synvid_train.eval.visualize import FRAMES, draw_features
@@ -209,6 +209,7 @@ def compare(
     check_output_file(out)
     world, console = join_processes(device, quiet)
 
+    from synvid.sources.resolve import resolve_sources
     from synvid_train.eval.compare import compare as measure
     from synvid_train.eval.feature_extraction import ClipSelection
     from synvid_train.eval.feature_extractors import find_extractor
@@ -217,7 +218,7 @@ def compare(
         world.leave()
         raise ConfigurationError("compare works in one process; start it without torchrun.")
     seeing = [find_extractor(text, world.device) for text in dict.fromkeys(networks)]
-    sources = resolve_sources(paths, kind, seed, settings, textures, images, console)
+    sources = resolve_sources(paths, kind, seed, settings, parse_texture_options(textures), images, console)
     chosen = ClipSelection(max_clips, frames, seed)
     alone = workers is None and world.device.type == "cpu"  # reading is a twentieth of the work: all cores to the network
     loaders = 0 if alone else loader_workers(workers, world)
