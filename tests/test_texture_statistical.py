@@ -118,7 +118,7 @@ def reference(seed, index, size, spectrum, wavelets, color):
 
 def channels_of(seed, index, size, spectrum, wavelets, color):
     colors = statistical._sample_palette(seed, index, size) if color else None
-    return statistical._channels(seed, index, size, spectrum=spectrum, wavelets=wavelets, palette=colors)
+    return statistical._make_channels(seed, index, size, spectrum=spectrum, wavelets=wavelets, palette=colors)
 
 
 def distance_of_distributions(values, edges, cumulative):
@@ -284,7 +284,7 @@ def test_palette_is_that_of_the_plain_picture():
     """The axes and histograms are those of stripes of the colours, blurred with black around them, plus grain."""
     rng = np.random.default_rng(0)
     colors, proportions, grain = rng.random((3, 5)) * 256, rng.random(5), rng.random((3, 48, 48)) * 10
-    got = palette.palette_of(colors, proportions, 4, grain)
+    got = palette.make_palette(colors, proportions, 4, grain)
     ends = np.round(np.cumsum(proportions) / proportions.sum() * 48**2).astype(int)
     stripes = colors[:, np.searchsorted(ends, np.arange(48**2), side="right")].reshape(3, 48, 48)
     around = np.pad(stripes, ((0, 0), (2, 1), (2, 1)))

@@ -12,6 +12,8 @@ import pytest
 
 from synvid.numerics.streams import Stream
 from synvid.textures import stylegan
+from synvid.textures import stylegan_inputs as inputs
+from synvid.textures import stylegan_networks as networks
 from synvid.textures.stylegan import KINDS, sample, walk
 
 TIED = ("oriented", "high_freq")
@@ -86,15 +88,15 @@ def synthesize_plainly(constant, layers):
 def tied_weights(network, number, rng):
     """The full weights of a layer with tied filters: the filter of the input times a normal factor of the output."""
     factors = network.signs[number] * abs(rng.standard_normal(network.signs[number].shape))
-    return factors[:, None, None, None] * stylegan._BANK[network.filters[number]]
+    return factors[:, None, None, None] * networks._FILTER_BANK[network.filters[number]]
 
 
 def both(kind, size, widest, seed=5):
     """The image that the module makes, and the one of the plain network with the same weights."""
-    source, layers = stylegan._GeneratorRng(kind, seed, 3), stylegan._layers(size, widest)
-    styles, noise = next(stylegan._styles(source, layers, 0.0)), next(stylegan._noise(source, layers, 0.0))
-    network = (stylegan._FullNetwork if kind == "random" else stylegan._TiedNetwork)(source, layers)
-    rng, plain = np.random.default_rng(0), []
+    rng, layers = inputs.GeneratorRng(kind, seed, 3), inputs.make_layers(size, widest)
+    styles, noise = next(inputs.sample_styles(rng, layers, 0.0)), next(inputs.sample_noise(rng, layers, 0.0))
+    network = (networks.FullNetwork if kind == "random" else networks.TiedNetwork)(rng, layers)
+    factors, plain = np.random.default_rng(0), []
     for layer, style in zip(layers, styles, strict=True):
         number = layer.number
         values = {"grows": layer.scale == 2, "style": style.layer, "to_rgb_style": style.to_rgb}
@@ -103,7 +105,7 @@ def both(kind, size, widest, seed=5):
             values["weights"] = weights.reshape(3, 3, layer.outputs, layer.inputs).transpose(2, 3, 0, 1)
             values |= {"noise": 0.0, "bias": np.zeros(layer.outputs), "to_rgb": network.to_rgb[number][4] / 2**16}
         else:
-            values["weights"] = tied_weights(network, number, rng)
+            values["weights"] = tied_weights(network, number, factors)
             values |= {"noise": noise[number], "bias": network.biases[number], "to_rgb": network.to_rgb[number]}
         plain.append(values)
     return network.synthesize(styles, noise), synthesize_plainly(network.constant, plain)
@@ -123,7 +125,7 @@ def test_the_network_is_stylegan2(kind, size, widest):
 
 def test_layers_are_those_of_a_256_pixel_generator():
     """13 convolutions for 14 latent vectors; 512 channels up to 64 pixels, then 256 and 128; an image at 7 sizes."""
-    layers = stylegan._layers(256)
+    layers = inputs.make_layers(256)
     assert [layer.number for layer in layers] == list(range(13))
     assert [layer.outputs for layer in layers] == [512] * 9 + [256, 256, 128, 128]
     assert [layer.inputs for layer in layers[1:]] == [layer.outputs for layer in layers[:-1]]
@@ -132,7 +134,7 @@ def test_layers_are_those_of_a_256_pixel_generator():
 
 def test_the_bank_has_forty_filters():
     """40 different filters of mean 0 and norm 1: a filter's negative, and its mirror images, are in the bank."""
-    bank = stylegan._bank()
+    bank = networks._make_filter_bank()
     assert bank.shape == (40, 3, 3)
     np.testing.assert_allclose(bank.sum((1, 2)), 0, atol=1e-15)
     np.testing.assert_allclose((bank**2).sum((1, 2)), 1, rtol=1e-15)
@@ -149,7 +151,7 @@ def test_oriented_layers_use_some_of_the_filters():
     counts = []
     for index in range(20):
         for kind in TIED:
-            network = stylegan._TiedNetwork(stylegan._GeneratorRng(kind, 0, index), stylegan._layers(64))
+            network = networks.TiedNetwork(inputs.GeneratorRng(kind, 0, index), inputs.make_layers(64))
             used = [len(np.unique(filters)) for filters in network.filters]
             assert kind == "oriented" or min(used) > 36
             counts += used if kind == "oriented" else []
@@ -200,7 +202,7 @@ def test_streams_do_not_meet():
     for kind in KINDS:
         for stream in ours:
             for layer, frame in ((0, 0), (14, 0), (0, 1), (14, 1 << 20)):
-                first = stylegan._GeneratorRng(kind, 0, 0).words(stream, 1, layer, frame)[0]
+                first = inputs.GeneratorRng(kind, 0, 0).words(stream, 1, layer, frame)[0]
                 assert first not in seen
                 seen.add(first)
 
@@ -210,7 +212,7 @@ def test_streams_do_not_meet():
 
 def test_normal_numbers_are_normal():
     """Mean, variance, skewness, kurtosis and the share beyond 2 are those of the normal distribution."""
-    normal = stylegan._GeneratorRng("oriented", 0, 0).normal(Stream.STYLEGAN_NOISE, 200_001)
+    normal = inputs.GeneratorRng("oriented", 0, 0).normal(Stream.STYLEGAN_NOISE, 200_001)
     assert normal.shape == (200_001,)
     assert abs(normal.mean()) < 4 / math.sqrt(2e5)
     assert abs(normal.var() - 1) < 4 * math.sqrt(2 / 2e5)
@@ -223,17 +225,17 @@ def test_powers_are_right_to_the_last_places():
     """exp(exponent log(base)) is within 1e-14 of NumPy's power."""
     base = np.geomspace(1e-6, 1, 10_001)
     for exponent in (-0.375, -0.1, 0.0, 2.5):
-        np.testing.assert_allclose(stylegan._power(np.log(base), exponent), base**exponent, rtol=1e-14)
+        np.testing.assert_allclose(inputs._power(np.log(base), exponent), base**exponent, rtol=1e-14)
 
 
 def test_styles_are_as_wide_as_their_latent_vectors():
     """A layer's styles are 1 + |w| / sqrt(512) * normal with its own LeakyReLU latent w; ToRGB takes the next layer's."""
-    source, layers = stylegan._GeneratorRng("oriented", 0, 0), stylegan._layers(32)
-    normal, at = source.normal(Stream.STYLEGAN_STYLE, sum(x.inputs + x.outputs * x.feeds_image for x in layers)), 0
-    for layer, styles in zip(layers, next(stylegan._styles(source, layers, 0.0)), strict=True):
+    rng, layers = inputs.GeneratorRng("oriented", 0, 0), inputs.make_layers(32)
+    normal, at = rng.normal(Stream.STYLEGAN_STYLE, sum(x.inputs + x.outputs * x.feeds_image for x in layers)), 0
+    for layer, styles in zip(layers, next(inputs.sample_styles(rng, layers, 0.0)), strict=True):
         assert (len(styles.layer), len(styles.to_rgb)) == (layer.inputs, layer.outputs * layer.feeds_image)
         for number, style in zip((layer.number, layer.number + 1), styles, strict=True):
-            latent = source.normal(Stream.STYLEGAN_LATENT, 512, number)
+            latent = rng.normal(Stream.STYLEGAN_LATENT, 512, number)
             length = np.linalg.norm(np.maximum(latent, 0.2 * latent)) / math.sqrt(512)
             np.testing.assert_allclose(style, 1 + length * normal[at : at + len(style)], rtol=1e-12, atol=1e-14)
             at += len(style)
@@ -242,9 +244,9 @@ def test_styles_are_as_wide_as_their_latent_vectors():
 @pytest.mark.parametrize("exponent", [0.5, 1.0, 1.5])
 def test_noise_is_pink(exponent):
     """The power of the noise falls as 1 / f**exponent, its mean is 0 and its variance 1."""
-    size, source = 256, stylegan._GeneratorRng("high_freq", 0, 0)
-    white = source.normal(Stream.STYLEGAN_NOISE, size * size)
-    noise = stylegan._colored_noise(white, stylegan._pink_amplitudes(size, exponent))
+    size, rng = 256, inputs.GeneratorRng("high_freq", 0, 0)
+    white = rng.normal(Stream.STYLEGAN_NOISE, size * size)
+    noise = inputs._color_noise(white, inputs._pink_amplitudes(size, exponent))
     assert noise.shape == (size, size)
     assert abs(noise.mean()) < 1e-4
     assert abs(noise.var() - 1) < 0.05
@@ -288,7 +290,7 @@ def test_images_have_the_colours_of_their_palette(kind):
     for index in range(120):
         image = sample(kind, 3, index, 64) / 255
         for channel, mean, std in zip(
-            image.transpose(2, 0, 1), *stylegan._palette(stylegan._GeneratorRng(kind, 3, index)), strict=True
+            image.transpose(2, 0, 1), *stylegan._sample_palette(inputs.GeneratorRng(kind, 3, index)), strict=True
         ):
             if channel.min() > 0 and channel.max() < 1:
                 compared += 1
@@ -300,7 +302,7 @@ def test_images_have_the_colours_of_their_palette(kind):
 def test_palettes_follow_the_stated_normals():
     """Over 4,000 images, means and standard deviations of the channels have the stated means and spreads."""
     palettes = np.array(
-        [stylegan._palette(stylegan._GeneratorRng("oriented", 0, index)) for index in range(4000)]
+        [stylegan._sample_palette(inputs.GeneratorRng("oriented", 0, index)) for index in range(4000)]
     )  # (4000, 2, 3)
     expected = (
         np.array([[0.483, 0.455, 0.401], [0.219, 0.213, 0.213]]),
@@ -315,7 +317,7 @@ def test_palettes_follow_the_stated_normals():
 def test_clipped_channels_are_clipped_at_the_ends():
     """A bright channel saturates at 255 and a dark one at 0; nothing wraps around."""
     rgb = np.tile(np.linspace(-1, 1, 64, dtype=np.float32), (3, 64, 1))
-    image = stylegan._colored(rgb, (np.array([0.9, 0.5, 0.1]), np.array([0.3, 0.1, 0.3])))
+    image = stylegan._apply_palette(rgb, (np.array([0.9, 0.5, 0.1]), np.array([0.3, 0.1, 0.3])))
     assert image[:, -1, 0].min() == 255
     assert image[:, 0, 2].max() == 0
     assert (np.diff(image.astype(int), axis=1) >= 0).all()
@@ -365,7 +367,7 @@ def test_steps_from_none_to_whole():
 def test_a_walk_is_stationary():
     """After 300 steps the numbers still have variance 1, and are correlated by sqrt(1 - step**2) with those before."""
     states = list(
-        zip(range(301), stylegan._GeneratorRng("oriented", 0, 0).walk(Stream.STYLEGAN_STYLE, 20_000, 0.2), strict=False)
+        zip(range(301), inputs.GeneratorRng("oriented", 0, 0).walk(Stream.STYLEGAN_STYLE, 20_000, 0.2), strict=False)
     )
     before, last = states[-2][1], states[-1][1]
     assert abs(last.var() - 1) < 0.05
