@@ -2,8 +2,8 @@
 
 The bands tile the frequency plane with cosine flanks one octave wide. So the pyramid preserves the energy of the image, and
 the sum of its bands and the residual is the image (Simoncelli and Freeman 1995). Level k has size / 2**(k - 1) samples per
-side; level 0 holds the corners beyond the highest full circle, and frequencies below the last level are a residual that is kept as a
-spectrum. Spectra have the layout of `synvid.numerics.fft`.
+side; level 0 holds the corners beyond the highest full circle, and frequencies below the last level are a residual that is
+kept as a spectrum. Spectra have the layout of `synvid.numerics.fft`.
 """
 
 from __future__ import annotations
