@@ -651,7 +651,7 @@ def test_what_the_documentation_says_is_in_its_measures():
         (("{one}", "{two}", "--features", "x" * 400), 2, "no such file"),
         (("{one}", "{two}", "--out", "x.txt"), 2, "ends in .json"),
         (("{one}", "{two}", "--device", "tpu"), 2, "no such device"),
-        (("{one}", "{two}", "--set", "video.width=64"), 2, "none is measured"),
+        (("{one}", "{two}", "--set", "video.width=64"), 2, "no preset is measured"),
         (("{one}", "{two}", "--textures", "statistical=a.bank"), 2, "no preset that is measured has such a bank"),
     ],
 )

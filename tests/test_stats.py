@@ -232,7 +232,7 @@ def test_what_cannot_be_read_is_left_out_and_named(folders):
         (("moving_shape",), ["no such folder", "did you mean 'moving_shapes'"]),
         (("x=moving_shape",), ["did you mean 'moving_shapes'"]),
         (("{}/videos", "x={}/videos", "videos={}/grey"), ["both called videos", "OTHER="]),
-        (("{}/videos", "--set", "objects.count=3"), ["--set objects.count=3", "none is measured"]),
+        (("{}/videos", "--set", "objects.count=3"), ["--set objects.count=3", "no preset is measured"]),
         (("{}/videos", "--images", "{}/pictures"), ["--images", "natural images"]),
         (("moving_shapes", "--set", "objects.cuont=3"), ["objects.count"]),
         (("{}/videos", "--out", "x.txt"), ["x.txt", ".json"]),
