@@ -1,9 +1,9 @@
-"""What a training window of a real video costs: milliseconds for 16 frames, 4 apart, from random places of films.
+"""Time to read a training window of a real video: milliseconds for 16 frames, 4 apart, at random positions.
 
 python benchmarks/video.py
 
-Films of 10 seconds and of 5 minutes, 320x240, a key frame every 2 seconds, by the ffmpeg of imageio-ffmpeg. `whole` decodes
-the film to its end, which is what a window costs where frames are found by counting.
+Videos of 10 seconds and of 5 minutes, 320x240, with a key frame every 2 seconds. `whole` decodes the video to its end, which
+is the cost of a window if frames are found by counting.
 """
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ import statistics
 import subprocess
 import tempfile
 import time
+from collections.abc import Callable
 from pathlib import Path
 
 import imageio_ffmpeg
@@ -29,39 +30,39 @@ KINDS = {
 WINDOWS = 20
 
 
-def write_film(path: Path, options: list[str], seconds: int) -> None:
+def write_video(path: Path, options: list[str], seconds: int) -> None:
     source = ["-f", "lavfi", "-i", f"testsrc2=s=320x240:r=25:d={seconds}"]
     subprocess.run([imageio_ffmpeg.get_ffmpeg_exe(), "-y", "-v", "error", *source, *options, str(path)], check=True)
 
 
-def milliseconds(work: object) -> float:
+def milliseconds(task: Callable[[], object]) -> float:
     begin = time.perf_counter()
-    work()  # type: ignore[operator]
+    task()
     return 1000 * (time.perf_counter() - begin)
 
 
 def main() -> None:
     rng = np.random.default_rng(0)
-    print(f"{'film':24}{'first open':>12}{'window':>10}{'whole':>10}")
+    print(f"{'video':24}{'first open':>12}{'window':>10}{'whole':>10}")
     with tempfile.TemporaryDirectory() as folder:
         for name, options in KINDS.items():
             for seconds in (10, 300):
                 path = Path(folder, f"{seconds}-{name}")
-                write_film(path, options, seconds)
+                write_video(path, options, seconds)
 
                 def window() -> None:
-                    with VideoFile(path) as film:
-                        start = int(rng.integers(film.num_frames - 64))
-                        film.read(range(start, start + 64, 4))
+                    with VideoFile(path) as video:
+                        start = int(rng.integers(video.num_frames - 64))
+                        video.read(range(start, start + 64, 4))
 
                 def whole() -> None:
-                    with VideoFile(path) as film:
-                        for _ in film.stream(range(0, film.num_frames, 4)):
+                    with VideoFile(path) as video:
+                        for _ in video.stream(range(0, video.num_frames, 4)):
                             pass
 
-                first = milliseconds(lambda: VideoFile(path).close())
-                each = statistics.median(milliseconds(window) for _ in range(WINDOWS))
-                print(f"{path.name:24}{first:9.0f} ms{each:7.0f} ms{milliseconds(whole):7.0f} ms", flush=True)
+                first_open = milliseconds(lambda: VideoFile(path).close())
+                per_window = statistics.median(milliseconds(window) for _ in range(WINDOWS))
+                print(f"{path.name:24}{first_open:9.0f} ms{per_window:7.0f} ms{milliseconds(whole):7.0f} ms", flush=True)
 
 
 if __name__ == "__main__":

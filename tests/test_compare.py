@@ -188,7 +188,7 @@ def test_it_is_torchmetrics_fid_through_inception(tmp_path, folders):
         peer.set_dtype(torch.float64)
         for source, real in zip(sources, (True, False), strict=True):
             for key in source.keys(0):
-                frames = source.take(key, lambda _: [0]).frames
+                frames = source.read_frames(key, lambda _: [0]).frames
                 peer.update(torch.from_numpy(frames.transpose(0, 3, 1, 2).copy()), real=real)
         expected = float(peer.compute())
     assert ours > 0
@@ -278,7 +278,7 @@ def test_efficientnet_lite0_knows_what_it_sees():
     source = resolve_source(str(SHARED / "images" / "imagenet1000"))
     right = 0
     for k in range(0, 1000, 25):
-        frames = source.take(k, lambda _: [0]).frames
+        frames = source.read_frames(k, lambda _: [0]).frames
         with torch.no_grad():
             vectors = network.features(frames)
         assert vectors.shape == (1, 1280)
@@ -303,7 +303,7 @@ def test_a_script_of_frames_is_given_bytes(mean, folders):
     features = extract(source, network, ClipSelection(frames=3))
     assert features.vectors.shape == (18, 12)
     np.testing.assert_array_equal(features.clips, np.repeat(np.arange(6), 3))
-    frames = source.take(next(source.keys(0)), lambda length: [0, 10, length - 1]).frames
+    frames = source.read_frames(next(source.keys(0)), lambda length: [0, 10, length - 1]).frames
     quarters = frames.reshape(3, 2, frames.shape[1] // 2, 2, 32, 3).mean(axis=(2, 4))
     np.testing.assert_allclose(features.vectors[:3], quarters.transpose(0, 3, 1, 2).reshape(3, -1), rtol=1e-5)
 
@@ -651,7 +651,7 @@ def test_what_the_documentation_says_is_in_its_measures():
         (("{one}", "{two}", "--features", "x" * 400), 2, "no such file"),
         (("{one}", "{two}", "--out", "x.txt"), 2, "ends in .json"),
         (("{one}", "{two}", "--device", "tpu"), 2, "no such device"),
-        (("{one}", "{two}", "--set", "video.width=64"), 2, "none is measured"),
+        (("{one}", "{two}", "--set", "video.width=64"), 2, "no preset is measured"),
         (("{one}", "{two}", "--textures", "statistical=a.bank"), 2, "no preset that is measured has such a bank"),
     ],
 )

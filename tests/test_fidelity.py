@@ -195,5 +195,5 @@ def test_sound_only(tmp_path):
         frame = av.AudioFrame.from_ndarray(np.zeros((1, 1024), np.float32), format="fltp", layout="mono")
         frame.sample_rate = 8000
         container.mux([*stream.encode(frame), *stream.encode()])
-    with pytest.raises(DatasetError, match="it holds no video"):
+    with pytest.raises(DatasetError, match="it has no video stream"):
         decode(str(tmp_path / "sound.mp4"))

@@ -240,7 +240,7 @@ def test_whatever_pillow_raises_of_exif_is_no_matter(monkeypatch, tmp_path):
     def broken(_):
         raise struct.error("unpack requires a buffer of 8 bytes")
 
-    monkeypatch.setattr("synvid.textures.folder.ImageOps.exif_transpose", broken)
+    monkeypatch.setattr("synvid.textures.image_folder.ImageOps.exif_transpose", broken)
     assert read_image(tmp_path / "one.jpg").shape == (16, 24, 3)
 
 

@@ -129,7 +129,7 @@ def test_measure_reports_progress_after_every_clip(folders):
             self.seen.append(done)
 
     measuring.measure(resolve_source(str(folders / "pictures")), progress=RecordingProgress())
-    assert RecordingProgress.seen == [3, 0, "picture", 1, 2, 3]
+    assert RecordingProgress.seen == [3, 0, "image", 1, 2, 3]
 
 
 def test_memory_per_clip_is_small():
@@ -222,16 +222,16 @@ def test_unreadable_files_are_skipped_with_note(folders):
     ("args", "words"),
     [
         ((), ["name a dataset to measure"]),
-        (("{}/empty",), ["empty", "no video and no picture", ".mp4", ".png"]),
+        (("{}/empty",), ["empty", "no video and no image", ".mp4", ".png"]),
         (("{}/none",), ["none", "broken.mp4", "cannot be decoded"]),
         (("{}/none/broken.mp4",), ["broken.mp4", "cannot be decoded"]),
-        (("{}/both",), ["1 video and 1 picture", "--kind"]),
-        (("{}/videos", "--kind", "images"), ["videos", "no picture"]),
+        (("{}/both",), ["1 video and 1 image", "--kind"]),
+        (("{}/videos", "--kind", "images"), ["videos", "no image"]),
         (("{}/nothing",), ["nothing", "no such file or folder"]),
         (("moving_shape",), ["no such folder", "did you mean 'moving_shapes'"]),
         (("x=moving_shape",), ["did you mean 'moving_shapes'"]),
         (("{}/videos", "x={}/videos", "videos={}/grey"), ["both called videos", "OTHER="]),
-        (("{}/videos", "--set", "objects.count=3"), ["--set objects.count=3", "none is measured"]),
+        (("{}/videos", "--set", "objects.count=3"), ["--set objects.count=3", "no preset is measured"]),
         (("{}/videos", "--images", "{}/pictures"), ["--images", "natural images"]),
         (("moving_shapes", "--set", "objects.cuont=3"), ["objects.count"]),
         (("{}/videos", "--out", "x.txt"), ["x.txt", ".json"]),
@@ -332,14 +332,14 @@ def test_frames_of_real_video_match_ffmpeg():
     import imageio_ffmpeg
 
     path = next((SHARED / "jhmdb").rglob("*.mp4"))
-    ours = resolve_source(str(path)).read(0, 3)
+    ours = resolve_source(str(path)).read_pairs(0, 3)
     command = [imageio_ffmpeg.get_ffmpeg_exe(), "-v", "error", "-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"]
     raw = subprocess.run(command, capture_output=True, check=True).stdout
     theirs = np.frombuffer(raw, np.uint8).reshape(-1, *ours.frames.shape[1:])
     assert ours.numbers == pair_starts(len(theirs), 3)
     for k, t in enumerate(ours.numbers):
         assert np.abs(ours.frames[k].astype(int) - theirs[t]).mean() < 2
-        assert np.abs(ours.following[k].astype(int) - theirs[t + 1]).mean() < 2
+        assert np.abs(ours.next_frames[k].astype(int) - theirs[t + 1]).mean() < 2
 
 
 def test_truncated_video_is_measured_up_to_its_end(tmp_path):
@@ -350,11 +350,11 @@ def test_truncated_video_is_measured_up_to_its_end(tmp_path):
     data = (tmp_path / "long.mp4").read_bytes()
     (tmp_path / "long.mp4").write_bytes(data[: len(data) * 2 // 3])
     with pytest.raises(DatasetError, match=r"long\.mp4: cannot be decoded"):  # the index of such a file is at its end
-        VideosSource("x", tmp_path, ["long.mp4"]).read(0, 4)
+        VideosSource("x", tmp_path, ["long.mp4"]).read_pairs(0, 4)
     write_transport_stream(tmp_path / "long.ts", noise_clip(0, frames=40))
     data = (tmp_path / "long.ts").read_bytes()
     (tmp_path / "long.ts").write_bytes(data[: len(data) * 2 // 3])
-    found = VideosSource("x", tmp_path, ["long.ts"]).read(0, 4)
+    found = VideosSource("x", tmp_path, ["long.ts"]).read_pairs(0, 4)
     assert found.numbers[0] == 0
     assert 10 < found.numbers[-1] < 39
 
@@ -376,7 +376,7 @@ def test_long_video_is_measured_in_its_middle(tmp_path):
     frames = np.zeros((400, 32, 32, 3), np.uint8)
     frames[:] = (np.arange(400) // 2)[:, None, None, None]
     write_video(tmp_path / "long.mp4", frames)
-    found = resolve_source(str(tmp_path / "long.mp4")).read(0, 4)
+    found = resolve_source(str(tmp_path / "long.mp4")).read_pairs(0, 4)
     brightness = 2 * found.frames.mean(axis=(1, 2, 3))
     assert 0 <= brightness[0] <= 52
     assert brightness[-1] - brightness[0] == pytest.approx(298, abs=2)

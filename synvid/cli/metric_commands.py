@@ -14,6 +14,7 @@ from synvid.cli.metric_options import check_output_file, out_option, print_resul
 from synvid.cli.options import FILE, json_option, quiet_option
 from synvid.errors import ConfigurationError
 from synvid.formatting import format_count, format_size
+from synvid.textures.resolve import parse_texture_options
 
 if TYPE_CHECKING:
     from synvid.metrics.color import ColorGaussian
@@ -70,7 +71,13 @@ def stats(
     is_extra = reference is not None and not reference.endswith(".json") and reference not in paths
     console = Console(quiet)
     sources = resolve_sources(
-        [*paths, *([reference] if reference and is_extra else [])], kind, seed, settings, textures, images, console
+        [*paths, *([reference] if reference and is_extra else [])],
+        kind,
+        seed,
+        settings,
+        parse_texture_options(textures),
+        images,
+        console,
     )
 
     def run(text: str, colors: tuple[str, ColorGaussian] | None) -> DatasetMetrics:

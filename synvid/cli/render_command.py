@@ -117,7 +117,7 @@ def render(
     if not (out / "synvid.yaml").is_file():
         check_folder(made, out, overwrite)
     pictures = find_image_files(images)
-    missing = missing_banks(made.preset, textures, pictures) if dry_run else []
+    missing = missing_banks(made.preset, parse_texture_options(textures), pictures) if dry_run else []
     if not missing:
         made = _with_sources(made, out, recipe is not None, textures, pictures, real, workers, console)
         check_folder(made, out, overwrite)
@@ -181,7 +181,7 @@ def _with_sources(
             recipe, is_known = dataclasses.replace(recipe, preset=own, banks=there.banks), True
     if is_known:
         return locate_inputs(recipe, parse_texture_options(textures), pictures, real)
-    preset, _ = resolve_textures(recipe.preset, textures, pictures, workers, console)
+    preset, _ = resolve_textures(recipe.preset, parse_texture_options(textures), pictures, workers, console)
     banks, places = {}, {}
     for name, place in zip(own.banks(), preset.banks(), strict=True):
         bank = find_bank(place)

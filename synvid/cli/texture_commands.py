@@ -165,7 +165,7 @@ def verify_bank(bank: Path, quiet: bool) -> None:
 
     progress.start(opened.header.n, 0, "texture")
     try:
-        opened.check(everything=True, tick=advance)
+        opened.check(everything=True, on_progress=advance)
     finally:
         progress.finish()
     console.message(f"{bank}: all {opened.header.n:,} textures match their hashes.")

@@ -14,11 +14,12 @@ from numpy.typing import NDArray
 from PIL import Image
 
 from synvid.errors import ConfigurationError, DatasetError
+from synvid.file_formats import VIDEO_SUFFIXES
 from synvid.numerics.rng import uniform
 from synvid.numerics.streams import Stream
 from synvid.paths import RECIPE_FILE, find_files
 from synvid.preset import Video
-from synvid.video.decode import VIDEO_SUFFIXES, VideoFile
+from synvid.video.decode import VideoFile
 
 __all__ = ["RealVideos", "UndecodableError"]
 

@@ -166,8 +166,8 @@ class PixelMetric(ClipMetric):
     def measure(self, clip: FramePairs) -> Array:
         """Compare consecutive frames and count black pixels."""
         row = np.zeros(3 + 2 * self.pairs_per_clip)
-        if clip.following is not None:
-            differences = [motion.frame_difference(*pair) for pair in zip(clip.frames, clip.following, strict=True)]
+        if clip.next_frames is not None:
+            differences = [motion.frame_difference(*pair) for pair in zip(clip.frames, clip.next_frames, strict=True)]
             row[:3] = *np.mean(differences, axis=0), 1.0
         black = [motion.black_fraction(frame) for frame in clip.frames]
         row[3 : 3 + len(black)] = black
@@ -229,7 +229,7 @@ class ObjectMetric(ClipMetric):
         scene = clip.scene
         if scene is None:
             return row
-        if not scene.num_objects or clip.following is None:
+        if not scene.num_objects or clip.next_frames is None:
             self.why = "its clips have no objects" if not scene.num_objects else "its clips have one frame"
             return row
         self.num_measured += 1

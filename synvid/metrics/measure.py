@@ -59,14 +59,14 @@ def measure(
     kept: list[Sample] = []
     unreadable: list[str] = []
     last_error: DatasetError | None = None
-    count, total = 0, max_clips if source.total is None else min(max_clips, source.total)
-    progress.start(total, 0, source.what)
+    count, total = 0, max_clips if source.num_clips is None else min(max_clips, source.num_clips)
+    progress.start(total, 0, source.unit)
     try:
         for key in source.keys(seed):
             if count == max_clips:
                 break
             try:
-                clip = source.read(key, pairs_per_clip)
+                clip = source.read_pairs(key, pairs_per_clip)
                 if len(kept) < samples:
                     kept.append(_make_sample(source, key))
             except DatasetError as error:
@@ -89,20 +89,22 @@ def measure(
         kind=source.kind,
         source=source.path,
         clips=count,
-        preset=source.preset,
+        preset=source.preset_name,
         settings=_settings(max_clips, pairs_per_clip, seed),
         properties=properties,
-        notes=[*source.notes, *([describe_unreadable(source.what, sorted(unreadable))] if unreadable else [])],
+        notes=[*source.notes, *([describe_unreadable(source.unit, sorted(unreadable))] if unreadable else [])],
         samples=kept,
     )
 
 
 def _no_clip_error(source: ClipSource, last_error: DatasetError | None) -> ConfigurationError:
-    if source.total == 1:
+    if source.num_clips == 1:
         name, _, why = str(last_error).partition(": ")
         return ConfigurationError(f"{source.path}: {why if source.path.endswith(name) else last_error}")
     last = f"; the last error was: {str(last_error).rstrip('.')}" if last_error else ""
-    return ConfigurationError(f"{source.path}: none of its {format_count(source.total or 0, source.what)} can be read{last}.")
+    return ConfigurationError(
+        f"{source.path}: none of its {format_count(source.num_clips or 0, source.unit)} can be read{last}."
+    )
 
 
 def _settings(max_clips: int, pairs_per_clip: int, seed: int) -> dict[str, Any]:
@@ -116,7 +118,7 @@ def _settings(max_clips: int, pairs_per_clip: int, seed: int) -> dict[str, Any]:
 
 
 def _make_sample(source: ClipSource, key: Any) -> Sample:
-    frames, fps, caption = source.show(key)
+    frames, fps, caption = source.preview(key)
     small = shrink_frames(frames, _SAMPLE_SIDE)
     if source.kind == "images":
         file = io.BytesIO()

@@ -1,63 +1,61 @@
-"""Clips of any source, a few moments of each: a rendered set, a preset, a folder of videos or of pictures.
+"""The base class of clip sources: a preset, a rendered dataset, a folder of videos or a folder of images.
 
-Nothing is held but the frames of one clip. A source is a sequence of keys in an order that the seed decides, so the first
-clips of it are a random subset, and the same one each time.
+A source lists keys, one for each clip, in an order that depends on a seed; the first n keys are a random subset of the clips.
+Frames are read for one clip at a time, and only the frames that are needed.
 """
 
 from __future__ import annotations
 
-import hashlib
+from abc import ABC, abstractmethod
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from synvid.errors import DatasetError
 from synvid.numerics.rng import uniform
 from synvid.numerics.streams import Stream
 from synvid.scene.scene import Scene
 
-__all__ = ["ClipSource", "FrameChooser", "FramePairs", "FrameSelection", "pair_starts"]
+__all__ = ["PREVIEW_FRAMES", "ClipSource", "FrameChooser", "FramePairs", "FrameSelection", "Frames", "pair_starts"]
 
 
 Frames = NDArray[np.uint8]
 
-#: From the number of frames of a clip to the numbers of those that are wanted, ascending.
+#: Maps the number of frames of a clip to the frames that are wanted, ascending.
 FrameChooser = Callable[[int], list[int]]
 
-_SHOWN = 48  # frames
-_SHOWN_FPS = 25.0
+#: Frames of a clip that a preview shows at most.
+PREVIEW_FRAMES = 48
 
 
 @dataclass(frozen=True)
 class FramePairs:
-    """A few moments of a clip.
+    """K pairs of consecutive frames of a clip.
 
     Attributes:
-        numbers: the frames t that they are.
-        frames: uint8 (K, H, W, 3), frame t of each.
-        following: uint8 (K, H, W, 3), frame t + 1; None where the clip has one frame.
-        scene: what was rendered; None of real clips.
+        numbers: frame number t of the first frame of each pair.
+        frames: uint8 (K, H, W, 3), RGB, frame t of each pair.
+        next_frames: uint8 (K, H, W, 3), RGB, frame t + 1; None if the clip has one frame.
+        scene: the scene that was rendered; None for real clips.
     """
 
     numbers: Sequence[int]
     frames: Frames
-    following: Frames | None
+    next_frames: Frames | None
     scene: Scene | None = None
 
 
 @dataclass(frozen=True)
 class FrameSelection:
-    """Some frames of a clip.
+    """K frames of a clip.
 
     Attributes:
-        numbers: of the frames.
-        frames: uint8 (K, H, W, 3).
-        num_frames: of the whole clip.
-        scene: what was rendered; None of real clips.
+        numbers: frame number of each frame.
+        frames: uint8 (K, H, W, 3), RGB.
+        num_frames: number of frames of the whole clip.
+        scene: the scene that was rendered; None for real clips.
     """
 
     numbers: Sequence[int]
@@ -67,9 +65,9 @@ class FrameSelection:
 
 
 def pair_starts(num_frames: int, count: int) -> list[int]:
-    """Frames t, evenly spread over a clip from its first one to the last that another follows.
+    """First frames of `count` pairs of consecutive frames, evenly spread from the start to the end of a clip.
 
-    >>> moments_of(101, 3)
+    >>> pair_starts(101, 3)
     [0, 50, 99]
     """
     if num_frames == 1:
@@ -77,75 +75,72 @@ def pair_starts(num_frames: int, count: int) -> list[int]:
     return [int(t) for t in np.linspace(0, num_frames - 2, count).round()]
 
 
-class ClipSource:
-    """Where clips come from.
+class ClipSource(ABC):
+    """A source of clips.
 
     Attributes:
-        name: what a report calls it.
+        name: name of the source in reports.
         kind: `dataset`, `preset`, `videos` or `images`.
-        path: as it was asked for.
-        preset: name of the preset behind it, if any.
-        what: it is made of, `clip` or `picture`.
-        total: how many clips there are; None for as many as one likes.
-        notes: sentences on what is left out.
+        path: path or preset name, as the user gave it.
+        preset_name: name of the preset that was rendered; None for real clips.
+        unit: what one item is called, `clip` or `image`.
+        num_clips: number of clips; None if there is no limit.
+        notes: remarks on clips that are left out, for reports.
     """
 
     kind: str
-    what = "clip"
-    total: int | None
+    unit = "clip"
+    num_clips: int | None
 
-    def __init__(self, name: str, path: str, preset: str | None = None) -> None:
-        self.name, self.path, self.preset = name, path, preset
+    def __init__(self, name: str, path: str, preset_name: str | None = None) -> None:
+        self.name, self.path, self.preset_name = name, path, preset_name
         self.notes: list[str] = []
 
     def keys(self, seed: int) -> Iterator[Any]:
-        """Names of the clips, in the order in which they are taken."""
-        assert self.total is not None
-        return iter(np.argsort(uniform(seed, 0, Stream.CLIP_ORDER, (self.total,)), kind="stable").tolist())
+        """The keys of the clips, in random order.
 
-    def read(self, key: Any, count: int) -> FramePairs:
-        """Some moments of a clip.
+        Args:
+            seed: random seed of the order.
+        """
+        assert self.num_clips is not None
+        return iter(np.argsort(uniform(seed, 0, Stream.CLIP_ORDER, (self.num_clips,)), kind="stable").tolist())
+
+    def read_pairs(self, key: Any, count: int) -> FramePairs:
+        """Read `count` pairs of consecutive frames, evenly spread over a clip.
 
         Raises:
-            DatasetError: it cannot be read.
+            DatasetError: the clip cannot be read.
         """
-        taken = self.take(
+        selection = self.read_frames(
             key, lambda length: sorted({s for t in pair_starts(length, count) for s in (t, t + 1) if s < length})
         )
-        numbers = pair_starts(taken.num_frames, count)
-        if taken.num_frames == 1:
-            return FramePairs(numbers, taken.frames, None, taken.scene)
-        place = {t: k for k, t in enumerate(taken.numbers)}
-        frames, following = (taken.frames[[place[t + step] for t in numbers]] for step in (0, 1))
-        return FramePairs(numbers, frames, following, taken.scene)
+        starts = pair_starts(selection.num_frames, count)
+        if selection.num_frames == 1:
+            return FramePairs(starts, selection.frames, None, selection.scene)
+        row = {t: k for k, t in enumerate(selection.numbers)}
+        frames, next_frames = (selection.frames[[row[t + step] for t in starts]] for step in (0, 1))
+        return FramePairs(starts, frames, next_frames, selection.scene)
 
-    def take(self, key: Any, choice: FrameChooser) -> FrameSelection:
-        """Some frames of a clip, by their numbers.
+    @abstractmethod
+    def read_frames(self, key: Any, choose: FrameChooser) -> FrameSelection:
+        """Read the chosen frames of a clip.
 
         Raises:
-            DatasetError: it cannot be read.
+            DatasetError: the clip cannot be read.
         """
-        raise NotImplementedError
 
+    @abstractmethod
     def digest(self, key: Any) -> str:
-        """SHA-256 of what a clip is made of: the same digest, the same frames.
+        """SHA-256 of what the frames of a clip depend on: clips with equal digests have equal frames.
 
         Raises:
-            DatasetError: it cannot be read.
+            DatasetError: the clip cannot be read.
         """
-        raise NotImplementedError
 
-    def show(self, key: Any) -> tuple[Frames, float, str]:
-        """The first frames of a clip, frames per second, and what it is called."""
-        raise NotImplementedError
+    @abstractmethod
+    def preview(self, key: Any) -> tuple[Frames, float, str]:
+        """The first frames of a clip, at most PREVIEW_FRAMES; frames per second, 0 for an image; and a caption.
 
-
-def sha256_of_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise DatasetError(f"{path}: {error.strerror}.") from None
-    return digest.hexdigest()
+        Raises:
+            DatasetError: the clip cannot be read.
+        """

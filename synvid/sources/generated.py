@@ -7,7 +7,6 @@ import io
 import itertools
 from collections.abc import Callable, Iterator
 from functools import cached_property
-from typing import Any
 
 from synvid.dataset.reader import Dataset
 from synvid.dataset.recipe import OUTPUT_VERSION
@@ -16,75 +15,93 @@ from synvid.preset import Preset
 from synvid.renderer import render_frames
 from synvid.scene.sample import sample_scene
 from synvid.scene.scene import Scene
-from synvid.sources.base import _SHOWN, ClipSource, FrameChooser, Frames, FrameSelection
-from synvid.sources.files import _decoded, _first_frames
+from synvid.sources.base import PREVIEW_FRAMES, ClipSource, FrameChooser, Frames, FrameSelection
+from synvid.sources.files import decode_first_frames, decode_selection
 from synvid.textures.bank_cache import find_bank
+
+__all__ = ["DatasetSource", "PresetSource"]
 
 
 class PresetSource(ClipSource):
-    """A preset, rendered on the fly: clip 0, 1, 2, ... of the seed."""
+    """A preset, rendered on the fly; key k is clip k of the seed.
+
+    Args:
+        name: name of the source in reports.
+        preset: the preset.
+        seed: random seed of the clips.
+
+    Raises:
+        ConfigurationError: all clips of the preset are real.
+    """
 
     kind = "preset"
-    total = None
+    num_clips = None
 
     def __init__(self, name: str, preset: Preset, seed: int) -> None:
         super().__init__(name, preset.name, preset.name)
-        self.of, self.seed = preset, seed
+        self.preset, self.seed = preset, seed
         if preset.mixture.source == "real":
             self.notes.append(
-                f"{preset.name} mixes in real clips, which are left out here; measure a rendered set to have them counted."
+                f"{preset.name} mixes in real clips, which are left out here; measure a rendered dataset to include them."
             )
         if preset.preset_for_clip(0) is None and preset.mixture.fraction == 1:
-            raise ConfigurationError(f"{preset.name}: all its clips are real; render it with --real DIR and measure the set.")
+            raise ConfigurationError(
+                f"{preset.name}: all its clips are real; render it with --real DIR and measure the dataset."
+            )
 
     def keys(self, _seed: int) -> Iterator[int]:
-        return (index for index in itertools.count() if self.of.preset_for_clip(index) is not None)
+        """The indices of the synthetic clips, ascending: clips are independent, so the first are a random subset."""
+        return (index for index in itertools.count() if self.preset.preset_for_clip(index) is not None)
 
-    def take(self, key: int, choice: FrameChooser) -> FrameSelection:
-        return _rendered(sample_scene(self.of, self.seed, key), choice, render_frames)
+    def read_frames(self, key: int, choose: FrameChooser) -> FrameSelection:
+        """Render the chosen frames."""
+        return _select(sample_scene(self.preset, self.seed, key), choose, render_frames)
 
     def digest(self, key: int) -> str:
-        return _sha256(OUTPUT_VERSION, self._settings, self.seed, key)
+        """SHA-256 of the preset, its texture banks, the seed and the clip's index."""
+        return hashlib.sha256(repr((OUTPUT_VERSION, self._digests, self.seed, key)).encode()).hexdigest()
 
     @cached_property
-    def _settings(self) -> tuple[str, ...]:
-        return (self.of.digest(), *(find_bank(name).header.digest for name in self.of.banks()))
+    def _digests(self) -> tuple[str, ...]:
+        return (self.preset.digest(), *(find_bank(name).header.digest for name in self.preset.banks()))
 
-    def show(self, key: int) -> tuple[Frames, float, str]:
-        scene = sample_scene(self.of, self.seed, key)
-        frames = render_frames(scene, range(min(_SHOWN, scene.num_frames)))
+    def preview(self, key: int) -> tuple[Frames, float, str]:
+        """The first frames, the preset's rate, and seed and index of the clip."""
+        scene = sample_scene(self.preset, self.seed, key)
+        frames = render_frames(scene, range(min(PREVIEW_FRAMES, scene.num_frames)))
         return frames, scene.fps, f"seed {self.seed}, clip {key}"
 
 
 class DatasetSource(ClipSource):
-    """A set that `synvid render` wrote: frames as they are decoded, scenes as they were sampled."""
+    """A rendered dataset; key k is its k-th clip. Frames are decoded, and scenes are sampled as they were for rendering."""
 
     kind = "dataset"
 
     def __init__(self, name: str, dataset: Dataset) -> None:
         super().__init__(name, str(dataset.path), dataset.recipe.preset.name)
-        self.of, self.total = dataset, len(dataset)
+        self.dataset, self.num_clips = dataset, len(dataset)
 
-    def _real(self, key: int) -> bool:
-        return self.of.recipe.preset.preset_for_clip(self.of[key]["index"]) is None
+    def _is_real(self, key: int) -> bool:
+        return self.dataset.recipe.preset.preset_for_clip(self.dataset[key]["index"]) is None
 
-    def take(self, key: int, choice: FrameChooser) -> FrameSelection:
-        if self._real(key):
-            return _decoded(io.BytesIO(self.of.video(key)), f"{self.path}, clip {self.of[key]['key']}", choice)
-        return _rendered(self.of.scene_without_banks(key), choice, lambda _, numbers: self.of.decode(key, numbers).frames)
+    def read_frames(self, key: int, choose: FrameChooser) -> FrameSelection:
+        """Decode the chosen frames."""
+        if self._is_real(key):
+            name = f"{self.path}, clip {self.dataset[key]['key']}"
+            return decode_selection(io.BytesIO(self.dataset.video(key)), name, choose)
+        scene = self.dataset.scene_without_banks(key)
+        return _select(scene, choose, lambda _, numbers: self.dataset.decode(key, numbers).frames)
 
     def digest(self, key: int) -> str:
-        return hashlib.sha256(self.of.video(key)).hexdigest()
+        """SHA-256 of the encoded video."""
+        return hashlib.sha256(self.dataset.video(key)).hexdigest()
 
-    def show(self, key: int) -> tuple[Frames, float, str]:
-        video, name = io.BytesIO(self.of.video(key)), f"clip {self.of[key]['key']}"
-        return _first_frames(video, name), self.of.recipe.preset.video.fps, name
-
-
-def _rendered(scene: Scene, choice: FrameChooser, frames_of: Callable[[Scene, list[int]], Frames]) -> FrameSelection:
-    numbers = choice(scene.num_frames)
-    return FrameSelection(numbers, frames_of(scene, numbers), scene.num_frames, scene)
+    def preview(self, key: int) -> tuple[Frames, float, str]:
+        """The first frames, the dataset's rate, and the key of the clip."""
+        video, name = io.BytesIO(self.dataset.video(key)), f"clip {self.dataset[key]['key']}"
+        return decode_first_frames(video, name), self.dataset.recipe.preset.video.fps, name
 
 
-def _sha256(*parts: Any) -> str:
-    return hashlib.sha256(repr(parts).encode()).hexdigest()
+def _select(scene: Scene, choose: FrameChooser, read: Callable[[Scene, list[int]], Frames]) -> FrameSelection:
+    numbers = choose(scene.num_frames)
+    return FrameSelection(numbers, read(scene, numbers), scene.num_frames, scene)

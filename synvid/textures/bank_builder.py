@@ -49,7 +49,7 @@ def build_bank_file(
     if out.suffix != BANK_SUFFIX:
         raise ConfigurationError(f"--out {out}: the file name of a texture bank must end in {BANK_SUFFIX}.")
     image_files = find_image_files(images)
-    header = make_bank_header(kind, n, size, seed, image_files, everything=True)
+    header = make_bank_header(kind, n, size, seed, image_files, use_all_images=True)
     if kind == "images" and image_files is None:
         reporter.message("No --images folder is given; using the few images that scikit-image includes.")
         image_files = bundled_images()

@@ -1,4 +1,4 @@
-"""Where a bank comes from: its file, or the user's cache, in which small banks are built when first needed."""
+"""Open texture banks by path or kind. Banks named by kind are built in the user's cache when first needed."""
 
 from __future__ import annotations
 
@@ -12,14 +12,13 @@ from functools import lru_cache
 from pathlib import Path
 
 from synvid.errors import ConfigurationError
-from synvid.formatting import describe_unreadable, format_duration
-from synvid.formatting import format_size as size_in_words
+from synvid.formatting import describe_unreadable, format_duration, format_size
 from synvid.paths import cache_folder
 from synvid.preset import BANK_SUFFIX, TEXTURE_KINDS
 from synvid.runtime.local_executor import default_workers
 from synvid.runtime.progress import Progress
 from synvid.textures.bank import Bank, BankHeader, build_bank, open_bank
-from synvid.textures.generators import GENERATORS
+from synvid.textures.generators import GENERATORS, TextureFunction
 from synvid.textures.image_folder import ImageFiles, ImageTextures, bundled_images
 
 __all__ = ["cached_bank", "cached_bank_path", "default_count", "find_bank", "make_bank_header"]
@@ -27,71 +26,77 @@ __all__ = ["cached_bank", "cached_bank_path", "default_count", "find_bank", "mak
 
 log = logging.getLogger("synvid")
 
-_SIZE = 256
+_DEFAULT_SIZE = 256
 
 
 def default_count() -> int:
-    """Textures, or frames of moving ones, in a bank that is built when first needed: 2,000, or SYNVID_TEXTURES."""
+    """Number of textures in a bank that is built when first needed: SYNVID_TEXTURES, or 2,000.
+
+    For textures that move, this is the number of frames.
+
+    Raises:
+        ConfigurationError: SYNVID_TEXTURES is not a positive whole number.
+    """
     text = os.environ.get("SYNVID_TEXTURES", "2000")
     if not text.isascii() or not text.isdigit() or not 1 <= int(text) <= 10**9:
-        raise ConfigurationError(f"SYNVID_TEXTURES is {text!r}; it must be a whole number from 1.")
+        raise ConfigurationError(f"SYNVID_TEXTURES is {text!r}; it must be a whole number from 1 to 1,000,000,000.")
     return int(text)
 
 
 def make_bank_header(
     kind: str,
     n: int | None = None,
-    size: int = _SIZE,
+    size: int = _DEFAULT_SIZE,
     seed: int = 0,
-    pictures: ImageFiles | None = None,
+    image_files: ImageFiles | None = None,
     *,
-    everything: bool = False,
+    use_all_images: bool = False,
 ) -> BankHeader:
-    """What a bank of a kind holds.
+    """The header of a bank that is to be built.
 
     Args:
         kind: one of TEXTURE_KINDS.
-        n: how many textures; None: as many as `default_count` frames, but of images no more than there are in a folder of
-            one's own.
-        everything: None is all images of the folder.
+        n: number of textures. None means `default_count` frames; for `images` from a folder, at most one texture per image.
         size: height and width, pixels.
-        seed: of the textures.
-        pictures: for `images`; None: those that scikit-image ships.
+        seed: random seed of the textures.
+        image_files: the images, for kind `images`; None for those that scikit-image ships.
+        use_all_images: if `n` is None, one texture for each image of the folder.
 
     Raises:
-        ConfigurationError: the kind does not have this size, or there are no pictures.
+        ConfigurationError: the seed or the size is not allowed, or there are no images.
     """
     if not 0 <= seed < 2**64:
         raise ConfigurationError(f"seed is {seed}; it must be a whole number from 0 to 2**64 - 1.")
     if kind == "images":
-        own, shown = pictures is not None, pictures or bundled_images()
-        most = len(shown.names) if everything else default_count()
-        count = n or (min(most, len(shown.names)) if own else default_count())
-        return BankHeader(kind, 1, seed, count, 1, size, _listing_hash(shown))
-    made = GENERATORS[kind]
-    if size not in made.sizes:
-        some = (
-            ", ".join(map(str, made.sizes))
-            if len(made.sizes) < 8
-            else f"multiples of 16 from {made.sizes[0]} to {made.sizes[-1]}"
-        )
-        raise ConfigurationError(f"--size {size}: textures of kind {kind} have {some} pixels.")
-    return BankHeader(kind, made.version, seed, n or max(1, default_count() // made.frames), made.frames, size)
+        shown = image_files or bundled_images()
+        limit = len(shown.names) if use_all_images else default_count()
+        count = n or (default_count() if image_files is None else min(limit, len(shown.names)))
+        return BankHeader(kind, 1, seed, count, 1, size, _hash_listing(shown))
+    generator = GENERATORS[kind]
+    if size not in generator.sizes:
+        if len(generator.sizes) < 8:
+            allowed = ", ".join(map(str, generator.sizes))
+        else:
+            allowed = f"multiples of 16 from {generator.sizes[0]} to {generator.sizes[-1]}"
+        raise ConfigurationError(f"--size {size}: textures of kind {kind} have {allowed} pixels.")
+    count = n or max(1, default_count() // generator.frames)
+    return BankHeader(kind, generator.version, seed, count, generator.frames, size)
 
 
-def _listing_hash(pictures: ImageFiles) -> str:
+def _hash_listing(image_files: ImageFiles) -> str:
+    """SHA-256 of the names and sizes of image files."""
     digest = hashlib.sha256()
-    for name in pictures.names:
-        digest.update(f"{name}\0{(pictures.folder / name).stat().st_size}\0".encode(errors="surrogateescape"))
+    for name in image_files.names:
+        digest.update(f"{name}\0{(image_files.folder / name).stat().st_size}\0".encode(errors="surrogateescape"))
     return digest.hexdigest()
 
 
-def cached_bank_path(header: BankHeader, pictures: ImageFiles | None = None) -> Path:
-    """Where the bank lies that is built when first needed; of a folder that has changed since, another one."""
+def cached_bank_path(header: BankHeader, image_files: ImageFiles | None = None) -> Path:
+    """Path of a bank in the user's cache. For a folder of images it depends on their modification times."""
     source = f"-{header.source[:8]}" if header.source else ""
-    if pictures is not None:
-        dates = [(pictures.folder / name).stat().st_mtime_ns for name in pictures.names]
-        source += f"-{hashlib.sha256(repr(dates).encode()).hexdigest()[:8]}"
+    if image_files is not None:
+        times = [(image_files.folder / name).stat().st_mtime_ns for name in image_files.names]
+        source += f"-{hashlib.sha256(repr(times).encode()).hexdigest()[:8]}"
     name = f"{header.kind}{source}-v{header.version}-{header.n}x{header.size}px-seed{header.seed}{BANK_SUFFIX}"
     return cache_folder() / "banks" / name
 
@@ -102,10 +107,10 @@ def _default_header(kind: str, _count: int) -> BankHeader:
 
 
 def find_bank(name: str) -> Bank:
-    """Open a bank by its path, or by its kind; the latter is built in the user's cache if it is not there.
+    """Open a bank by path or kind; by kind, it is built in the user's cache if it is missing there.
 
     Raises:
-        ConfigurationError: no such file, or no bank.
+        ConfigurationError: the file does not exist, or is not a bank.
         DatasetError: it is damaged, or cannot be written.
     """
     if name not in TEXTURE_KINDS:
@@ -115,39 +120,44 @@ def find_bank(name: str) -> Bank:
 
 def cached_bank(
     header: BankHeader,
-    pictures: ImageFiles | None = None,
+    image_files: ImageFiles | None = None,
     workers: int | None = None,
     progress: Progress | None = None,
     notify: Callable[[str], None] = log.warning,
 ) -> Path:
-    """The path of a bank in the user's cache, which is built if it is not there.
+    """Return the path of a bank in the user's cache, and build the bank if it is missing.
 
     Args:
-        header: what it holds.
-        pictures: for `images`; None: those that scikit-image ships.
-        workers: processes; None: as many as there are cores.
-        progress: told of every texture.
-        notify: told what is built, how large and how long, and which pictures could not be read.
+        header: the contents of the bank.
+        image_files: the images, for kind `images`; None for those that scikit-image ships.
+        workers: number of worker processes; None for all cores.
+        progress: progress callback, updated for every texture.
+        notify: called with messages: what is built, its size and duration, and which images could not be read.
+
+    Raises:
+        ConfigurationError: no image can be read.
+        DatasetError: the bank cannot be written.
     """
-    path = cached_bank_path(header, pictures)
+    path = cached_bank_path(header, image_files)
     if path.is_file():
         return path
-    if header.kind == "images" and pictures is None:
-        pictures = bundled_images()
-    alone = multiprocessing.current_process().daemon  # such a process may have no children
-    workers = 1 if alone else workers or default_workers()
-    time_needed = format_duration(header.n * _seconds_each(header, pictures) / workers)
-    size = f"{size_in_words(header.file_bytes)}, about {time_needed}"
+    if header.kind == "images" and image_files is None:
+        image_files = bundled_images()
+    is_daemon = multiprocessing.current_process().daemon  # a daemon cannot start worker processes
+    workers = 1 if is_daemon else workers or default_workers()
+    duration = format_duration(header.n * _seconds_per_texture(header, image_files) / workers)
+    size = f"{format_size(header.file_bytes)}, about {duration}"
     notify(f"Building {header.n:,} textures of kind {header.kind} ({size}), once on this machine: {path}")
-    skipped = build_bank(path, header, pictures, workers, progress or Progress())
-    if skipped:
-        notify(describe_unreadable("image", skipped))
+    unreadable = build_bank(path, header, image_files, workers, progress or Progress())
+    if unreadable:
+        notify(describe_unreadable("image", unreadable))
     return path
 
 
-def _seconds_each(header: BankHeader, pictures: ImageFiles | None) -> float:
-    """How long one texture takes to make on one core."""
-    make = GENERATORS[header.kind].make if pictures is None else ImageTextures(pictures, Path(os.devnull))
+def _seconds_per_texture(header: BankHeader, image_files: ImageFiles | None) -> float:
+    """Time to generate one texture on one core."""
+    make: TextureFunction
+    make = GENERATORS[header.kind].make if image_files is None else ImageTextures(image_files, Path(os.devnull))
     make(header.seed, 0, header.size)  # compiles
     begin = time.perf_counter()
     make(header.seed, min(1, header.n - 1), header.size)

@@ -1,4 +1,4 @@
-"""What makes each kind of texture: from (seed, index) to pixels."""
+"""The registry of texture generators: from (seed, index) to pixels."""
 
 from __future__ import annotations
 
@@ -11,42 +11,45 @@ from numpy.typing import NDArray
 
 from synvid.textures import statistical, stylegan
 
-__all__ = ["GENERATORS", "WALK_FRAMES", "Generator"]
+__all__ = ["GENERATORS", "WALK_FRAMES", "Generator", "TextureFunction"]
 
 
-#: Frames of a texture that moves; a longer clip plays it to and fro.
+#: make(seed, index, size) returns texture `index`: uint8 (size, size, 3), or (frames, size, size, 3) if it moves.
+TextureFunction = Callable[[int, int, int], NDArray[np.uint8]]
+
+#: Frames of a moving texture; a longer clip plays it forwards and backwards.
 WALK_FRAMES = 50
 
 
 @dataclass(frozen=True)
 class Generator:
-    """What makes one kind of texture.
+    """The generator of one kind of texture.
 
     Attributes:
-        version: grows whenever the pixels change.
-        sizes: heights and widths that it can have, pixels.
-        frames: 1, or how many a texture that moves has.
-        make: make(seed, index, size) gives uint8 (size, size, 3), or (frames, size, size, 3).
+        version: increased whenever the pixels change.
+        sizes: allowed heights and widths, pixels.
+        frames: frames of each texture; 1 for still ones.
+        make: the function that generates a texture.
     """
 
     version: int
     sizes: tuple[int, ...]
     frames: int
-    make: Callable[[int, int, int], NDArray[np.uint8]]
+    make: TextureFunction
 
 
-def _still(name: str) -> Generator:
-    return Generator(stylegan.VERSION, stylegan.SIZES, 1, partial(stylegan.sample, name))
+def _still(kind: str) -> Generator:
+    return Generator(stylegan.VERSION, stylegan.SIZES, 1, partial(stylegan.sample, kind))
 
 
-def _walk(name: str) -> Generator:
+def _walk(kind: str) -> Generator:
     def make(seed: int, index: int, size: int) -> NDArray[np.uint8]:
-        return stylegan.walk(name, seed, index, WALK_FRAMES, size)
+        return stylegan.walk(kind, seed, index, WALK_FRAMES, size)
 
     return Generator(stylegan.VERSION, stylegan.SIZES, WALK_FRAMES, make)
 
 
-#: Every kind but `images`, which come from a folder.
+#: The generator of every kind of texture but `images`, which are cropped from image files.
 GENERATORS: Mapping[str, Generator] = {
     "statistical": Generator(statistical.VERSION, tuple(range(32, 513, 16)), 1, statistical.sample),
     "stylegan-oriented": _still("oriented"),

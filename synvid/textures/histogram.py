@@ -1,4 +1,4 @@
-"""Giving a set of numbers a distribution, by rank, in linear time."""
+"""Histogram matching in linear time: ranks are counted in bins, not sorted."""
 
 from __future__ import annotations
 
@@ -9,17 +9,17 @@ from synvid.numerics.jit import jit
 __all__ = ["BINS", "match", "root_mean_square", "value_range"]
 
 
-#: Bins in which the ranks are counted; within a bin the numbers keep their proportions.
+#: Bins in which ranks are counted; within a bin, the mapping is linear.
 BINS = 4096
-#: Numbers that are looked at between two looks at the tables.
+#: Numbers that are binned at a time.
 _CHUNK = 256
-#: Numbers that are compared side by side.
+#: Independent accumulators, for vector instructions.
 _LANES = 32
 
 
 @jit
 def value_range(values):
-    """The least and the greatest of float32 (n,)."""
+    """Minimum and maximum of float32 (n,)."""
     lows, highs = np.full(_LANES, values[0]), np.full(_LANES, values[0])
     whole = values.size - values.size % _LANES
     for start in range(0, whole, _LANES):
@@ -35,7 +35,7 @@ def value_range(values):
 
 @jit
 def root_mean_square(values):
-    """Of float32 (n,), summed lane by lane."""
+    """Root mean square of float32 (n,), summed in _LANES accumulators."""
     sums = np.zeros(_LANES, np.float32)
     whole = values.size - values.size % _LANES
     for start in range(0, whole, _LANES):
@@ -51,10 +51,16 @@ def root_mean_square(values):
 
 @jit
 def _quantiles(counts, total, cumulative, low, step, knots):
-    """Write the value of the target at the share of numbers before each bin, and after the last.
+    """Write the target quantile at the lower edge of each bin, and at the upper edge of the last.
 
-    The target is uniform within each of its bins, so its quantiles are straight between the edges. Both shares grow, so
-    one walk along both does it.
+    The target is uniform within each of its bins, so its quantiles are linear between the edges. Both cumulative counts
+    increase, so one pass over both is enough.
+
+    Args:
+        counts: int64 (bins + 1,), numbers in each bin.
+        total: how many numbers there are.
+        cumulative, low, step: the target distribution, as in `match`.
+        knots: float64 (bins + 1,), written.
     """
     j, seen = 0, 0
     for t in range(cumulative.size - 1):
@@ -68,10 +74,10 @@ def _quantiles(counts, total, cumulative, low, step, knots):
 
 
 @jit
-def _give_spread(counts, total, knots, spread):
-    """Shift and scale the knots so that the numbers will have mean zero and the standard deviation `spread`.
+def _standardize(counts, total, knots, spread):
+    """Shift and scale the knots so that the matched numbers have mean zero and standard deviation `spread`.
 
-    Numbers in a bin are taken as uniform between its two knots.
+    Numbers in a bin are assumed to be uniform between its two knots.
     """
     mean, square = 0.0, 0.0
     for j in range(BINS):
@@ -85,12 +91,12 @@ def _give_spread(counts, total, knots, spread):
 
 
 @jit
-def _places(values, least, scale, bins, rests):
-    """Write in which bin each number lies, and where between its edges, 0 to 1."""
+def _find_bins(values, minimum, scale, bins, fractions):
+    """Write the bin of each number, and its position between the edges of the bin, 0 to 1."""
     for k in range(values.size):
-        place = (values[k] - least) * scale
-        bins[k] = np.int32(place)
-        rests[k] = place - np.float32(bins[k])
+        position = (values[k] - minimum) * scale
+        bins[k] = np.int32(position)
+        fractions[k] = position - np.float32(bins[k])
 
 
 @jit
@@ -98,31 +104,31 @@ def match(values, cumulative, low, step, spread):
     """Replace numbers by those of the same rank in a target distribution.
 
     Args:
-        values: float32 (n,); overwritten. Left alone where all are equal.
-        cumulative: float64 (bins + 1,), from 0 to 1, the distribution of the target at the edges of its bins.
-        low, step: where the target's first bin begins, and how wide its bins are.
-        spread: the standard deviation to give afterwards, about a mean of zero; 0 leaves the target's own.
+        values: float32 (n,); overwritten, unless all are equal.
+        cumulative: float64 (bins + 1,), from 0 to 1, the cumulative target distribution at the edges of its bins.
+        low, step: lower edge of the first bin of the target, and width of its bins.
+        spread: standard deviation of the result, whose mean is then zero; 0 keeps mean and deviation of the target.
     """
-    least, greatest = value_range(values)
-    scale = np.float32(BINS) / (greatest - least)
+    minimum, maximum = value_range(values)
+    scale = np.float32(BINS) / (maximum - minimum)
     if not 0.0 < scale < np.inf:
         return
-    counts = np.zeros(BINS + 1, np.int64)  # the greatest number falls just beyond the last bin
-    bins, rests = np.empty(_CHUNK, np.int32), np.empty(_CHUNK, np.float32)
+    counts = np.zeros(BINS + 1, np.int64)  # the maximum falls just beyond the last bin
+    bins, fractions = np.empty(_CHUNK, np.int32), np.empty(_CHUNK, np.float32)
     for start in range(0, values.size, _CHUNK):
         chunk = values[start : start + _CHUNK]
-        _places(chunk, least, scale, bins, rests)
+        _find_bins(chunk, minimum, scale, bins, fractions)
         for k in range(chunk.size):
             counts[bins[k]] += 1
     counts[BINS - 1] += counts[BINS]
     knots = np.empty(BINS + 1)
     _quantiles(counts, values.size, cumulative, low, step, knots)
     if spread > 0.0:
-        _give_spread(counts, values.size, knots, spread)
+        _standardize(counts, values.size, knots, spread)
     table = np.append(knots, knots[BINS]).astype(np.float32)
     for start in range(0, values.size, _CHUNK):
         chunk = values[start : start + _CHUNK]
-        _places(chunk, least, scale, bins, rests)
+        _find_bins(chunk, minimum, scale, bins, fractions)
         for k in range(chunk.size):
             j = bins[k]
-            chunk[k] = table[j] + (table[j + 1] - table[j]) * rests[k]
+            chunk[k] = table[j] + (table[j + 1] - table[j]) * fractions[k]

@@ -1,4 +1,4 @@
-"""Natural images as textures: any tree of pictures, read robustly."""
+"""Natural images as textures: read any tree of image files, whatever is in it."""
 
 from __future__ import annotations
 
@@ -12,21 +12,18 @@ from numpy.typing import NDArray
 from PIL import Image, ImageOps
 
 from synvid.errors import ConfigurationError
+from synvid.file_formats import IMAGE_FORMATS, IMAGE_SUFFIXES, MAX_PIXELS
 from synvid.numerics.rng import uniform
 from synvid.numerics.streams import Stream
 from synvid.paths import RECIPE_FILE, find_files
 
-__all__ = ["IMAGE_SUFFIXES", "ImageFiles", "ImageTextures", "bundled_images", "read_image", "read_square_crop"]
+__all__ = ["READ_ERRORS", "ImageFiles", "ImageTextures", "bundled_images", "read_image", "read_square_crop"]
 
 
-IMAGE_SUFFIXES = (".jpg", ".jpeg", ".png", ".webp")
+#: What `read_image` and `read_square_crop` raise for a file that they cannot read.
+READ_ERRORS = (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError)
 
-#: More pixels than this are not read: a file of a few kilobytes can claim any size.
-MAX_PIXELS = 50_000_000
-#: Whatever a file is called, only these are read: Pillow starts Ghostscript for an EPS.
-_FORMATS = ("JPEG", "PNG", "WEBP")
-
-#: Pictures of scikit-image that show natural scenes, surfaces and people.
+#: Images of scikit-image that show natural scenes, surfaces and people.
 _BUNDLED = (
     "astronaut.png",
     "brick.png",
@@ -45,85 +42,85 @@ _BUNDLED = (
 
 @dataclass(frozen=True)
 class ImageFiles:
-    """The pictures below a folder."""
+    """The image files below a folder."""
 
     folder: Path
 
     @cached_property
     def names(self) -> list[str]:
-        """Their paths relative to the folder, sorted; listed when first asked for, and once, since a large one takes long.
+        """Sorted paths relative to the folder. The folder is listed on first access, once, since that may take long.
 
         Raises:
-            ConfigurationError: there is no such folder, or no picture in it.
+            ConfigurationError: the folder does not exist or has no image files.
         """
         if not self.folder.is_dir():
             raise ConfigurationError(f"{self.folder}: no such folder of images.")
         if self == bundled_images():
             return list(_BUNDLED)
-        found = find_files(self.folder, IMAGE_SUFFIXES, without=RECIPE_FILE)
-        if not found:
+        names = find_files(self.folder, IMAGE_SUFFIXES, without=RECIPE_FILE)
+        if not names:
             raise ConfigurationError(
                 f"{self.folder}: holds no image; give a folder with {', '.join(IMAGE_SUFFIXES)} files somewhere below it."
             )
-        return found
+        return names
 
 
 def bundled_images() -> ImageFiles:
-    """Those that scikit-image ships."""
+    """The images that scikit-image ships."""
     import skimage.data
 
     return ImageFiles(Path(skimage.data.__file__).parent)
 
 
 def read_square_crop(path: Path, size: int, scale: float = 1.0, across: float = 0.5, down: float = 0.5) -> NDArray[np.uint8]:
-    """Read a square of a picture, scaled to a size, in colours as `read_picture` gives them.
+    """Read a square crop of an image, resized, in the colours of `read_image`.
 
     Args:
-        path: of the picture.
-        size: of the result, pixels.
-        scale: side of the square, as a fraction of the picture's short side.
-        across, down: where it lies, 0 left and 1 right.
+        path: the image file.
+        size: height and width of the result, pixels.
+        scale: side of the crop as a fraction of the image's shorter side.
+        across, down: position of the crop, from 0 (left, top) to 1 (right, bottom).
 
     Returns:
-        uint8 (size, size, 3).
+        uint8 (size, size, 3), RGB.
 
     Raises:
-        OSError, ValueError: the file is no picture, damaged, or larger than MAX_PIXELS.
+        OSError, ValueError: the file is not an image, is damaged, or has more than MAX_PIXELS pixels; see READ_ERRORS.
     """
-    picture = _read(path, 2 * size if scale == 1.0 else None)
-    side = max(1.0, scale * min(picture.size))
-    left, top = across * (picture.width - side), down * (picture.height - side)
-    square = picture.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side), reducing_gap=3.0)
+    image = _read(path, 2 * size if scale == 1.0 else None)
+    side = max(1.0, scale * min(image.size))
+    left, top = across * (image.width - side), down * (image.height - side)
+    square = image.resize((size, size), Image.Resampling.BICUBIC, (left, top, left + side, top + side), reducing_gap=3.0)
     return np.asarray(square)
 
 
 def read_image(path: Path) -> NDArray[np.uint8]:
-    """Read a picture, uint8 (H, W, 3).
+    """Read an image, uint8 (H, W, 3), RGB.
 
-    Turned as its EXIF data say, unless they are damaged; grey, palette, CMYK and 16-bit pictures become RGB; what is
-    transparent shows black.
+    It is rotated by its EXIF orientation, unless the EXIF data are damaged. Grey, palette, CMYK and 16-bit images are
+    converted to RGB; transparent pixels become black.
 
     Raises:
-        OSError, ValueError: the file is no picture, damaged, or larger than MAX_PIXELS.
+        OSError, ValueError: the file is not an image, is damaged, or has more than MAX_PIXELS pixels; see READ_ERRORS.
     """
     return np.asarray(_read(path))
 
 
-def _read(path: Path, near: int | None = None) -> Image.Image:
-    """A picture in RGB; a JPEG perhaps smaller than it is, but not below `near` pixels a side, which is much faster."""
+def _read(path: Path, min_side: int | None = None) -> Image.Image:
+    """Read an image as RGB. With `min_side`, a JPEG may be decoded at a smaller size, which is faster: at least this side."""
     with warnings.catch_warnings():
         warnings.simplefilter("ignore")
-        with Image.open(path, formats=_FORMATS) as image:
+        with Image.open(path, formats=IMAGE_FORMATS) as image:
             if image.width * image.height > MAX_PIXELS:
                 raise ValueError(f"has {image.width} x {image.height} pixels")
-            if near is not None:
-                image.draft("RGB", (near, near))
-            return _to_rgb(_turned(image))
+            if min_side is not None:
+                image.draft("RGB", (min_side, min_side))
+            return _to_rgb(_apply_orientation(image))
 
 
-def _turned(image: Image.Image) -> Image.Image:
-    """A picture as its EXIF data say; as it is where they are damaged."""
-    image.load()  # first: what is wrong with the pixels is another matter
+def _apply_orientation(image: Image.Image) -> Image.Image:
+    """Rotate an image by its EXIF orientation; damaged EXIF data are ignored."""
+    image.load()  # before the `try`: damaged pixels are an error
     try:
         return ImageOps.exif_transpose(image)
     except Exception:  # noqa: BLE001  # Pillow checks little there: struct.error, SyntaxError, KeyError, ...
@@ -131,37 +128,39 @@ def _turned(image: Image.Image) -> Image.Image:
 
 
 def _to_rgb(image: Image.Image) -> Image.Image:
-    if image.mode.startswith("I;16"):  # Pillow would cut them off at 255
+    if image.mode.startswith("I;16"):  # Pillow would clip it at 255
         return Image.fromarray((np.asarray(image) >> 8).astype(np.uint8)).convert("RGB")
     if image.mode in ("I", "F"):
         values = np.nan_to_num(np.asarray(image, np.float32))
         values *= 255.0 / (65535.0 if values.max(initial=0) > 255 else 255.0)
         return Image.fromarray(np.clip(values, 0, 255).astype(np.uint8)).convert("RGB")
     if "A" in image.mode or "transparency" in image.info:
-        clear = image.convert("RGBA")
-        return Image.alpha_composite(Image.new("RGBA", clear.size, (0, 0, 0, 255)), clear).convert("RGB")
+        rgba = image.convert("RGBA")
+        return Image.alpha_composite(Image.new("RGBA", rgba.size, (0, 0, 0, 255)), rgba).convert("RGB")
     return image.convert("RGB")
 
 
 @dataclass(frozen=True)
 class ImageTextures:
-    """Textures from pictures: the middle square of each, then random squares of each, then more.
+    """Textures cropped from image files.
+
+    The first textures are the central squares of the images, in order; the following ones are random squares.
 
     Attributes:
-        pictures: which.
-        skipped: a file to which the names of unreadable pictures are added.
+        image_files: the images.
+        unreadable_log: a file to which the names of unreadable images are appended.
     """
 
-    pictures: ImageFiles
-    skipped: Path
+    image_files: ImageFiles
+    unreadable_log: Path
 
     def __call__(self, seed: int, index: int, size: int) -> NDArray[np.uint8]:
-        """Texture `index`; where its picture cannot be read, of the next one that can.
+        """Texture `index`, uint8 (size, size, 3). If its image cannot be read, the next readable one is used.
 
         Raises:
-            ConfigurationError: none can be read.
+            ConfigurationError: no image can be read.
         """
-        folder, names = self.pictures.folder, self.pictures.names
+        folder, names = self.image_files.folder, self.image_files.names
         scale, across, down = 1.0, 0.5, 0.5
         if index >= len(names):
             u = uniform(seed, index, Stream.IMAGE_SQUARE, (3,))
@@ -170,7 +169,7 @@ class ImageTextures:
             name = names[(index + step) % len(names)]
             try:
                 return read_square_crop(folder / name, size, scale, across, down)
-            except (OSError, ValueError, SyntaxError, MemoryError, Image.DecompressionBombError):
-                with self.skipped.open("a", encoding="utf-8", errors="surrogateescape") as file:
+            except READ_ERRORS:
+                with self.unreadable_log.open("a", encoding="utf-8", errors="surrogateescape") as file:
                     file.write(name + "\n")
         raise ConfigurationError(f"{folder}: none of its {len(names)} images can be read.")

@@ -1,4 +1,4 @@
-"""Which colours a statistical image has: their principal axes, and how they are distributed along each."""
+"""The colours of a statistical image: principal axes, and the distribution of colours along each."""
 
 from __future__ import annotations
 
@@ -10,41 +10,41 @@ from numpy.typing import NDArray
 from synvid.numerics.jit import jit
 from synvid.numerics.portable_math import principal_axes
 
-__all__ = ["Palette", "palette_of"]
+__all__ = ["Palette", "make_palette"]
 
 
 _BINS = 256
 
 
 class Palette(NamedTuple):
-    """The distribution of some colours along their principal axes."""
+    """The distribution of colours along their principal axes, as a histogram with 256 bins per axis."""
 
     mean: NDArray[np.float64]  # (3,) red, green, blue, 0..256
-    axes: NDArray[np.float64]  # (3, 3), an axis a column
-    low: NDArray[np.float64]  # (3,) where the first bin of each axis begins, from the mean
-    step: NDArray[np.float64]  # (3,) how wide the bins are
-    cumulative: NDArray[np.float64]  # (3, 257) at the edges of the bins
+    axes: NDArray[np.float64]  # (3, 3), each column an axis
+    low: NDArray[np.float64]  # (3,) lower edge of the first bin, relative to the mean
+    step: NDArray[np.float64]  # (3,) width of the bins
+    cumulative: NDArray[np.float64]  # (3, 257) cumulative distribution at the edges of the bins
 
 
-def palette_of(
+def make_palette(
     colors: NDArray[np.float64], proportions: NDArray[np.float64], width: int, grain: NDArray[np.float64]
 ) -> Palette:
-    """The colours of a picture of stripes, blurred and grainy, in the model of Baradad et al. 2021.
+    """The palette of a random image: coloured stripes, blurred, with grain (Baradad et al. 2021).
 
     Args:
         colors: (3, k), red, green and blue, 0..256.
-        proportions: (k,), positive: how much of the picture each colour covers.
-        width: of the box that blurs, pixels.
-        grain: (3, n, n), added to the blurred picture, which is then stretched to 0..256.
+        proportions: (k,), positive, the area that each colour covers, up to a factor.
+        width: width of the box filter that blurs the stripes, pixels.
+        grain: (3, n, n), added to the blurred stripes; the sum is scaled to 0..256.
     """
     pixels = grain[0].size
-    shares = np.cumsum(proportions)
-    ends = np.floor(shares / shares[-1] * pixels + 0.5).astype(np.int64)
+    areas = np.cumsum(proportions)
+    ends = np.floor(areas / areas[-1] * pixels + 0.5).astype(np.int64)
     stripes = np.repeat(colors, np.diff(ends, prepend=0), axis=1).reshape(grain.shape)
-    picture = _box_blur(stripes, width) + grain
-    picture -= picture.min()
-    picture *= 256.0 / picture.max()
-    points = picture.reshape(3, pixels)
+    image = _box_blur(stripes, width) + grain
+    image -= image.min()
+    image *= 256.0 / image.max()
+    points = image.reshape(3, pixels)
     mean, covariance = _moments(points)
     axes = principal_axes(covariance)
     low, step, cumulative = np.empty(3), np.empty(3), np.empty((3, _BINS + 1))
@@ -54,17 +54,17 @@ def palette_of(
 
 
 @jit
-def _box_blur(picture, width):
-    """The mean of width x width pixels about each, black beyond the borders: float64 (3, n, n)."""
-    size = picture.shape[1]
-    across = np.zeros_like(picture)
-    result = np.zeros_like(picture)
+def _box_blur(image, width):
+    """The mean of width x width pixels around each pixel, with black beyond the borders: float64 (3, n, n)."""
+    size = image.shape[1]
+    across = np.zeros_like(image)
+    result = np.zeros_like(image)
     for c in range(3):
         for shift in range(-(width // 2), width - width // 2):
             low, high = max(0, -shift), min(size, size - shift)
             for y in range(size):
                 for x in range(low, high):
-                    across[c, y, x] += picture[c, y, x + shift]
+                    across[c, y, x] += image[c, y, x + shift]
         for shift in range(-(width // 2), width - width // 2):
             for y in range(max(0, -shift), min(size, size - shift)):
                 for x in range(size):
@@ -91,7 +91,7 @@ def _moments(pixels):
 
 @jit
 def _cumulate(pixels, mean, axis, cumulative):
-    """Write the cumulative histogram of the coordinates along an axis; return where the bins begin, and their width."""
+    """Write the cumulative histogram of the coordinates along an axis; return lower edge and width of the bins."""
     along = np.empty(pixels.shape[1])
     for k in range(along.size):
         along[k] = axis[0] * (pixels[0, k] - mean[0]) + axis[1] * (pixels[1, k] - mean[1]) + axis[2] * (pixels[2, k] - mean[2])

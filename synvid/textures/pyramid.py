@@ -1,9 +1,9 @@
-"""The steerable pyramid: an image as bands of four orientations at every scale, each sampled no finer than it needs.
+"""The steerable pyramid: an image as bands of four orientations at every scale, subsampled as far as possible.
 
-The bands tile the plane of frequencies with cosine flanks one octave wide, so that the pyramid keeps the energy of the
-image and adding up what was taken apart gives it back: Simoncelli and Freeman 1995. Level k has size / 2**(k - 1) samples a
-side; one more level on top holds the corners beyond the highest full circle, and what is below the last level is a residual
-that only exists as a spectrum. Spectra are those of `synvid.textures.fourier`.
+The bands tile the frequency plane with cosine flanks one octave wide. So the pyramid preserves the energy of the image, and
+the sum of its bands and the residual is the image (Simoncelli and Freeman 1995). Level k has size / 2**(k - 1) samples per
+side; level 0 holds the corners beyond the highest full circle, and frequencies below the last level are a residual that is
+kept as a spectrum. Spectra have the layout of `synvid.numerics.fft`.
 """
 
 from __future__ import annotations
@@ -29,34 +29,34 @@ _DIRECTIONS = ((1.0, 0.0), (math.sqrt(0.5), math.sqrt(0.5)), (0.0, 1.0), (-math.
 
 
 class Level(NamedTuple):
-    """The bands of one size."""
+    """The bands of one scale."""
 
-    plan: Plan  # of this level's size l
-    row: NDArray[np.int64]  # (l,) the row of the image's spectrum that each row of the bands' comes from
+    plan: Plan  # Fourier transform of this level's size l
+    row: NDArray[np.int64]  # (l,) the row of the image's spectrum for each row of a band's spectrum
     masks: NDArray[np.float32]  # (bands, l, l // 2 + 1), real
-    derivative: bool  # the bands are multiplied by i as well: they respond to edges, not to lines
+    derivative: bool  # the masks are multiplied by i: bands respond to edges, not to lines
 
 
 class Pyramid(NamedTuple):
     """The masks for one size of image."""
 
     levels: tuple[Level, ...]  # the corners first, then fine to coarse
-    residual: NDArray[np.float32]  # (n, n // 2 + 1), what to multiply the spectrum with for the rest
+    residual: NDArray[np.float32]  # (n, n // 2 + 1), mask of the residual, squared
 
 
-def _without_dust(values: NDArray[np.float64]) -> NDArray[np.float64]:
-    """What is zero but for rounding becomes zero: its products would be subnormal, which are slow."""
+def _flush_tiny(values: NDArray[np.float64]) -> NDArray[np.float64]:
+    """Set rounding errors around zero to zero: their products would be subnormal numbers, which are slow."""
     return np.where(np.abs(values) < 1e-9, 0.0, values)
 
 
 def _flanks(octaves: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[np.float64]]:
-    """How much passes below and above a flank that goes from -1 to 0 octaves: quarter waves, so the squares sum to one."""
-    waves = _without_dust(portable_math.sin_cos_array(np.clip(octaves + 1.0, 0.0, 1.0).ravel() * (0.5 * math.pi)))
+    """Low-pass and high-pass gain of a flank from -1 to 0 octaves: quarter cosine and sine, whose squares sum to one."""
+    waves = _flush_tiny(portable_math.sin_cos_array(np.clip(octaves + 1.0, 0.0, 1.0).ravel() * (0.5 * math.pi)))
     return waves[:, 0].reshape(octaves.shape), waves[:, 1].reshape(octaves.shape)
 
 
 def _polar(size: int, plan: Plan) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
-    """Octaves above the frequency of the full circle for an image of `size`, and the directions, at a plan's frequencies."""
+    """Polar coordinates of a plan's frequencies: octaves above the full circle of an image of `size`, and unit vectors."""
     middle = plan.frequency.size // 2
     x, y = np.broadcast_arrays(plan.frequency[:, None].astype(np.float64), np.arange(middle + 1.0))
     square = np.maximum(x * x + y * y, 1e-9)
@@ -76,7 +76,7 @@ def pyramid_for(size: int, scales: int) -> Pyramid:
         small = plan_for(size >> k)
         octaves_k, x, y = _polar(size, small)
         radial = _flanks(octaves_k + k)[0] * _flanks(octaves_k + k + 1.0)[1]
-        along = [_without_dust(x * u + y * v) for u, v in _DIRECTIONS]
+        along = [_flush_tiny(x * u + y * v) for u, v in _DIRECTIONS]
         masks = [_ANGULAR * radial * cosine * cosine * cosine for cosine in along]
         levels.append(Level(small, plan.row[small.frequency % size], np.array(masks, np.float32), derivative=True))
     below = _flanks(octaves + scales)[0]
@@ -85,43 +85,43 @@ def pyramid_for(size: int, scales: int) -> Pyramid:
 
 @jit
 def _multiply(row, mask, factor, product):
-    """Write a row times a row of a mask times a factor."""
+    """Write product = factor * mask * row."""
     for k in range(row.size):
         product[k] = factor * mask[k] * row[k]
 
 
 @jit
 def _add_multiple(row, mask, factor, total):
-    """Add the same to a row."""
+    """Add factor * mask * row to a row."""
     for k in range(row.size):
         total[k] += factor * mask[k] * row[k]
 
 
 @jit
-def keep_residual(spectrum, residual, rest):
-    """Write to `rest` the part of a spectrum that no band has; all are as wide."""
+def keep_residual(spectrum, residual, result):
+    """Write the part of a spectrum that is in no band: float32 (2, n, n // 2 + 1) to the same shape."""
     for r in range(residual.shape[0]):
         for part in range(2):
-            _multiply(spectrum[part, r], residual[r], np.float32(1.0), rest[part, r])
+            _multiply(spectrum[part, r], residual[r], np.float32(1.0), result[part, r])
 
 
 @jit
 def take_band(spectrum, level, b, band):
     """Write the spectrum of band b of a level: float32 (2, n, n // 2 + 1) to (2, l, l // 2 + 1)."""
     plus, minus = np.float32(1.0), np.float32(-1.0 if level.derivative else 1.0)
-    other = 1 if level.derivative else 0  # times i, the imaginary part becomes the real one
+    part = 1 if level.derivative else 0  # times i, the imaginary part becomes the real part
     for r in range(level.row.size):
         mask = level.masks[b, r]
-        _multiply(spectrum[other, level.row[r], : mask.size], mask, minus, band[0, r])
-        _multiply(spectrum[1 - other, level.row[r], : mask.size], mask, plus, band[1, r])
+        _multiply(spectrum[part, level.row[r], : mask.size], mask, minus, band[0, r])
+        _multiply(spectrum[1 - part, level.row[r], : mask.size], mask, plus, band[1, r])
 
 
 @jit
 def add_band(band, level, b, total):
-    """Add what band b of a level contributes to the spectrum of the image."""
+    """Add the contribution of band b of a level to the spectrum of the image."""
     plus, minus = np.float32(1.0), np.float32(-1.0 if level.derivative else 1.0)
-    other = 1 if level.derivative else 0  # undone by -i
+    part = 1 if level.derivative else 0  # times -i
     for r in range(level.row.size):
         mask = level.masks[b, r]
-        _add_multiple(band[other, r], mask, plus, total[0, level.row[r], : mask.size])
-        _add_multiple(band[1 - other, r], mask, minus, total[1, level.row[r], : mask.size])
+        _add_multiple(band[part, r], mask, plus, total[0, level.row[r], : mask.size])
+        _add_multiple(band[1 - part, r], mask, minus, total[1, level.row[r], : mask.size])

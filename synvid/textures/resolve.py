@@ -2,14 +2,15 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Iterable, Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synvid.errors import ConfigurationError
+from synvid.paths import expand_user
+from synvid.preset import BANK_SUFFIX, TEXTURE_KINDS, Preset
 
-if TYPE_CHECKING:
-    from synvid.preset import Preset
+if TYPE_CHECKING:  # what loads NumPy or Numba is imported inside functions: `synvid --help` imports this module
     from synvid.runtime.progress import Reporter
     from synvid.textures.bank import BankHeader
     from synvid.textures.image_folder import ImageFiles
@@ -17,40 +18,20 @@ if TYPE_CHECKING:
 __all__ = ["find_image_files", "missing_banks", "parse_texture_options", "resolve_textures"]
 
 
-def find_image_files(images: Path | None) -> ImageFiles | None:
-    """What --images names; to be asked for once, so that the folder is listed once."""
-    from synvid.textures.image_folder import ImageFiles
+def parse_texture_options(options: Iterable[str]) -> dict[str, str]:
+    """Parse the values of `--textures`.
 
-    return None if images is None else ImageFiles(images)
+    Args:
+        options: texts of the form NAME=BANK.
 
+    Returns:
+        Paths of banks by name.
 
-def resolve_textures(
-    preset: Preset, textures: Sequence[str], pictures: ImageFiles | None, workers: int | None, reporter: Reporter
-) -> tuple[Preset, dict[str, BankHeader]]:
-    """The preset with the banks of textures that were asked for, all of them built, and what they hold."""
-    preset, cached = _choose_banks(preset, textures, pictures)
-    if not preset.banks():
-        return preset, {}
-
-    from synvid.textures.bank_cache import cached_bank, find_bank
-
-    headers = {}
-    for header, shown in cached:
-        cached_bank(header, shown, workers, reporter.progress(header.kind), reporter.message)
-    for name in preset.banks():
-        bank = find_bank(name)
-        bank.check()
-        headers[name] = bank.header
-        _say_what_is_in(bank.header, name, preset, reporter.message)
-    return preset, headers
-
-
-def parse_texture_options(textures: Sequence[str]) -> dict[str, str]:
-    """What --textures says: paths of banks by name."""
-    from synvid.preset import BANK_SUFFIX
-
+    Raises:
+        ConfigurationError: a text has another form.
+    """
     paths = {}
-    for text in textures:
+    for text in options:
         name, equals, path = text.partition("=")
         if not equals or not path.endswith(BANK_SUFFIX):
             raise ConfigurationError(f"--textures {text}: write NAME=BANK, a name and a file ending in {BANK_SUFFIX}.")
@@ -58,38 +39,71 @@ def parse_texture_options(textures: Sequence[str]) -> dict[str, str]:
     return paths
 
 
-def missing_banks(preset: Preset, textures: Sequence[str], pictures: ImageFiles | None) -> list[BankHeader]:
-    """What `with_textures` would build."""
+def find_image_files(folder: Path | None) -> ImageFiles | None:
+    """The image files below a folder; None for no folder. They are listed on first use, and only once for each call."""
+    from synvid.textures.image_folder import ImageFiles
+
+    return None if folder is None else ImageFiles(folder)
+
+
+def resolve_textures(
+    preset: Preset,
+    textures: Mapping[str, str],
+    image_files: ImageFiles | None,
+    workers: int | None,
+    reporter: Reporter,
+) -> tuple[Preset, dict[str, BankHeader]]:
+    """Set the texture banks of a preset, build those that are missing, and check all of them.
+
+    Args:
+        preset: the preset.
+        textures: paths of banks, by the names that the preset has for them.
+        image_files: the images from which the bank `images` is built; None for those that scikit-image ships.
+        workers: number of worker processes; None for all cores.
+        reporter: receives messages and progress.
+
+    Returns:
+        The preset with paths of banks, and the header of each bank by path or kind.
+
+    Raises:
+        ConfigurationError: a name is not a bank of the preset, a file is not a bank, or there are no images.
+        DatasetError: a bank is damaged, or cannot be written.
+    """
+    preset, buildable = _choose_banks(preset, textures, image_files)
+    if not preset.banks():
+        return preset, {}
+
+    from synvid.textures.bank_cache import cached_bank, find_bank
+
+    for header, images in buildable:
+        cached_bank(header, images, workers, reporter.progress(header.kind), reporter.message)
+    headers = {}
+    for name in preset.banks():
+        bank = find_bank(name)
+        bank.check()
+        headers[name] = bank.header
+        _report_limits(bank.header, name, preset, reporter)
+    return preset, headers
+
+
+def missing_banks(preset: Preset, textures: Mapping[str, str], image_files: ImageFiles | None) -> list[BankHeader]:
+    """Headers of the banks that `resolve_textures` would build."""
     from synvid.textures.bank_cache import cached_bank_path
 
-    _, cached = _choose_banks(preset, textures, pictures)
-    return [header for header, shown in cached if not cached_bank_path(header, shown).is_file()]
+    _, buildable = _choose_banks(preset, textures, image_files)
+    return [header for header, images in buildable if not cached_bank_path(header, images).is_file()]
 
 
 def _choose_banks(
-    preset: Preset, textures: Sequence[str], pictures: ImageFiles | None
+    preset: Preset, textures: Mapping[str, str], image_files: ImageFiles | None
 ) -> tuple[Preset, list[tuple[BankHeader, ImageFiles | None]]]:
-    """The preset with the banks that were asked for, and those of them that the user's cache has or shall have."""
-    from synvid.paths import expand_user
-    from synvid.preset import TEXTURE_KINDS
-
-    paths: dict[str, str] = {}
-    for name, path in parse_texture_options(textures).items():
-        text = f"{name}={path}"
-        if name not in preset.banks():
-            names = ", ".join(preset.banks()) or "none"
-            raise ConfigurationError(f"--textures {text}: {preset.name} has no bank {name!r}; its banks: {names}.")
-        paths[name] = str(expand_user(path).resolve())
-        if name.endswith("-walk"):
-            from synvid.textures.bank import open_bank
-
-            if open_bank(paths[name]).header.frames == 1:
-                raise ConfigurationError(f"--textures {text}: the textures of {path} do not move, as those of {name} do.")
-    if pictures is not None and "images" not in preset.banks():
-        raise ConfigurationError(f"--images {pictures.folder}: {preset.name} shows no natural images.")
-    if pictures is not None and "images" in paths:
+    """The preset with the banks that were asked for, and header and images of those that are kept in the user's cache."""
+    paths = _check_given_banks(preset, textures)
+    if image_files is not None and "images" not in preset.banks():
+        raise ConfigurationError(f"--images {image_files.folder}: {preset.name} shows no natural images.")
+    if image_files is not None and "images" in paths:
         raise ConfigurationError(
-            f"--images {pictures.folder}: --textures gives a bank of images already; leave out one of them."
+            f"--images {image_files.folder}: --textures names a bank for images too; leave out one of the two options."
         )
     for name in preset.banks():
         if name not in TEXTURE_KINDS:
@@ -99,27 +113,45 @@ def _choose_banks(
 
     from synvid.textures.bank_cache import cached_bank_path, make_bank_header
 
-    cached: list[tuple[BankHeader, ImageFiles | None]] = []
-    if pictures is not None:
-        header = make_bank_header("images", pictures=pictures)
-        paths["images"] = str(cached_bank_path(header, pictures))
-        cached.append((header, pictures))
+    buildable: list[tuple[BankHeader, ImageFiles | None]] = []
+    if image_files is not None:
+        header = make_bank_header("images", image_files=image_files)
+        paths["images"] = str(cached_bank_path(header, image_files))
+        buildable.append((header, image_files))
     preset = preset.with_banks(paths)
-    cached += [(make_bank_header(name), None) for name in preset.banks() if name in TEXTURE_KINDS]
-    return preset, cached
+    buildable += [(make_bank_header(name), None) for name in preset.banks() if name in TEXTURE_KINDS]
+    return preset, buildable
 
 
-def _say_what_is_in(header: BankHeader, name: str, preset: Preset, notify: Callable[[str], None]) -> None:
-    """What a person should know of a bank that stands behind a name of a preset."""
-    from synvid.preset import Preset
+def _check_given_banks(preset: Preset, textures: Mapping[str, str]) -> dict[str, str]:
+    """Absolute paths of the banks that the user named."""
+    paths = {}
+    for name, path in textures.items():
+        if name not in preset.banks():
+            names = ", ".join(preset.banks()) or "none"
+            raise ConfigurationError(f"--textures {name}={path}: {preset.name} has no bank {name!r}; its banks: {names}.")
+        paths[name] = str(expand_user(path).resolve())
+        if name.endswith("-walk"):
+            from synvid.textures.bank import open_bank
+
+            if open_bank(paths[name]).header.frames == 1:
+                raise ConfigurationError(f"--textures {name}={path}: the bank holds still textures; {name} needs moving ones.")
+    return paths
+
+
+def _report_limits(header: BankHeader, name: str, preset: Preset, reporter: Reporter) -> None:
+    """Tell the user if a bank is smaller or older than the preset expects."""
     from synvid.textures.generators import GENERATORS
 
     if name == "images":
-        notify("images: no --images DIR, so these are the few pictures that scikit-image ships.")
-    made = GENERATORS.get(header.kind)
-    if made is not None and made.version != header.version:
-        notify(f"{name}: made by version {header.version} of {header.kind}; this synvid has version {made.version}.")
+        reporter.message("images: no --images DIR, so the few images that scikit-image ships are used.")
+    generator = GENERATORS.get(header.kind)
+    if generator is not None and generator.version != header.version:
+        reporter.message(
+            f"{name}: made by version {header.version} of {header.kind}; this synvid has version {generator.version}."
+        )
     source = preset.mixture.source
-    pools = [one.fill.max_textures for one in (preset, source) if isinstance(one, Preset) and name in one.fill.textures]
-    if header.n < max(pools):
-        notify(f"{name}: a bank of {header.n:,} textures, where the preset would take up to {max(pools):,}.")
+    users = [each for each in (preset, source) if isinstance(each, Preset) and name in each.fill.textures]
+    max_textures = max(each.fill.max_textures for each in users)
+    if header.n < max_textures:
+        reporter.message(f"{name}: a bank of {header.n:,} textures, where the preset would use up to {max_textures:,}.")

@@ -1,4 +1,4 @@
-"""Frames as HTML: a <video> element with the data inside it, small enough for a notebook."""
+"""Show frames in HTML: <video> elements that contain their data, small enough for a notebook."""
 
 from __future__ import annotations
 
@@ -18,7 +18,12 @@ _MAX_BYTES = 4_000_000
 
 
 def shrink_frames(frames: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
-    """Frames as HTML: a <video> element with the data inside it, small enough for a notebook."""
+    """Downscale frames so that the longer side is at most `side` pixels, and both sides are even.
+
+    Args:
+        frames: uint8 (T, H, W, 3), RGB.
+        side: pixels.
+    """
     from PIL import Image
 
     _, height, width, _ = frames.shape
@@ -30,13 +35,13 @@ def shrink_frames(frames: NDArray[np.uint8], side: int) -> NDArray[np.uint8]:
 
 
 def video_tag(frames: NDArray[np.uint8], fps: float, side: int = 256, controls: bool = True) -> str:
-    """A <video> element that holds the frames itself and plays them in a loop.
+    """A <video> element that contains the encoded frames and plays them in a loop.
 
     Args:
-        frames: uint8 (T, H, W, 3).
+        frames: uint8 (T, H, W, 3), RGB.
         fps: frames per second.
-        side: longest side of what is shown, pixels; halved until the video is below 4 MB.
-        controls: whether it can be stopped.
+        side: maximum of width and height, pixels; halved until the data are smaller than 4 MB.
+        controls: show the controls of the player.
     """
     video = encode(shrink_frames(frames, side), fps, "small")
     while len(video) > _MAX_BYTES and side > 64:
@@ -49,5 +54,10 @@ def video_tag(frames: NDArray[np.uint8], fps: float, side: int = 256, controls: 
 
 
 def figure_html(videos: Sequence[str], caption: str) -> str:
-    """Frames as HTML: a <video> element with the data inside it, small enough for a notebook."""
+    """A <figure> element with videos and an escaped caption.
+
+    Args:
+        videos: <video> elements, from `video_tag`.
+        caption: plain text.
+    """
     return f"<figure>{' '.join(videos)}<figcaption>{html.escape(caption)}</figcaption></figure>"

@@ -1,7 +1,7 @@
-"""From frames to the bytes of an MP4 file, in process with PyAV or through any ffmpeg program.
+"""Encode frames as an MP4 file: in process with PyAV, or with any ffmpeg program.
 
-The bytes are the same each time for one build of the encoder: one thread, no frame-type look-ahead that depends on timing,
-no use of CPU-dependent paths. What is promised across machines is the frames, not these bytes.
+One build of an encoder gives the same bytes every time: it runs in one thread, without CPU-dependent code or look-ahead that
+depends on timing. Across machines only the rendered frames are guaranteed to be equal, not the encoded bytes.
 """
 
 from __future__ import annotations
@@ -26,20 +26,20 @@ __all__ = ["ENCODERS", "ENCODINGS", "Encoder", "Encoding", "check_size", "encode
 
 Frames = NDArray[np.uint8]
 
-# x264: reproducible bytes (mbtree reads uninitialised memory on AVX-512 hosts), and chroma sited where we average it.
+# x264: reproducible bytes (mbtree reads uninitialised memory on AVX-512 hosts), and chroma at the centre of 2 x 2 pixels.
 _X264 = "threads=1:mbtree=0:cpu-independent=1:chromaloc=1"
 
 
 @dataclass(frozen=True)
 class Encoding:
-    """How frames are compressed.
+    """Codec, pixel format and options of an encoding.
 
     Attributes:
-        name: what `--encoding` calls it.
-        description: one line.
+        name: value of `--encoding`.
+        description: one line for the user.
         codec: FFmpeg's name of the encoder.
-        pixel_format: FFmpeg's name: yuv420p, yuv444p or rgb24.
-        options: of the codec.
+        pixel_format: yuv420p, yuv444p or rgb24.
+        options: FFmpeg options of the encoder.
     """
 
     name: str
@@ -68,14 +68,14 @@ ENCODINGS: Mapping[str, Encoding] = {
         ),
         Encoding(
             "yuv444",
-            "as fast, with full-resolution chroma; not every player shows it",
+            "as fast, with full-resolution chroma; not every player supports it",
             "libx264",
             "yuv444p",
             {"preset": "ultrafast", "crf": "20", "g": "16", "x264-params": _X264},
         ),
         Encoding(
             "lossless",
-            "H.264 RGB without loss: decoding gives the very frames back",
+            "H.264 RGB without loss: decoding returns exactly the rendered frames",
             "libx264rgb",
             "rgb24",
             {"preset": "ultrafast", "qp": "0", "g": "16", "x264-params": _X264},
@@ -91,7 +91,7 @@ _PLANES: Mapping[str, tuple[Fraction, Callable[[Frames, Frames], None] | None]] 
 
 
 def check_size(encoding: Encoding, width: int, height: int) -> None:
-    """Refuse sizes that the pixel format cannot hold.
+    """Check that the pixel format can store frames of this size.
 
     Raises:
         ConfigurationError: 4:2:0 video with an odd width or height.
@@ -103,8 +103,8 @@ def check_size(encoding: Encoding, width: int, height: int) -> None:
         )
 
 
-def _planes(frame: Frames, pixel_format: str) -> Frames:
-    """One frame, uint8 (H, W, 3), in the layout of a pixel format."""
+def _to_planes(frame: Frames, pixel_format: str) -> Frames:
+    """Convert a frame, uint8 (H, W, 3), to the layout of a pixel format."""
     size, convert = _PLANES[pixel_format]
     if convert is None:
         return np.ascontiguousarray(frame)
@@ -114,26 +114,32 @@ def _planes(frame: Frames, pixel_format: str) -> Frames:
 
 
 class Encoder(ABC):
-    """Turns the frames of a clip, which may come in pieces, into the bytes of an MP4 file."""
+    """Encodes the frames of a clip, which may come in chunks, as an MP4 file."""
 
     def __init__(self, encoding: Encoding) -> None:
         self.encoding = encoding
 
     @abstractmethod
-    def __call__(self, pieces: Iterable[Frames], width: int, height: int, fps: float) -> bytes:
-        """Encode one clip.
+    def __call__(self, chunks: Iterable[Frames], width: int, height: int, fps: float) -> bytes:
+        """Encode a clip.
 
         Args:
-            pieces: uint8 (T, H, W, 3), one after the other.
-            width, height: of a frame, pixels.
+            chunks: consecutive frames, uint8 (T, H, W, 3) each, RGB.
+            width, height: frame size, pixels.
             fps: frames per second.
+
+        Returns:
+            The bytes of an MP4 file.
+
+        Raises:
+            ConfigurationError: the encoder does not work.
         """
 
 
 class PyAVEncoder(Encoder):
-    """In process, with the libraries that PyAV bundles: the fastest."""
+    """Encodes in process with the libraries that PyAV bundles; the fastest."""
 
-    def __call__(self, pieces: Iterable[Frames], width: int, height: int, fps: float) -> bytes:
+    def __call__(self, chunks: Iterable[Frames], width: int, height: int, fps: float) -> bytes:
         import av
 
         file = io.BytesIO()
@@ -144,10 +150,10 @@ class PyAVEncoder(Encoder):
             stream.codec_context.thread_count = 1
             if self.encoding.pixel_format != "rgb24":
                 _tag_bt601(stream.codec_context)
-            for number, planes in enumerate(self._layouts(pieces)):
-                # Without a copy where PyAV can: it takes the height of a 4:2:0 buffer to be a multiple of 4.
-                copies = planes.ndim == 3 or height % 4
-                wrap = av.VideoFrame.from_ndarray if copies else av.VideoFrame.from_numpy_buffer
+            for number, planes in enumerate(self._layouts(chunks)):
+                # from_numpy_buffer makes no copy, but requires the height of a 4:2:0 buffer to be a multiple of 4.
+                needs_copy = planes.ndim == 3 or height % 4
+                wrap = av.VideoFrame.from_ndarray if needs_copy else av.VideoFrame.from_numpy_buffer
                 frame = wrap(planes, self.encoding.pixel_format)
                 frame.pts = number
                 frame.time_base = 1 / rate
@@ -155,12 +161,12 @@ class PyAVEncoder(Encoder):
             container.mux(stream.encode(None))
         return file.getvalue()
 
-    def _layouts(self, pieces: Iterable[Frames]) -> Iterable[Frames]:
-        """Frames as PyAV wants them: planes stacked in one array."""
-        for piece in pieces:
-            for frame in piece:
+    def _layouts(self, chunks: Iterable[Frames]) -> Iterable[Frames]:
+        """Frames in the layout of PyAV: planes stacked in one array."""
+        for chunk in chunks:
+            for frame in chunk:
                 height, width, _ = frame.shape
-                planes = _planes(frame, self.encoding.pixel_format)
+                planes = _to_planes(frame, self.encoding.pixel_format)
                 if self.encoding.pixel_format == "yuv420p":
                     yield planes.reshape(height * 3 // 2, width)
                 elif self.encoding.pixel_format == "yuv444p":
@@ -170,13 +176,13 @@ class PyAVEncoder(Encoder):
 
 
 class FFmpegEncoder(Encoder):
-    """Through the ffmpeg program that imageio-ffmpeg brings or IMAGEIO_FFMPEG_EXE names; slower, but any codec it has."""
+    """Encodes with the ffmpeg program of imageio-ffmpeg, or IMAGEIO_FFMPEG_EXE; slower, but supports all its codecs."""
 
-    def __call__(self, pieces: Iterable[Frames], width: int, height: int, fps: float) -> bytes:
+    def __call__(self, chunks: Iterable[Frames], width: int, height: int, fps: float) -> bytes:
         import imageio_ffmpeg
 
         pixel_format = self.encoding.pixel_format
-        options = [word for key, value in self.encoding.options.items() for word in (f"-{key}", value)]
+        options = [text for key, value in self.encoding.options.items() for text in (f"-{key}", value)]
         if pixel_format != "rgb24":
             options += ["-vf", "setparams=colorspace=smpte170m:color_primaries=smpte170m:color_trc=smpte170m:range=tv"]
         with tempfile.TemporaryDirectory(prefix="synvid-") as folder:
@@ -196,9 +202,9 @@ class FFmpegEncoder(Encoder):
             )
             writer.send(None)
             try:
-                for piece in pieces:
-                    for frame in piece:
-                        writer.send(_planes(frame, pixel_format))
+                for chunk in chunks:
+                    for frame in chunk:
+                        writer.send(_to_planes(frame, pixel_format))
                 writer.close()
             except OSError:
                 raise ConfigurationError(f"ffmpeg could not encode with codec {self.encoding.codec!r}.") from None
@@ -211,25 +217,24 @@ ENCODERS: Mapping[str, type[Encoder]] = {"pyav": PyAVEncoder, "ffmpeg": FFmpegEn
 
 
 def make_encoder(name: str = "pyav", encoding: str = "fast", codec: str = "") -> Encoder:
-    """An encoder by name.
+    """Make an encoder.
 
     Args:
         name: `pyav` or `ffmpeg`.
         encoding: one of `ENCODINGS`.
-        codec: another codec of the ffmpeg program, `h264_nvenc` say, in place of the encoding's; its options are dropped,
-            since they are not the codec's.
+        codec: with `ffmpeg`, an encoder such as `h264_nvenc` that replaces that of the encoding; the encoding's options, which
+            belong to its own encoder, are then not used.
 
     Raises:
-        ConfigurationError: an unknown name, or a codec with `pyav`.
+        ConfigurationError: a name is unknown, or a codec is given with `pyav`.
     """
-    if name not in ENCODERS or encoding not in ENCODINGS:
-        what, known = (name, ENCODERS) if name not in ENCODERS else (encoding, ENCODINGS)
-        raise ConfigurationError(
-            f"unknown {'encoder' if known is ENCODERS else 'encoding'} {what!r}; known are {', '.join(known)}."
-        )
+    if name not in ENCODERS:
+        raise ConfigurationError(f"unknown encoder {name!r}; it must be one of {', '.join(ENCODERS)}.")
+    if encoding not in ENCODINGS:
+        raise ConfigurationError(f"unknown encoding {encoding!r}; it must be one of {', '.join(ENCODINGS)}.")
     chosen = ENCODINGS[encoding]
     if codec and name != "ffmpeg":
-        raise ConfigurationError(f"--codec {codec}: only --encoder ffmpeg takes a codec of your choice.")
+        raise ConfigurationError(f"--codec {codec}: only --encoder ffmpeg accepts another codec.")
     if codec:
         chosen = Encoding(chosen.name, chosen.description, codec, chosen.pixel_format, {})
     return ENCODERS[name](chosen)
@@ -239,12 +244,15 @@ def encode(frames: Frames, fps: float, encoding: str = "fast") -> bytes:
     """Encode a whole clip with PyAV.
 
     Args:
-        frames: uint8 (T, H, W, 3).
+        frames: uint8 (T, H, W, 3), RGB.
         fps: frames per second.
         encoding: one of `ENCODINGS`.
 
+    Returns:
+        The bytes of an MP4 file.
+
     Raises:
-        ConfigurationError: an unknown encoding, or one that cannot hold the frame's size.
+        ConfigurationError: the encoding is unknown, or cannot store frames of this size.
     """
     _, height, width, _ = frames.shape
     encoder = make_encoder(encoding=encoding)
@@ -253,6 +261,6 @@ def encode(frames: Frames, fps: float, encoding: str = "fast") -> bytes:
 
 
 def _tag_bt601(codec_context: Any) -> None:
-    """Say in the stream what `planes_420` and `planes_444` do: SMPTE 170M is BT.601's code, 1 is limited range."""
+    """Tag the stream with the conversion of `planes_420` and `planes_444`: 6 (SMPTE 170M) is BT.601, 1 is limited range."""
     codec_context.colorspace = codec_context.color_primaries = codec_context.color_trc = 6
     codec_context.color_range = 1

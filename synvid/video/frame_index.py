@@ -1,13 +1,20 @@
-"""The index of a video file: which packet holds which frame, and when it is shown."""
+"""The index of a video file: which packet holds which frame, and when the frame is shown.
+
+Time stamps alone do not identify a frame: AVI has none, and MPEG streams may begin in the middle. So a file is indexed once:
+from its time stamps where the container stores one for every frame, otherwise by decoding the whole file.
+"""
 
 from __future__ import annotations
 
 import contextlib
+import hashlib
 import io
+import os
 import zipfile
 import zlib
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
+from fractions import Fraction
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -15,40 +22,55 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synvid.file_formats import TIMESTAMPED_CONTAINERS
+from synvid.paths import cache_folder
 from synvid.storage.atomic_io import atomic_write
 
 if TYPE_CHECKING:
-    pass
+    from synvid.video.demux import PacketReader
 
-NO_STAMP = -(2**63)
-#: Places that codecs may move a frame by.
-MAX_REORDERED = 32
+__all__ = ["NO_TIMESTAMP", "FrameIndex", "build_index", "load_index", "packet_location", "store_index"]
 
 
-# ---- Index -----------------------------------------------------------------------------------------------------------
+#: Stands for a missing time stamp.
+NO_TIMESTAMP = -(2**63)
+#: Codecs whose packets may hold no frame, or two.
+_IRREGULAR_CODECS = {"vp8", "mpeg4"}
+#: The largest number of positions by which codecs move a frame between decoding and display.
+_MAX_REORDERING = 32
+#: An index of a file with at least this many packets is written to disk, even if it was not made by decoding.
+_SAVED_FROM = 2000
+#: Version of the file format of an index; part of its file name.
+_FORMAT = 1
+
+#: Indices that this process has used, by cache path, the latest last.
+_recent: dict[Path, FrameIndex] = {}
+_MAX_RECENT = 256
+
+
 @dataclass(frozen=True)
 class FrameIndex:
-    """Where the frames of a file are.
+    """The frames of a video file.
 
     Attributes:
-        numbers: int32 (P,), the frame that each packet becomes, in the order of the file; -1 for none.
-        stamps: int64 (P,), where a seek finds each, in the stream's time base.
-        places: int64 (P, 2), position and size of each in bytes, which tell it from others.
-        keys: int32 (K,), packets from which decoding may begin, ascending.
-        times: float64 (T,), seconds from the first frame to each.
-        decoded: everything was decoded to learn this.
+        numbers: int32 (P,), frame number of each packet, in file order; -1 for a packet that is not shown.
+        timestamps: int64 (P,), the time stamp that a seek to each packet takes, in the stream's time base.
+        locations: int64 (P, 2), byte offset (-1: unknown) and size of each packet.
+        keys: int32 (K,), positions of the packets at which decoding may begin, ascending.
+        times: float64 (T,), presentation time of each frame, seconds from the first one.
+        decoded: True if the whole file was decoded to make the index.
     """
 
     numbers: NDArray[np.int32]
-    stamps: NDArray[np.int64]
-    places: NDArray[np.int64]
+    timestamps: NDArray[np.int64]
+    locations: NDArray[np.int64]
     keys: NDArray[np.int32]
     times: NDArray[np.float64]
     decoded: bool
 
     @classmethod
     def load(cls, path: Path) -> FrameIndex | None:
-        """One that was saved; None if there is none, or it cannot be read."""
+        """Read a saved index; None if the file is missing or damaged."""
         try:
             with path.open("rb") as file, np.load(file) as arrays:
                 return cls(**{field.name: arrays[field.name] for field in fields(cls)})
@@ -56,7 +78,7 @@ class FrameIndex:
             return None
 
     def save(self, path: Path) -> None:
-        """Keep it, if there is room."""
+        """Write the index to a file. A full disk or a read-only cache is not an error."""
         file = io.BytesIO()
         arrays: dict[str, Any] = {field.name: np.asarray(getattr(self, field.name)) for field in fields(self)}
         np.savez_compressed(file, **arrays)
@@ -64,73 +86,173 @@ class FrameIndex:
             atomic_write(path, file.getvalue())
 
     @cached_property
-    def firsts(self) -> NDArray[np.int32]:
-        """int32 (K,), the first frame that decoding from each key gives: its own, or where it is not shown the next."""
-        firsts = self.numbers[self.keys]
-        for k in np.flatnonzero(firsts < 0):
+    def first_frames(self) -> NDArray[np.int32]:
+        """int32 (K,), the first frame that decoding from each key packet returns: its own, or the next if it is not shown."""
+        first_frames = self.numbers[self.keys]
+        for k in np.flatnonzero(first_frames < 0):
             later = self.numbers[self.keys[k] :]
-            firsts[k] = later[later >= 0].min(initial=len(self.times))
-        return firsts
+            first_frames[k] = later[later >= 0].min(initial=len(self.times))
+        return first_frames
 
-    def key(self, number: int, earlier: int = 0) -> tuple[int, int]:
-        """Where to begin for a frame: the last key before it, or one so many keys earlier, or the first packet.
+    def find_packets(self, offset: int, size: int) -> NDArray[np.int64]:
+        """Positions of the packets that may be the one of this byte offset and size; -1 is an unknown offset."""
+        same_size = self.locations[:, 1] == size
+        (positions,) = np.nonzero(same_size if offset < 0 else same_size & (self.locations[:, 0] == offset))
+        return positions
+
+    def decode_start(self, number: int, earlier: int = 0) -> tuple[int, int]:
+        """Where decoding must begin to return a frame.
+
+        Args:
+            number: the frame.
+            earlier: how many key packets before the last possible one; beyond the first key packet, the start of the file.
 
         Returns:
-            The packet, and the first frame that decoding from it gives.
+            Position of the packet, and the first frame that decoding from it returns.
         """
-        (usable,) = np.nonzero(self.firsts <= number)
+        (usable,) = np.nonzero(self.first_frames <= number)
         if earlier >= len(usable):
             return 0, 0
-        return int(self.keys[usable[-1 - earlier]]), int(self.firsts[usable[-1 - earlier]])
+        return int(self.keys[usable[-1 - earlier]]), int(self.first_frames[usable[-1 - earlier]])
 
 
 @dataclass(frozen=True)
-class Packet:
-    """What is known of a packet without decoding it; times are in the stream's time base, None where there are none."""
+class PacketInfo:
+    """What a packet tells without being decoded; times are in the stream's time base."""
 
-    shown_at: int | None
-    decoded_at: int | None
-    place: tuple[int, int]
+    pts: int | None
+    dts: int | None
+    location: tuple[int, int]  # byte offset and size
     is_key: bool
-    hidden: bool
-    damaged: bool
+    is_hidden: bool
+    is_corrupt: bool
 
     @property
-    def stamp(self) -> int:
-        """Where a seek finds it."""
-        return min((time for time in (self.shown_at, self.decoded_at) if time is not None), default=NO_STAMP)
+    def seek_timestamp(self) -> int:
+        """The time stamp that a seek to the packet takes."""
+        return min((time for time in (self.pts, self.dts) if time is not None), default=NO_TIMESTAMP)
 
 
-def packet_place(packet: Any) -> tuple[int, int]:
+def packet_location(packet: Any) -> tuple[int, int]:
+    """Byte offset and size of a packet; an unknown offset is -1."""
     return -1 if packet.pos is None else packet.pos, packet.size
 
 
-def has_reliable_times(packets: Sequence[Packet]) -> bool:
-    """Whether time stamps say which packet is shown when."""
-    times = [packet.shown_at for packet in packets if not packet.hidden and packet.shown_at is not None]
-    return (
-        bool(times)
-        and len(set(times)) == len(times) == sum(not packet.hidden for packet in packets)
-        and not any(packet.damaged for packet in packets)
-        and packets[0].is_key
-        and (packets[0].hidden or packets[0].shown_at == min(times))
+# ---- Building an index -------------------------------------------------------------------------------------------------
+def build_index(reader: PacketReader, decode: bool = False) -> FrameIndex:
+    """Make the index of a file in one pass over it.
+
+    Time stamps are used if the container stores them, all are present and different, and decoding can begin at the first
+    packet. Otherwise the whole file is decoded.
+
+    Args:
+        reader: the file.
+        decode: decode the file even if it has time stamps.
+
+    Raises:
+        ValueError: the file has no frames.
+    """
+    packets: list[PacketInfo] = []
+
+    def record_packets() -> Iterator[tuple[int, Any]]:
+        for position, packet in reader.packets():
+            stamps, flags = (packet.pts, packet.dts), (packet.is_keyframe, packet.is_discard, packet.is_corrupt)
+            packets.append(PacketInfo(*stamps, packet_location(packet), *flags))
+            yield position, packet
+
+    if decode:
+        shown, keys = _decode_order(reader, record_packets())
+    else:
+        for _ in record_packets():
+            pass
+        trusted = reader.container_name in TIMESTAMPED_CONTAINERS and reader.codec_name not in _IRREGULAR_CODECS
+        if not (trusted and _has_reliable_times(packets)):
+            return build_index(reader, decode=True)
+        shown = [position for position, packet in enumerate(packets) if not packet.is_hidden]
+        shown.sort(key=lambda position: packets[position].pts or 0)
+        keys = list(range(len(packets)))
+    if not shown:
+        raise ValueError("it has no frames")
+    numbers = np.full(len(packets), -1, np.int32)
+    numbers[shown] = np.arange(len(shown))
+    return FrameIndex(
+        numbers,
+        np.array([packet.seek_timestamp for packet in packets], np.int64),
+        np.array([packet.location for packet in packets], np.int64),
+        np.array(sorted({key for key in keys if packets[key].is_key}), np.int32),
+        _frame_times([packets[position].pts for position in shown], reader.time_base, reader.frame_rate),
+        decode,
     )
 
 
-def frame_times(stamps: list[int | None], stream: Any) -> NDArray[np.float64]:
-    """Seconds from the first frame to each; at the average rate where some have no time.
+def _decode_order(reader: PacketReader, packets: Iterator[tuple[int, Any]]) -> tuple[list[int], list[int]]:
+    """Decode a file: positions of the packets whose frames are shown, in that order, and of those that are key frames."""
+    shown, keys, num_intact = [], [], 0
+    for position, frame, damaged, _ in reader.decode(packets):
+        shown.append(position)
+        num_intact = num_intact if damaged else len(shown)
+        keys += [position] if frame.key_frame else []
+    del shown[num_intact:]  # a damaged end
+    if -1 in shown or len(set(shown)) < len(shown):
+        raise ValueError("its frames cannot be assigned to packets")
+    return shown, keys
 
-    Stamps of AVI are those of decoding, a few places away from where the frame is shown: sorted, they are right. Where a clock
-    goes back, as in files that were joined, it runs on by the usual step.
+
+def _has_reliable_times(packets: Sequence[PacketInfo]) -> bool:
+    """Whether the time stamps say in which order the packets are shown."""
+    times = [packet.pts for packet in packets if not packet.is_hidden and packet.pts is not None]
+    return (
+        bool(times)
+        and len(set(times)) == len(times) == sum(not packet.is_hidden for packet in packets)
+        and not any(packet.is_corrupt for packet in packets)
+        and packets[0].is_key
+        and (packets[0].is_hidden or packets[0].pts == min(times))
+    )
+
+
+def _frame_times(stamps: list[int | None], time_base: float, frame_rate: Fraction) -> NDArray[np.float64]:
+    """Presentation time of each frame in seconds from the first one; at the average rate if a time stamp is missing.
+
+    AVI stores decoding times, a few positions away from where the frame is shown: sorted, they are right. Where time stamps go
+    back, as in concatenated files, they continue with the usual step.
     """
-    known = [stamp for stamp in stamps if stamp is not None]
-    if len(known) < len(stamps):
-        return np.arange(len(stamps)) / float(stream.average_rate or 25)
-    moved = np.abs(np.argsort(known, kind="stable") - np.arange(len(known))).max()
-    if len(set(known)) < len(known) or moved > MAX_REORDERED:
-        steps = np.diff(np.array(known, np.int64))
+    present = [stamp for stamp in stamps if stamp is not None]
+    if len(present) < len(stamps):
+        return np.arange(len(stamps)) / float(frame_rate)
+    moved = np.abs(np.argsort(present, kind="stable") - np.arange(len(present))).max()
+    if len(set(present)) < len(present) or moved > _MAX_REORDERING:
+        steps = np.diff(np.array(present, np.int64))
         usual = np.median(steps[steps > 0]) if (steps > 0).any() else 1
-        known = [0, *np.cumsum(np.where(steps > 0, steps, usual)).tolist()]
-    seconds = np.array(known, np.float64) - float(min(known))
-    times: NDArray[np.float64] = np.sort(seconds) * np.float64(stream.time_base)
+        present = [0, *np.cumsum(np.where(steps > 0, steps, usual)).tolist()]
+    seconds = np.array(present, np.float64) - float(min(present))
+    times: NDArray[np.float64] = np.sort(seconds) * np.float64(time_base)
     return times
+
+
+# ---- Keeping indices ---------------------------------------------------------------------------------------------------
+def load_index(file: Any) -> FrameIndex | None:
+    """The index of a file from this process or the user's cache; None if there is none, or `file` is not a path."""
+    path = _cache_path(file)
+    return None if path is None else _recent.get(path) or FrameIndex.load(path)
+
+
+def store_index(file: Any, index: FrameIndex, is_new: bool) -> None:
+    """Keep an index for `load_index`; on disk only if it is new and took long to make. Only paths have one."""
+    path = _cache_path(file)
+    if path is None:
+        return
+    if is_new and (index.decoded or len(index.numbers) >= _SAVED_FROM):
+        index.save(path)
+    _recent.pop(path, None)
+    _recent[path] = index
+    if len(_recent) > _MAX_RECENT:
+        del _recent[next(iter(_recent))]
+
+
+def _cache_path(file: Any) -> Path | None:
+    """The file in the user's cache that holds an index, by the path, size and date of the video."""
+    if not isinstance(file, str):
+        return None
+    status = os.stat(file)  # noqa: PTH116
+    key = f"{_FORMAT}\0{file}\0{status.st_size}\0{status.st_mtime_ns}".encode(errors="surrogateescape")
+    return cache_folder() / "videos" / f"{hashlib.sha256(key).hexdigest()[:32]}.npz"

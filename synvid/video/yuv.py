@@ -1,7 +1,7 @@
-"""RGB to the planes that video codecs take: BT.601, limited range, in integers.
+"""RGB to planar YUV in integer arithmetic: BT.601, limited range.
 
-BT.601 is what the stream is tagged with and what decoders assume of small untagged video, so that colours come back right
-from readers that look at the tag and from those that do not.
+Streams are tagged BT.601, and decoders assume it for small untagged video. So colours are right whether or not a decoder
+reads the tag.
 """
 
 from __future__ import annotations
@@ -33,7 +33,7 @@ def _mix(weights, red, green, blue, zero, shift):
 
 @jit
 def _split(row, red, green, blue):
-    """Take interleaved RGB bytes apart."""
+    """Split interleaved RGB bytes."""
     for x in range(red.size):
         red[x], green[x], blue[x] = row[3 * x], row[3 * x + 1], row[3 * x + 2]
 
@@ -46,11 +46,11 @@ def _convert(weights, red, green, blue, zero, shift, out):
 
 @jit
 def planes_420(frame: NDArray[np.uint8], planes: NDArray[np.uint8]) -> None:
-    """Convert one frame to planar 4:2:0; a chroma sample is the mean of 2 x 2 pixels.
+    """Convert a frame to planar 4:2:0; a chroma sample is the mean of 2 x 2 pixels.
 
     Args:
-        frame: uint8 (H, W, 3), H and W even.
-        planes: uint8 flat (H * W * 3 / 2), written: Y, then U, then V.
+        frame: uint8 (H, W, 3), RGB, H and W even.
+        planes: uint8 (H * W * 3 / 2,), written: Y, then U, then V.
     """
     height, width, _ = frame.shape
     rows, half = frame.reshape(height, width * 3), width // 2
@@ -76,11 +76,11 @@ def planes_420(frame: NDArray[np.uint8], planes: NDArray[np.uint8]) -> None:
 
 @jit
 def planes_444(frame: NDArray[np.uint8], planes: NDArray[np.uint8]) -> None:
-    """Convert one frame to planar 4:4:4.
+    """Convert a frame to planar 4:4:4.
 
     Args:
-        frame: uint8 (H, W, 3).
-        planes: uint8 flat (H * W * 3), written: Y, then U, then V.
+        frame: uint8 (H, W, 3), RGB.
+        planes: uint8 (H * W * 3,), written: Y, then U, then V.
     """
     height, width, _ = frame.shape
     area, rows = height * width, frame.reshape(height, width * 3)

@@ -14,6 +14,7 @@ from synvid.cli.metric_options import check_output_file, out_option, print_resul
 from synvid.cli.options import PATH, json_option, quiet_option, set_option
 from synvid.errors import ConfigurationError
 from synvid.formatting import format_count
+from synvid.textures.resolve import parse_texture_options
 from synvid_train.cli.options import (
     checkpoint_option,
     device_option,
@@ -160,8 +161,9 @@ def features(
     import numpy as np
 
     from synvid.errors import DatasetError
+    from synvid.file_formats import VIDEO_SUFFIXES
     from synvid.paths import find_files
-    from synvid.video.decode import VIDEO_SUFFIXES, VideoFile
+    from synvid.video.decode import VideoFile
     from synvid_train.data.annotations import read_list
     from synvid_train.eval.visualize import FRAMES, draw_features
     from synvid_train.model.convert import load_checkpoint
@@ -235,7 +237,7 @@ def compare(
         distributed.leave()
         raise ConfigurationError("compare: runs in one process only; start it without torchrun.")
     extractors = [find_extractor(text, distributed.device) for text in dict.fromkeys(networks)]
-    sources = resolve_sources(paths, kind, seed, settings, textures, images, console)
+    sources = resolve_sources(paths, kind, seed, settings, parse_texture_options(textures), images, console)
     selection = ClipSelection(max_clips, frames, seed)
     # On the CPU, reading takes a twentieth of the time: all cores are for the network.
     in_process = workers is None and distributed.device.type == "cpu"

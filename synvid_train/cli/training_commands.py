@@ -77,10 +77,12 @@ def _preset_sources(
 ) -> tuple[WindowSource, WindowSource]:
     """Training and held-out clips for `--preset`."""
     from synvid.preset import load_preset
-    from synvid.textures.resolve import find_image_files, resolve_textures
+    from synvid.textures.resolve import find_image_files, parse_texture_options, resolve_textures
     from synvid_train.train.pretraining_sources import preset_sources
 
-    preset, _ = resolve_textures(load_preset(name), textures, find_image_files(images), workers, console)
+    preset, _ = resolve_textures(
+        load_preset(name), parse_texture_options(textures), find_image_files(images), workers, console
+    )
     return preset_sources(preset, seed, num_clips)
 
 

@@ -10,8 +10,8 @@ from pathlib import Path
 
 from synvid.config.strict_yaml import short
 from synvid.errors import ConfigurationError
+from synvid.file_formats import VIDEO_SUFFIXES
 from synvid.formatting import format_count
-from synvid.video.decode import VIDEO_SUFFIXES
 from synvid_train.data.video_lists import PARTS, Listing, ListRow, has_extension, read_rows
 
 __all__ = ["VideoList", "class_names", "describe_missing", "locate_videos", "number_labels", "read_list"]

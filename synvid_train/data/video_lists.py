@@ -16,8 +16,8 @@ from typing import Any
 
 from synvid.config.strict_yaml import short
 from synvid.errors import ConfigurationError
+from synvid.file_formats import VIDEO_SUFFIXES
 from synvid.paths import find_files
-from synvid.video.decode import VIDEO_SUFFIXES
 
 __all__ = ["PARTS", "ListRow", "Listing", "has_extension", "read_rows"]
 

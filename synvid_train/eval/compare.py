@@ -85,7 +85,7 @@ def compare(
             features = last if reference else extract(source, network, selection, workers, bar(label), cache)
             counts[k] = max(counts[k], features.num_clips)
             if features.unread:
-                notes[k].append(describe_unreadable(source.what, describe_unread(source, features.unread, selection)))
+                notes[k].append(describe_unreadable(source.unit, describe_unread(source, features.unread, selection)))
             if features.short and source.kind != "images":
                 notes[k].append(
                     f"{network.distance}: fewer than the {network.span} frames that it sees in {features.short:,} of "
@@ -100,7 +100,7 @@ def compare(
     }
     return [
         DatasetMetrics(
-            source.name, source.kind, source.path, counts[k], source.preset, settings, properties[k], _once(notes[k])
+            source.name, source.kind, source.path, counts[k], source.preset_name, settings, properties[k], _once(notes[k])
         )
         for k, source in enumerate(sources)
     ]

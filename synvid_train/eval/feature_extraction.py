@@ -88,7 +88,7 @@ class _Chosen(Dataset[dict[str, Any]]):
 
     def __getitem__(self, place: int) -> dict[str, Any]:
         try:
-            taken = self.source.take(self.keys[place], self._choice(place))
+            taken = self.source.read_frames(self.keys[place], self._choice(place))
         except DatasetError as error:
             return {"place": place, "unread": str(error)}
         return {"place": place, "frames": taken.frames, "short": taken.num_frames < self.span}
@@ -128,7 +128,7 @@ def extract(
     if known is not None:
         return known
     progress = progress or Progress()
-    progress.start(len(keys), 0, source.what)
+    progress.start(len(keys), 0, source.unit)
     vectors, clips, unread, reason, short = [], [], [], "", 0
     chosen = _Chosen(source, keys, network, selection)
     try:
@@ -148,7 +148,7 @@ def extract(
         progress.finish()
     if not vectors:
         raise ConfigurationError(
-            f"{source.path}: none of its {format_count(len(keys), source.what)} can be read; the last one: {reason}"
+            f"{source.path}: none of its {format_count(len(keys), source.unit)} can be read; the last one: {reason}"
         )
     features = Features(np.concatenate(vectors), np.concatenate(clips), tuple(unread), short)
     _write(path, features)
@@ -160,7 +160,7 @@ def describe_unread(source: ClipSource, places: Sequence[int], selection: ClipSe
     keys, names = list(islice(source.keys(selection.seed), selection.max_clips)), []
     for place in places:
         try:
-            source.take(keys[place], lambda _: [0])
+            source.read_frames(keys[place], lambda _: [0])
             names.append(f"clip {place}")
         except DatasetError as error:
             names.append(str(error).partition(": ")[0])

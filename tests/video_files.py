@@ -1,4 +1,4 @@
-"""Small films in many containers and codecs, whose frames show their numbers."""
+"""Small video files in many containers and codecs. Each frame shows its number as a bar code."""
 
 import subprocess
 
@@ -9,7 +9,7 @@ FFMPEG = imageio_ffmpeg.get_ffmpeg_exe()
 HEIGHT, WIDTH, BITS = 48, 64, 8
 X264 = ["-c:v", "libx264", "-pix_fmt", "yuv420p", "-threads", "1", "-g", "12"]
 MPEG4 = ["-c:v", "mpeg4", "-g", "12", "-q:v", "2"]
-#: Frames 2 and 3 of every 4 come 0.9 of a frame late.
+#: Frames 2 and 3 of every 4 are shown 0.9 of a frame late.
 UNEVEN = [
     "-vf",
     "settb=1/1000,setpts='if(lt(mod(N,4),2),N,N+0.9)/25/TB'",
@@ -20,8 +20,8 @@ UNEVEN = [
 ]
 AUDIO = ["-f", "lavfi", "-i", "sine=duration=2", "-map", "1:a", "-map", "0:v"]
 
-#: Name of a file and the options of FFmpeg that write it.
-FILMS = {
+#: File name to the FFmpeg options that write it.
+VIDEOS = {
     "b_frames.mp4": [*X264, "-bf", "3"],
     "no_b_frames.mp4": [*X264, "-bf", "0"],
     "b_frames.mkv": [*X264, "-bf", "3"],
@@ -63,7 +63,7 @@ FILMS = {
 }  # fmt: skip
 
 
-def picture(number):
+def numbered_frame(number):
     """A frame whose upper half shows the number in bits, uint8 (48, 64, 3)."""
     y, x = np.mgrid[:HEIGHT, :WIDTH]
     frame = np.stack([(2 * x + 3 * number) % 256, (4 * y + 5 * number) % 256, 0 * x + 60], axis=2)
@@ -72,48 +72,48 @@ def picture(number):
     return frame.astype(np.uint8)
 
 
-def number_of(frame):
-    """The number that a frame shows."""
+def read_number(frame):
+    """Return the number that a frame shows."""
     upper = frame[4 : HEIGHT // 2 - 4].mean(axis=(0, 2))
     bits = [upper[bit * WIDTH // BITS + 2 : (bit + 1) * WIDTH // BITS - 2].mean() > 128 for bit in range(BITS)]
     return sum(1 << bit for bit, on in enumerate(bits) if on)
 
 
-def write_film(path, options, frames=40):
-    """Encode frames 0, 1, 2, ... with the ffmpeg of imageio-ffmpeg."""
-    raw = b"".join(picture(number).tobytes() for number in range(frames))
+def write_numbered_video(path, options, frames=40):
+    """Encode frames 0, 1, 2, ... with the ffmpeg of imageio-ffmpeg, and return the path."""
+    raw = b"".join(numbered_frame(number).tobytes() for number in range(frames))
     source = ["-f", "rawvideo", "-pix_fmt", "rgb24", "-s", f"{WIDTH}x{HEIGHT}", "-r", "25", "-i", "-"]
     ffmpeg(*source, *options, path, data=raw)
     return path
 
 
-def ffmpeg(*words, data=b""):
-    """Run ffmpeg; its output."""
-    line = [FFMPEG, "-y", "-v", "error", *map(str, words)]
-    return subprocess.run(line, input=data, capture_output=True, check=True).stdout
+def ffmpeg(*arguments, data=b""):
+    """Run ffmpeg with `data` as standard input, and return its standard output."""
+    command = [FFMPEG, "-y", "-v", "error", *map(str, arguments)]
+    return subprocess.run(command, input=data, capture_output=True, check=True).stdout
 
 
-def packed_avi(path, frames=13):
-    """DivX's packed bitstream: a P and the B shown before it in one chunk of AVI, and an empty picture in the next."""
+def write_packed_avi(path, frames=13):
+    """Write a DivX packed bitstream: a P-frame and the B-frame shown before it in one AVI chunk, then an empty frame."""
     import av
 
     plain = path.with_suffix(".m4v.mp4")
-    write_film(plain, [*MPEG4, "-bf", "1", "-b_strategy", "0", "-g", "300", "-sc_threshold", "1000000000"], frames)
+    write_numbered_video(plain, [*MPEG4, "-bf", "1", "-b_strategy", "0", "-g", "300", "-sc_threshold", "1000000000"], frames)
     with av.open(str(plain)) as source:
         stream = source.streams.video[0]
         head = bytes(stream.codec_context.extradata)
         chunks = [bytes(packet) for packet in source.demux(stream) if packet.size]
     label = b"\x00\x00\x01\xb2DivX503b1393p"
-    coded = [kind_of(chunk) for chunk in chunks]
+    kinds = [frame_kind(chunk) for chunk in chunks]
     packed = [head + label + chunks[0]]
-    place = 1
-    while place < len(chunks):
-        if coded[place] == 1 and place + 1 < len(chunks) and coded[place + 1] == 2:
-            packed += [chunks[place] + chunks[place + 1], b"\x00\x00\x01\xb6\x50\x00\x7f"]
-            place += 2
+    position = 1
+    while position < len(chunks):
+        if kinds[position] == 1 and position + 1 < len(chunks) and kinds[position + 1] == 2:
+            packed += [chunks[position] + chunks[position + 1], b"\x00\x00\x01\xb6\x50\x00\x7f"]
+            position += 2
         else:
-            packed.append(chunks[place])
-            place += 1
+            packed.append(chunks[position])
+            position += 1
     with av.open(str(path), "w", format="avi") as target:
         out = target.add_stream("mpeg4", rate=25)
         out.width, out.height, out.pix_fmt = WIDTH, HEIGHT, "yuv420p"
@@ -127,6 +127,6 @@ def packed_avi(path, frames=13):
     return path
 
 
-def kind_of(chunk):
-    """The kind of an MPEG-4 picture: 0 for I, 1 for P, 2 for B."""
+def frame_kind(chunk):
+    """Return the kind of an MPEG-4 frame: 0 for I, 1 for P, 2 for B."""
     return chunk[chunk.index(b"\x00\x00\x01\xb6") + 4] >> 6

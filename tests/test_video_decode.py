@@ -1,17 +1,16 @@
-"""Frame t of a real video is the t-th frame shown, whatever the container, the codec, and the way it is asked for."""
+"""Reading video files: frame t is the t-th frame shown, whatever the container, the codec and the order of reading."""
 
 import contextlib
 import dataclasses
 import pathlib
 import tracemalloc
 
-import films
 import numpy as np
 import pytest
-from films import FILMS, ffmpeg, number_of, packed_avi, write_film
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from running import ended
+from video_files import HEIGHT, VIDEOS, WIDTH, ffmpeg, read_number, write_numbered_video, write_packed_avi
 
 import synvid
 from synvid.dataset.real_videos import RealVideos
@@ -19,27 +18,29 @@ from synvid.errors import DatasetError
 from synvid.preset import Video
 from synvid.sources.resolve import resolve_source
 from synvid.video import decode as decode_module
+from synvid.video import frame_index
 from synvid.video.decode import VideoFile, decode
+from synvid.video.demux import PacketReader
 
 av = pytest.importorskip("av")
 
-#: Of every film; what is dropped from one.
+#: Frames of every video; the frames that are left of one from which frames are dropped.
 COUNT = 40
 SHOWN = {"dropped_frames.avi": [number for number in range(COUNT) if number % 5 != 3]}
 
 
 @pytest.fixture(scope="module")
 def folder(tmp_path_factory):
-    """All films."""
-    out = tmp_path_factory.mktemp("films")
-    for name, options in FILMS.items():
-        write_film(out / name, options, COUNT)
-    packed_avi(out / "packed.avi", 13)
+    """A folder with all videos."""
+    out = tmp_path_factory.mktemp("videos")
+    for name, options in VIDEOS.items():
+        write_numbered_video(out / name, options, COUNT)
+    write_packed_avi(out / "packed.avi", 13)
     return out
 
 
-def linear(path):
-    """All frames as PyAV's plain loop gives them, what is broken passed over."""
+def decode_linearly(path):
+    """All frames as PyAV's plain loop returns them; packets that cannot be decoded are skipped."""
     frames = []
     with av.open(str(path.absolute())) as container, contextlib.suppress(av.FFmpegError):
         container.streams.video[0].codec_context.thread_count = 1
@@ -51,26 +52,26 @@ def linear(path):
 
 @pytest.fixture(scope="module")
 def wholes(folder):
-    """All frames of each film."""
-    return {name: linear(folder / name) for name in [*FILMS, "packed.avi"]}
+    """All frames of each video."""
+    return {name: decode_linearly(folder / name) for name in [*VIDEOS, "packed.avi"]}
 
 
 # ---- Frames -----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", [*FILMS, "packed.avi"])
-def test_all_frames_come_in_order(name, folder, wholes):
-    """Every frame is there once, in the order in which a player shows it; a second look, through the cache, is the same."""
+@pytest.mark.parametrize("name", [*VIDEOS, "packed.avi"])
+def test_read_all_frames_in_display_order(name, folder, wholes):
+    """Every frame is returned once, in display order; the same with the index from the cache."""
     expected = SHOWN.get(name, list(range(13 if name == "packed.avi" else COUNT)))
     for _ in range(2):
         with VideoFile(folder / name) as video:
-            assert [number_of(frame) for frame in video.stream(range(video.num_frames))] == expected
+            assert [read_number(frame) for frame in video.stream(range(video.num_frames))] == expected
             assert (np.diff(video.times) > 0).all()
-        decode_module._known.clear()
+        frame_index._recent.clear()
     assert (decode(folder / name) == wholes[name]).all()
 
 
-@pytest.mark.parametrize("name", [*FILMS, "packed.avi"])
-def test_windows_are_those_of_the_whole_film(name, folder, wholes):
-    """Random windows, strides and single frames, in any order, equal the frames of the whole film."""
+@pytest.mark.parametrize("name", [*VIDEOS, "packed.avi"])
+def test_read_selected_frames_equal_linear_decoding(name, folder, wholes):
+    """Random windows, strides and single frames, in any order, equal the frames of linear decoding."""
     rng, whole = np.random.default_rng(1), wholes[name]
     for _ in range(12):
         start, stride = rng.integers(len(whole)), rng.integers(1, 5)
@@ -90,18 +91,18 @@ ENCODERS = st.one_of(
 
 @given(ENCODERS, st.integers(1, 40), st.integers(0, 4), st.booleans(), st.integers(0, 30), st.data())
 @settings(max_examples=25, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-def test_any_film(tmp_path, kind, gop, b_frames, is_open, cut, data):
-    """Films of any container, group of pictures and B-frames, cut anywhere without being encoded again."""
-    (ending, codec) = kind
+def test_any_encoding_and_cut_equals_linear_decoding(tmp_path, kind, gop, b_frames, is_open, cut, data):
+    """Any container, GOP size and number of B-frames, also cut without re-encoding, gives the frames of linear decoding."""
+    (suffix, codec) = kind
     options = ["-c:v", codec, "-g", gop, "-bf", 0 if codec != "libx264" and gop < 2 else min(b_frames, max(gop - 1, 0))]
     options += ["-x264-params", f"open-gop={int(is_open)}", "-pix_fmt", "yuv420p"] if codec == "libx264" else ["-q:v", 2]
-    path = write_film(tmp_path / f"film.{ending}", options, COUNT)
+    path = write_numbered_video(tmp_path / f"video.{suffix}", options, COUNT)
     if cut:
-        ffmpeg("-ss", cut / 25, "-i", path, "-c", "copy", tmp_path / f"cut.{ending}")
-        path = tmp_path / f"cut.{ending}"
+        ffmpeg("-ss", cut / 25, "-i", path, "-c", "copy", tmp_path / f"cut.{suffix}")
+        path = tmp_path / f"cut.{suffix}"
     try:
-        whole = linear(path)
-    except (av.FFmpegError, ValueError):  # nothing was left behind the cut
+        whole = decode_linearly(path)
+    except (av.FFmpegError, ValueError):  # the cut left no frames
         with pytest.raises(DatasetError, match="cannot be decoded"):
             VideoFile(path)
         return
@@ -111,22 +112,28 @@ def test_any_film(tmp_path, kind, gop, b_frames, is_open, cut, data):
         assert (video.read(numbers) == whole[numbers]).all()
 
 
+def test_seek_to_partial_packet_is_not_mistaken_for_a_frame(tmp_path):
+    """After a seek, an MPEG program stream may begin inside a packet; packets of equal size are still told apart."""
+    path = write_numbered_video(tmp_path / "video.mpg", ["-c:v", "mpeg2video", "-g", 1, "-bf", 0, "-q:v", 2], COUNT)
+    assert [read_number(decode(path, [number])[0]) for number in range(COUNT)] == list(range(COUNT))
+
+
 @pytest.mark.parametrize("source", ["b_frames.mp4", "b_frames.mkv", "open_gop.mp4"])
-@pytest.mark.parametrize("ending", ["mp4", "mov", "mkv"])
-def test_edit_lists(source, ending, folder, tmp_path):
-    """A film cut in the middle of a group hides the frames before the cut: the first frame is the first one shown."""
-    path = tmp_path / f"cut.{ending}"
+@pytest.mark.parametrize("suffix", ["mp4", "mov", "mkv"])
+def test_edit_list_hides_frames_before_the_cut(source, suffix, folder, tmp_path):
+    """In a file cut inside a group of pictures, frame 0 is the first frame shown, not the first one decoded."""
+    path = tmp_path / f"cut.{suffix}"
     ffmpeg("-ss", "0.8", "-i", folder / source, "-c", "copy", path)
-    whole = linear(path)
+    whole = decode_linearly(path)
     with VideoFile(path) as video:
         assert video.num_frames == len(whole)
-        assert number_of(video.read([0])[0]) == number_of(whole[0])
+        assert read_number(video.read([0])[0]) == read_number(whole[0])
         for numbers in ([3, 4, 5], [len(whole) - 1], [10, 2]):
             assert (video.read(numbers) == whole[numbers]).all()
 
 
-def test_times_are_those_of_the_file(folder):
-    """Uneven rates, files that begin late: seconds from the first frame."""
+def test_times_follow_time_stamps(folder):
+    """Times are seconds from the first frame, for variable rates and files that start late."""
     with VideoFile(folder / "variable_rate.mkv") as video:
         n = np.arange(COUNT)
         expected = (n + 0.9 * (n % 4 >= 2)) / 25
@@ -138,8 +145,8 @@ def test_times_are_those_of_the_file(folder):
 
 
 @pytest.mark.parametrize("name", ["mpeg2.mpg", "mpeg2.ts", "b_frames.avi"])
-def test_a_clock_that_goes_back_runs_on(name, folder, tmp_path):
-    """Times of files that were joined rise all the way; those of AVI, whose frames are moved by a few places, stay even."""
+def test_times_of_concatenated_files_increase(name, folder, tmp_path):
+    """Where time stamps go back, as in concatenated files, times go on increasing by the usual step."""
     path = tmp_path / name
     path.write_bytes((folder / name).read_bytes() * (1 if name.endswith("avi") else 2))
     with VideoFile(path) as video:
@@ -150,18 +157,18 @@ def test_a_clock_that_goes_back_runs_on(name, folder, tmp_path):
 
 
 # ---- Damage -----------------------------------------------------------------------------------------------------------
-@pytest.mark.parametrize("name", [name for name in FILMS if name not in {"b_frames.mp4", "b_frames.mov"}])
-def test_a_broken_end(name, folder, tmp_path):
-    """A file that breaks off: frames before the break are those of the whole, and the count says how many there are."""
+@pytest.mark.parametrize("name", [name for name in VIDEOS if name not in {"b_frames.mp4", "b_frames.mov"}])
+def test_truncated_file_gives_frames_before_the_cut(name, folder, tmp_path):
+    """A truncated file has the frames before the cut, equal to linear decoding, and counts them correctly."""
     data = (folder / name).read_bytes()
     (tmp_path / name).write_bytes(data[: int(len(data) * 0.7)])
     try:
         video = VideoFile(tmp_path / name)
-    except DatasetError as error:  # the head of the file stood at its end
+    except DatasetError as error:  # the header was at the end of the file
         assert str(tmp_path / name) in str(error)  # noqa: PT017
         return
     with video:
-        whole = linear(tmp_path / name)
+        whole = decode_linearly(tmp_path / name)
         assert 0 < video.num_frames <= len(whole)
         last = video.num_frames - 1
         for numbers in (list(range(max(0, last - 6), last + 1)), [0], [last // 2, last]):
@@ -174,13 +181,13 @@ def test_a_broken_end(name, folder, tmp_path):
     ("name", "unnoticed"),
     [("b_frames.mp4", 0), ("b_frames.mkv", 0), ("xvid_b_frames.avi", 1), ("b_frames.ts", 6), ("mpeg2.mpg", 9)],
 )
-def test_a_broken_middle(name, unnoticed, folder, tmp_path):
-    """Damage that the decoder notices is a sentence with file and frame; what it does not notice ends with the group."""
+def test_damaged_frame_raises_with_file_and_number(name, unnoticed, folder, tmp_path):
+    """Damage that the decoder detects raises an error naming file and frame; other damage ends with its group of pictures."""
     data = bytearray((folder / name).read_bytes())
     middle = len(data) // 2
     data[middle : middle + 200] = np.random.default_rng(0).integers(0, 256, 200, np.uint8).tobytes()
     (tmp_path / name).write_bytes(data)
-    sound, wrong = linear(folder / name), []
+    sound, wrong = decode_linearly(folder / name), []
     with VideoFile(tmp_path / name) as video:
         count = video.num_frames
     for number in range(count):
@@ -194,21 +201,21 @@ def test_a_broken_middle(name, unnoticed, folder, tmp_path):
     assert not wrong or wrong[-1] - wrong[0] < 12
 
 
-def test_reading_goes_on_after_damage_and_never_from_another_place(folder, tmp_path):
-    """After an error the same open file gives other frames; a stream that another read has displaced ends in a sentence."""
+def test_read_after_error_and_displaced_stream(folder, tmp_path):
+    """After an error the same object reads other frames; a stream that another read has displaced raises."""
     data = bytearray((folder / "b_frames.mp4").read_bytes())
     middle = len(data) // 2
     data[middle : middle + 200] = np.random.default_rng(0).integers(0, 256, 200, np.uint8).tobytes()
-    (tmp_path / "film.mp4").write_bytes(data)
-    with VideoFile(tmp_path / "film.mp4") as video:
+    (tmp_path / "video.mp4").write_bytes(data)
+    with VideoFile(tmp_path / "video.mp4") as video:
         with pytest.raises(DatasetError, match="is damaged"):
             video.read(range(COUNT))
-        assert [number_of(frame) for frame in video.read([39, 0, 3])] == [39, 0, 3]
+        assert [read_number(frame) for frame in video.read([39, 0, 3])] == [39, 0, 3]
     with VideoFile(folder / "b_frames.mp4") as video:
         frames = video.stream(range(COUNT))
-        assert number_of(next(frames)) == 0
-        assert number_of(video.read([30])[0]) == 30
-        with pytest.raises(DatasetError, match="other frames were read before these had ended"):
+        assert read_number(next(frames)) == 0
+        assert read_number(video.read([30])[0]) == 30
+        with pytest.raises(DatasetError, match="other frames were read before this iteration ended"):
             list(frames)
 
 
@@ -223,42 +230,42 @@ def test_reading_goes_on_after_damage_and_never_from_another_place(folder, tmp_p
         (["-display_vflip"], lambda f: f[:, ::-1]),
     ],
 )
-def test_telephones_turn_their_films(option, turned, folder, tmp_path):
-    """A matrix in the file is obeyed wherever frames are taken, as ffmpeg itself obeys it."""
+def test_display_matrix_is_applied(option, turned, folder, tmp_path):
+    """Frames are rotated and mirrored by the display matrix of the file, as ffmpeg does, by every reader."""
     path = tmp_path / "turned.mp4"
     ffmpeg(*option, "-i", folder / "b_frames.mp4", "-c", "copy", path)
-    upright = turned(linear(folder / "b_frames.mp4"))
+    upright = turned(decode_linearly(folder / "b_frames.mp4"))
     assert (decode(path) == upright).all()
     shown = np.frombuffer(ffmpeg("-i", path, "-f", "rawvideo", "-pix_fmt", "rgb24", "-"), np.uint8).reshape(upright.shape)
     assert np.abs(shown.astype(int) - upright).mean() < 2  # another build of swscale
     source = resolve_source(str(path))
-    assert (source.take(0, lambda _: [0, 5]).frames == upright[[0, 5]]).all()
+    assert (source.read_frames(0, lambda _: [0, 5]).frames == upright[[0, 5]]).all()
 
 
 @pytest.mark.parametrize("name", ["2021-01-01T12:00:00.mp4", "concat:a|b.mp4", "50%d [v1] {a} é.mp4", "-i.mp4", "a\udcff.mp4"])
-def test_names_are_names(name, folder, tmp_path, monkeypatch):
-    """A colon makes no protocol, a percent sign no pattern, of a relative path neither."""
+def test_special_characters_in_names_are_literal(name, folder, tmp_path, monkeypatch):
+    """In a path, a colon makes no protocol and a percent sign no pattern, also if the path is relative."""
     monkeypatch.chdir(tmp_path)
     try:
         (tmp_path / name).write_bytes((folder / "b_frames.mp4").read_bytes())
     except (OSError, UnicodeEncodeError):
         pytest.skip("no such names here")
-    assert [number_of(frame) for frame in decode(name, [3, 7])] == [3, 7]
+    assert [read_number(frame) for frame in decode(name, [3, 7])] == [3, 7]
 
 
-def test_a_cover_picture_is_no_film(folder, tmp_path):
-    """The picture of an album in front of a film is passed over; alone it is no video."""
+def test_cover_art_is_skipped(folder, tmp_path):
+    """Cover art before the video stream is skipped."""
     from PIL import Image
 
     Image.new("RGB", (32, 32)).save(tmp_path / "cover.png")
     inputs = ["-i", tmp_path / "cover.png", "-i", folder / "b_frames.mp4", "-map", "0", "-map", "1"]
     ffmpeg(*inputs, "-c", "copy", "-disposition:v:0", "attached_pic", tmp_path / "both.mp4")
-    assert number_of(decode(tmp_path / "both.mp4", [9])[0]) == 9
+    assert read_number(decode(tmp_path / "both.mp4", [9])[0]) == 9
 
 
-def test_a_film_that_changes_its_size_is_a_sentence(folder, tmp_path):
-    """Frames of two sizes are no array."""
-    write_film(tmp_path / "small.ts", ["-vf", "scale=32:24", "-c:v", "libx264", "-pix_fmt", "yuv420p"], 10)
+def test_changing_frame_size_raises(folder, tmp_path):
+    """Frames of two sizes raise an error, since they cannot form one array."""
+    write_numbered_video(tmp_path / "small.ts", ["-vf", "scale=32:24", "-c:v", "libx264", "-pix_fmt", "yuv420p"], 10)
     (tmp_path / "two.ts").write_bytes((folder / "b_frames.ts").read_bytes() + (tmp_path / "small.ts").read_bytes())
     with pytest.raises(
         DatasetError, match=r"two\.ts: cannot be decoded: its frames change their size at frame 3\d|is damaged"
@@ -266,13 +273,13 @@ def test_a_film_that_changes_its_size_is_a_sentence(folder, tmp_path):
         decode(tmp_path / "two.ts")
 
 
-def test_no_thread_is_left(folder):
-    """A thread of FFmpeg's that outlives its file would hang a process that is forked later, when it frees the file."""
+def test_open_files_have_no_threads(folder):
+    """Open files keep no FFmpeg thread, which would hang a process that is forked later when it frees the file."""
     tasks = pathlib.Path("/proc/self/task")
     if not tasks.is_dir():
         pytest.skip("the threads of a process are not listed here")
     before, kept = len(list(tasks.iterdir())), []
-    for name in FILMS:
+    for name in VIDEOS:
         video = VideoFile(folder / name)
         kept.append((video, video.stream([0, 5])))
         next(kept[-1][1])
@@ -283,79 +290,82 @@ def test_no_thread_is_left(folder):
 
 # ---- Cost -------------------------------------------------------------------------------------------------------------
 def _packets_read(monkeypatch, path, numbers):
-    """Packets that are decoded for some frames of a file whose index is known."""
-    seen = []
-    decoded = VideoFile._decoded
+    """Number of packets decoded to read frames of a file that has an index."""
+    positions = []
+    decode_packets = PacketReader.decode
 
-    def counted(self, packets):
-        return decoded(self, (seen.append(place) or (place, packet) for place, packet in packets))
+    def count(self, packets):
+        return decode_packets(self, (positions.append(position) or (position, packet) for position, packet in packets))
 
     with VideoFile(path) as video:
-        monkeypatch.setattr(VideoFile, "_decoded", counted)
+        monkeypatch.setattr(PacketReader, "decode", count)
         video.read(numbers)
-    monkeypatch.setattr(VideoFile, "_decoded", decoded)
-    return len(seen)
+    monkeypatch.setattr(PacketReader, "decode", decode_packets)
+    return len(positions)
 
 
-def test_an_index_that_was_wrong_is_made_once_more(tmp_path, monkeypatch):
-    """Where time stamps are there but lie, frames come in another order than they say; that is noticed once a file."""
-    path = write_film(tmp_path / "film.mp4", FILMS["no_b_frames.mp4"])
-    whole = linear(path)
-    make, made = VideoFile._make_index, []
-    wrong = {"numbers": lambda n: n[[1, 0, *range(2, len(n))]]}
+def test_wrong_index_is_rebuilt_once(tmp_path, monkeypatch):
+    """If time stamps give a wrong order, the file is indexed again by decoding, once."""
+    path = write_numbered_video(tmp_path / "video.mp4", VIDEOS["no_b_frames.mp4"])
+    whole = decode_linearly(path)
+    build_index, builds = decode_module.build_index, []
 
-    def lying(self, decode=False):
-        made.append(decode)
-        index = make(self, decode)
-        return index if decode else dataclasses.replace(index, numbers=wrong["numbers"](index.numbers))
+    def build_swapped(reader, decode=False):
+        builds.append(decode)
+        index = build_index(reader, decode)
+        order = [1, 0, *range(2, len(index.numbers))]
+        return index if decode else dataclasses.replace(index, numbers=index.numbers[order])
 
-    monkeypatch.setattr(VideoFile, "_make_index", lying)
+    monkeypatch.setattr(decode_module, "build_index", build_swapped)
     for _ in range(2):
         assert (decode(path, [0, 5]) == whole[[0, 5]]).all()
-    assert made == [False, True]
+    assert builds == [False, True]
 
 
 @pytest.mark.parametrize("name", ["b_frames.mp4", "b_frames.mkv", "xvid_b_frames.avi", "xvid.avi", "b_frames.avi", "mpeg2.mpg",
                                   "b_frames.ts", "wmv2.wmv", "vp9.webm"])  # fmt: skip
-def test_a_window_costs_its_group(name, tmp_path, monkeypatch):
-    """A window of a long film decodes a group of pictures or two, however long the film."""
-    path = write_film(tmp_path / name, FILMS[name], 240)
+def test_window_decodes_few_groups_of_pictures(name, tmp_path, monkeypatch):
+    """Reading a window decodes one or two groups of pictures, however long the video."""
+    path = write_numbered_video(tmp_path / name, VIDEOS[name], 240)
     for start in (30, 120, 200):
         assert _packets_read(monkeypatch, path, range(start, start + 8)) <= 8 + 2 * 12 + 4
 
 
-def test_an_index_is_made_once(folder, monkeypatch, tmp_path):
-    """An index that had to be decoded is kept: in the process, and for other processes in the user's cache."""
+def test_index_is_cached_in_process_and_on_disk(folder, monkeypatch, tmp_path):
+    """An index made by decoding is kept in the process and in the user's cache, until the video changes.
+
+    A damaged file in the cache is rewritten.
+    """
     monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path))
-    path, made = tmp_path / "film.avi", []
+    path, builds = tmp_path / "video.avi", []
     path.write_bytes((folder / "b_frames.avi").read_bytes())
-    make = VideoFile._make_index
-    monkeypatch.setattr(VideoFile, "_make_index", lambda *a, **b: made.append(1) or make(*a, **b))
+    build_index = decode_module.build_index
+    monkeypatch.setattr(decode_module, "build_index", lambda *a, **b: builds.append(1) or build_index(*a, **b))
     decode(path, [3])
-    assert made
+    assert builds
     for forget in (False, True):
         if forget:
-            decode_module._known.clear()
-        made.clear()
-        assert number_of(decode(path, [3])[0]) == 3
-        assert not made
+            frame_index._recent.clear()
+        builds.clear()
+        assert read_number(decode(path, [3])[0]) == 3
+        assert not builds
     for cached in (tmp_path / "synvid" / "videos").iterdir():
         cached.write_bytes(b"PK\x03\x04 nonsense")
-    decode_module._known.clear()
-    assert number_of(decode(path, [3])[0]) == 3
-    decode_module._known.clear()
-    made.clear()
-    decode(path, [3])  # what was nonsense has been written anew
-    assert not made
-    path.write_bytes((folder / "xvid.avi").read_bytes())  # another film under the same name
-    assert [number_of(frame) for frame in decode(path)] == list(range(COUNT))
+    frame_index._recent.clear()
+    assert read_number(decode(path, [3])[0]) == 3
+    frame_index._recent.clear()
+    builds.clear()
+    decode(path, [3])  # the damaged cache file has been rewritten
+    assert not builds
+    path.write_bytes((folder / "xvid.avi").read_bytes())  # another video under the same name
+    assert [read_number(frame) for frame in decode(path)] == list(range(COUNT))
 
 
-def test_memory_goes_with_the_frames_taken(tmp_path):
-    """Eight frames of a film of 240 hold no more than a few frames, in measuring as in reading."""
-    path = write_film(tmp_path / "film.mp4", ["-vf", "scale=640:480", *FILMS["b_frames.mp4"]], 240)
+def test_memory_depends_on_frames_read(tmp_path):
+    """Reading 8 of 240 frames holds only a few frames in memory."""
+    path = write_numbered_video(tmp_path / "video.mp4", ["-vf", "scale=640:480", *VIDEOS["b_frames.mp4"]], 240)
     frame = 640 * 480 * 3
-    for take in (lambda: decode(path, range(100, 108)), lambda: resolve_source(str(path)).read(0, 4)):
+    for take in (lambda: decode(path, range(100, 108)), lambda: resolve_source(str(path)).read_pairs(0, 4)):
         tracemalloc.start()
         take()
         _, peak = tracemalloc.get_traced_memory()
@@ -365,8 +375,8 @@ def test_memory_goes_with_the_frames_taken(tmp_path):
 
 # ---- Everywhere the same ----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("name", ["b_frames.avi", "mpeg1.mpg", "xvid_b_frames.avi", "variable_rate.mkv", "late.ts"])
-def test_training_and_testing_see_these_frames(name, folder, wholes):
-    """The windows of fine-tuning and the views of a test are made of them."""
+def test_training_and_evaluation_read_these_frames(name, folder, wholes):
+    """Windows of fine-tuning and views of evaluation consist of these frames."""
     pytest.importorskip("torch")
     from synvid_train.data.annotations import VideoList
     from synvid_train.data.corruptions import Corruption
@@ -390,45 +400,45 @@ def test_training_and_testing_see_these_frames(name, folder, wholes):
 
 
 @pytest.mark.parametrize("name", ["b_frames.avi", "mpeg1.mpg", "xvid.avi"])
-def test_measuring_sees_these_frames(name, folder, wholes):
-    """`stats` and `compare` take frames by the same numbers."""
-    taken = resolve_source(str(folder / name)).take(0, lambda count: [0, count // 2, count - 1])
-    assert taken.num_frames == COUNT
-    assert (taken.frames == wholes[name][[0, COUNT // 2, COUNT - 1]]).all()
+def test_clip_sources_read_these_frames(name, folder, wholes):
+    """`stats` and `compare` read frames by the same numbers."""
+    selection = resolve_source(str(folder / name)).read_frames(0, lambda count: [0, count // 2, count - 1])
+    assert selection.num_frames == COUNT
+    assert (selection.frames == wholes[name][[0, COUNT // 2, COUNT - 1]]).all()
 
 
-def test_real_clips_keep_the_pace_of_a_variable_film(folder, tmp_path):
-    """A set has a steady rate: at each of its times it shows the frame of the film that has begun last."""
-    (tmp_path / "film.mkv").write_bytes((folder / "variable_rate.mkv").read_bytes())
-    real, video = RealVideos.find(tmp_path), Video(width=films.WIDTH, height=films.HEIGHT, fps=50.0, num_frames_range=(70, 70))
-    shown = [number_of(frame) for piece in real.pieces("film.mkv", video, 0, 0) for frame in piece]
+def test_real_clips_of_variable_rate_video_keep_its_pace(folder, tmp_path):
+    """At each of its times a real clip shows the frame of the video that has begun last."""
+    (tmp_path / "video.mkv").write_bytes((folder / "variable_rate.mkv").read_bytes())
+    real, video = RealVideos.find(tmp_path), Video(width=WIDTH, height=HEIGHT, fps=50.0, num_frames_range=(70, 70))
+    shown = [read_number(frame) for piece in real.pieces("video.mkv", video, 0, 0) for frame in piece]
     n = np.arange(COUNT)
     begins = np.round((n + 0.9 * (n % 4 >= 2)) / 25, 3)
-    with VideoFile(tmp_path / "film.mkv") as film:
-        latest = film.duration - 70 / 50
+    with VideoFile(tmp_path / "video.mkv") as file:
+        latest = file.duration - 70 / 50
     offsets = [o for o in np.linspace(0, latest, 400)
                if [int(np.searchsorted(begins, o + k / 50 + 1e-6, "right") - 1) for k in range(70)] == shown]  # fmt: skip
     assert offsets
 
 
-def test_features_draw_the_first_frames(folder, tmp_path, monkeypatch):
-    """`synvid-train features` decodes the frames that it draws and no more."""
+def test_features_decodes_only_the_frames_it_draws(folder, tmp_path, monkeypatch):
+    """`synvid-train features` decodes only the frames that it draws."""
     pytest.importorskip("torch")
     from synvid_train.cli.main import main
     from synvid_train.eval import visualize
 
-    taken = []
-    monkeypatch.setattr(visualize, "draw_features", lambda _, videos, *__: taken.extend(videos))
+    drawn = []
+    monkeypatch.setattr(visualize, "draw_features", lambda _, videos, *__: drawn.extend(videos))
     monkeypatch.setattr("synvid_train.model.convert.load_checkpoint", lambda _: _Anything())
-    code, said, _ = ended(
+    code, output, _ = ended(
         main, "features", "--checkpoint", folder / "b_frames.mp4", "--data", folder, "--videos", 2, "--out", tmp_path
     )
-    assert code == 0, said
-    assert [len(video) for video in taken] == [32, 32]
+    assert code == 0, output
+    assert [len(video) for video in drawn] == [32, 32]
 
 
 class _Anything:
-    """A checkpoint whose model is not asked for anything."""
+    """A checkpoint that accepts any attribute and call."""
 
     def __getattr__(self, _):
         return self
@@ -437,8 +447,8 @@ class _Anything:
         return self
 
 
-def test_it_is_public_nowhere_else():
-    """No other module opens a video."""
+def test_only_two_modules_open_videos():
+    """Only the demuxer and the encoder open video files."""
     root = pathlib.Path(synvid.__file__).parents[1]
     opening = [
         path.name
@@ -446,4 +456,4 @@ def test_it_is_public_nowhere_else():
         for path in (root / part).rglob("*.py")
         if "av.open(" in path.read_text()
     ]
-    assert sorted(opening) == ["decode.py", "encode.py"]
+    assert sorted(opening) == ["demux.py", "encode.py"]
