@@ -46,7 +46,8 @@ def on_files(files: Files, config: Any) -> Files:
 
 
 def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
-    """Fill in the generated parts of a page."""
+    """Fill in the generated parts of a page, and link to the pages that `on_files` adds."""
+    markdown = re.sub(r"\]\(\.\./(CHANGELOG|CONTRIBUTING)\.md", lambda match: f"]({match[1].lower()}.md", markdown)
     if page.file.src_uri == "gallery.md":
         return markdown.replace("<!-- gallery -->", gallery())
     if page.file.src_uri == "api.md":
@@ -83,7 +84,7 @@ def api() -> str:
     rest = tuple(name for name in synvid.__all__ if name not in listed and not name.startswith("__"))
     sections = []
     for heading, names in (*API, ("More", rest)):
-        blocks = [f"::: synvid.{synvid._HOME[name]}.{name}" for name in names if name in synvid.__all__]  # noqa: SLF001
+        blocks = [f"::: {getattr(synvid, name).__module__}.{name}" for name in names if name in synvid.__all__]
         if blocks:
             sections.append(f"## {heading}\n\n" + "\n\n".join(blocks))
     return "\n\n".join(sections)
