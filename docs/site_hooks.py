@@ -32,7 +32,8 @@ API = (
         "Datasets on disk",
         ("render_dataset", "open_dataset", "dataset_status", "verify_dataset", "merge_datasets"),
     ),
-    ("Classes", ("Preset", "Scene", "Clip", "Dataset", "DatasetRecipe")),
+    ("Classes", ("Preset", "Scene", "Clip", "Dataset")),
+    ("Results", ("RenderResult", "DatasetStatus", "VerifyResult", "MergeResult")),
     ("Exceptions", ("ConfigurationError", "DatasetError")),
 )
 

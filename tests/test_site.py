@@ -80,7 +80,7 @@ def test_pages_load_only_files_of_the_site(site, pages):
                 assert (site / name).parent.joinpath(target.partition("?")[0].partition("#")[0]).exists(), f"{name}: {target}"
 
 
-def test_styles_load_only_files_of_the_site(site, pages):
+def test_styles_load_only_files_of_the_site(site):
     """No style sheet imports a style or a font from another host, and no page does so in a <style> element."""
     for path in (*site.rglob("*.css"), *site.rglob("*.html")):
         text = path.read_text(encoding="utf-8")
