@@ -77,6 +77,15 @@ def test_relative_links_exist(page):
             assert (page.parent / target).exists(), target
 
 
+@pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
+def test_mentioned_source_files_exist(page):
+    """Every path of a source or test file that a page mentions exists."""
+    for path in re.findall(
+        r"(?:synvid|synvid_train|tests|benchmarks|docs)/[\w/-]+\.(?:py|j2|csv)\b", page.read_text(encoding="utf-8")
+    ):
+        assert (ROOT / path).is_file(), path
+
+
 def test_quickstart_notebook_runs():
     """examples/quickstart.ipynb runs from top to bottom and shows playing clips."""
     notebook = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)
