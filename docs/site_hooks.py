@@ -56,6 +56,13 @@ def on_page_markdown(markdown: str, page: Any, **_: Any) -> str:
     return markdown
 
 
+def on_page_content(content: str, page: Any, **_: Any) -> str:
+    """Show the example command lines in help texts as code; mkdocs-click renders them as paragraphs."""
+    if page.file.src_uri == "commands.md":
+        return re.sub(r"<p>(synvid(?:-train)? [^<]*)</p>", r"<pre><code>\1</code></pre>", content)
+    return content
+
+
 def gallery() -> str:
     """Every preset: its strip, what the paper reports, and the YAML file, which holds the difference to what it extends."""
     sections: dict[str, list[str]] = {heading: [] for heading, _ in GALLERY}

@@ -11,6 +11,7 @@ import nbformat
 import pytest
 import yaml
 
+import synvid
 from synvid.cli.main import main
 from synvid.preset import Preset, list_presets
 from synvid_train.cli.main import main as train_main
@@ -123,6 +124,13 @@ def test_preset_of_the_readme_is_the_file():
     shown = yaml.safe_load(code_blocks("README.md", "yaml")[0])
     stored = yaml.safe_load((ROOT / "presets" / "moving_transforming_shapes.yaml").read_text(encoding="utf-8"))
     assert {**shown, "description": ""} == {**stored, "description": ""}
+
+
+def test_citation_has_the_version_of_the_package():
+    """CITATION.cff names the version that the package has."""
+    citation = yaml.safe_load((ROOT / "CITATION.cff").read_text(encoding="utf-8"))
+    assert citation["version"] == synvid.__version__
+    assert citation["references"][0]["title"] == "Learning Video Representations without Natural Videos"
 
 
 def test_labelled_clips_of_the_tutorial(tmp_path, monkeypatch):
