@@ -5,9 +5,9 @@ BIN := $(VENV)/bin
 OUT ?= demo
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types check cases bench bench-train faults docs clean
+.PHONY: help demo test lint types imports site check cases bench bench-train faults docs clean
 
-help:  ## print this
+help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
 
 $(BIN)/synvid: pyproject.toml
@@ -20,7 +20,7 @@ $(VENV)/dev: $(BIN)/synvid constraints.txt
 	$(BIN)/python -m pip install --quiet --constraint constraints.txt --editable '.[dev]'
 	@touch $@
 
-demo: $(BIN)/synvid  ## render a small dataset into demo/ and draw it
+demo: $(BIN)/synvid  ## render a small dataset and a contact sheet into demo/
 	$(BIN)/synvid render --preset moving_shapes --n 32 --shard-size 8 --out $(OUT)/data
 	$(BIN)/synvid preview moving_shapes --out $(OUT)/moving_shapes.png
 	@echo "Look at $(OUT)/moving_shapes.png; the dataset is in $(OUT)/data, described by $(OUT)/data/README.md"
@@ -35,22 +35,28 @@ lint: $(VENV)/dev  ## check style and formatting
 types: $(VENV)/dev  ## check types
 	$(BIN)/mypy
 
-check: test lint types  ## all that CI does
+imports: $(VENV)/dev  ## check that modules import only from lower layers
+	$(BIN)/lint-imports
 
-cases: $(VENV)/dev  ## write the golden cases anew: a change of output, say so in CHANGELOG.md
+site: $(VENV)/dev  ## build the documentation site into build/site
+	NO_MKDOCS_2_WARNING=1 $(BIN)/mkdocs build --strict
+
+check: test lint types imports site  ## everything that CI runs
+
+cases: $(VENV)/dev  ## regenerate the golden cases (a change of output: note it in CHANGELOG.md)
 	$(BIN)/python tests/regenerate_cases.py
 
-bench: $(VENV)/dev  ## measure everything that is said to be fast
+bench: $(VENV)/dev  ## measure speed against other libraries
 	$(BIN)/python benchmarks/bench.py
 
-bench-train: $(VENV)/dev  ## measure training: model, loader, waiting for data
+bench-train: $(VENV)/dev  ## measure training: model, loader, time spent waiting for data
 	$(BIN)/python benchmarks/bench_train.py
 
-faults: $(VENV)/dev  ## disturb renders and trainings at random and check that nothing is lost
+faults: $(VENV)/dev  ## disturb renders and training runs at random, check that no work is lost
 	$(BIN)/python benchmarks/faults.py
 
-docs: $(VENV)/dev  ## draw the pictures of the documentation anew
+docs: $(VENV)/dev  ## draw the images of the documentation and measure its tables
 	$(BIN)/python docs/draw.py
 
-clean:  ## remove what make made
+clean:  ## remove everything that make created
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -1,4 +1,4 @@
-"""Draw the pictures of the documentation and measure its table of presets: `make docs`, some minutes on two cores."""
+"""Draw the images of the documentation and measure its table of presets: `make docs`, several minutes on two cores."""
 
 import io
 import re
@@ -31,7 +31,7 @@ PROGRESSION = [
     "accelerating_transforming_stylegan_crops",
     "accelerating_transforming_image_crops",
 ]
-#: Where in the paper a preset is, and what it reports: UCF101, ViT-B, fine-tuned, in per cent.
+#: Row of the paper and the accuracy it reports: UCF101, ViT-B, fine-tuned, in per cent.
 PAPER = {
     "static_circles": ("Table 1", 67.8),
     "moving_circles": ("Table 1", 85.2),
@@ -44,7 +44,7 @@ PAPER = {
     "image_crops_300k": ("Table 2: 300k images", 90.5),
     "image_stylegan_crops_150k": ("Table 2: 150k images & 150k StyleGAN", 90.6),
     "shapes_5_still_images": ("Table 2: 5% static images", 88.5),
-    "still_images": ("the 5 % of the above", None),
+    "still_images": ("the 5 % of the row above", None),
     "dynamic_stylegan_crops": ("Table 3: dynamic StyleGAN crops", 89.2),
     "dynamic_stylegan_videos": ("Table 3: dynamic StyleGAN videos", 68.7),
     "slow_moving_circles": ("Table 9", 84.9),
@@ -54,7 +54,7 @@ PAPER = {
     "slow_accelerating_transforming_textures": ("Table 9", 90.9),
     "dynamic_stylegan_high_freq_videos": ("Table 10: dynamic StyleGAN high-freq", 68.7),
     "shapes_5_still_stylegan": ("Table 10: 5% StyleGAN", 88.2),
-    "still_stylegan": ("the 5 % of the above", None),
+    "still_stylegan": ("the 5 % of the row above", None),
     "image_texture_crops_150k": ("Table 10: 150k images & 150k textures", 89.7),
     "image_crops_300k_color_background": ("Table 10: coloured background", 89.9),
     "image_crops_300k_image_background": ("Table 10: image background", 91.0),
@@ -73,13 +73,13 @@ PAPER = {
 OPTIONS = {"images": " --images DIR", "real": " --real DIR"}
 
 
-def picture_of(preset: Preset) -> Path:
-    """Where the picture of a preset lies: few colours are smaller as PNG."""
+def image_path(preset: Preset) -> Path:
+    """Path of the image of a preset: PNG without textures, since few colours compress better, otherwise JPEG."""
     return FOLDER / f"{preset.name.replace('/', '_')}.{'jpg' if preset.banks() else 'png'}"
 
 
 def save(path: Path, sheet) -> None:
-    """Write a picture in a small file."""
+    """Write an image as a small file."""
     image = Image.fromarray(sheet)
     if path.suffix == ".jpg":
         image.save(path, quality=85, optimize=True)
@@ -89,7 +89,7 @@ def save(path: Path, sheet) -> None:
 
 
 def measure(preset: Preset, clips: int = 6) -> tuple[float, float]:
-    """Clips/s of one core, from the preset to the bytes of the file, and bytes of a clip; real clips left out."""
+    """Clips/s on one core, from the preset to the bytes of the file, and bytes per clip; without real clips."""
     preset = preset if preset.mixture.source != "real" else preset.override({"mixture.fraction": 0.0, "mixture.source": ""})
     recipe = DatasetRecipe(preset, clips)
     encoder = recipe.make_encoder()
@@ -100,28 +100,29 @@ def measure(preset: Preset, clips: int = 6) -> tuple[float, float]:
 
 
 def row(name: str) -> str:
-    """The row of a preset in the table."""
+    """Return the table row of a preset."""
     preset = load_preset(name)
     where, accuracy = PAPER[name]
     needs = [key for key in ("images", "real") if key in preset.banks() or key == preset.mixture.source]
     command = f"synvid render --preset {name} --n 9537 --out DATA{''.join(OPTIONS[key] for key in needs)}"
     rate, size = measure(preset)
-    picture = f"![](images/{picture_of(preset).name})"
+    image = f"![](images/{image_path(preset).name})"
     shown = "" if accuracy is None else f"{accuracy}"
-    return f"| `{name}` | {where} | {shown} | `{command}` | {rate:.1f} | {size / 1e6:.2f} MB | {picture} |"
+    return f"| `{name}` | {where} | {shown} | `{command}` | {rate:.1f} | {size / 1e6:.2f} MB | {image} |"
 
 
-def against_accuracy(records: list[DatasetMetrics], keys: list[str], name: str) -> None:
-    """Charts of properties against accuracy, three in a row."""
-    known, charts = read_accuracies(ACCURACIES), []
-    column = next(iter(known.columns))
+def plot_against_accuracy(records: list[DatasetMetrics], keys: list[str], name: str) -> None:
+    """Plot properties against accuracy, three plots per row."""
+    accuracies, charts = read_accuracies(ACCURACIES), []
+    column = next(iter(accuracies.columns))
     for key in keys:
-        pairs = [(k, one, known.get(one, column)) for k, one in enumerate(records) if key in one.properties]
-        pairs = [(k, one, accuracy) for k, one, accuracy in pairs if accuracy and one.properties[key].value is not None]
-        properties, values = [one.properties[key] for _, one, _ in pairs], [accuracy for _, _, accuracy in pairs]
-        found = correlate([one.value or 0.0 for one in properties], values)
-        shown = [(k, one) for k, one, _ in pairs]
-        chart = save_plot(plot_accuracy(shown, properties, values, f"{column}, %", found), ".png")
+        indexed = [(k, record) for k, record in enumerate(records) if key in record.properties]
+        points = [(k, record, accuracies.get(record, column)) for k, record in indexed]
+        points = [(k, record, value) for k, record, value in points if value and record.properties[key].value is not None]
+        properties, values = [record.properties[key] for _, record, _ in points], [value for _, _, value in points]
+        correlation = correlate([item.value or 0.0 for item in properties], values)
+        shown = [(k, record) for k, record, _ in points]
+        chart = save_plot(plot_accuracy(shown, properties, values, f"{column}, %", correlation), ".png")
         charts.append(Image.open(io.BytesIO(chart)).convert("RGB"))
     width, height = charts[0].size
     sheet = Image.new("RGB", (3 * width, -(-len(charts) // 3) * height), "white")
@@ -130,8 +131,8 @@ def against_accuracy(records: list[DatasetMetrics], keys: list[str], name: str) 
     sheet.quantize(128).save(FOLDER / name, optimize=True)
 
 
-def analysis() -> None:
-    """What docs/analysis.json and docs/compared.json say: exponents of the progression, and what goes with accuracy."""
+def draw_analysis() -> None:
+    """Plot docs/analysis.json and docs/compared.json: spectra of the progression, metrics against accuracy."""
     records = load_metrics(FOLDER.parent / "analysis.json")
     shown = [(k, record) for k, record in enumerate(records) if record.name in (*PROGRESSION, "jhmdb", "imagenet")]
     (FOLDER / "analysis_spectra.png").write_bytes(save_plot(plot_spectra(shown), ".png"))
@@ -143,19 +144,19 @@ def analysis() -> None:
         "optical_flow",
         "occlusion_rate",
     ]
-    against_accuracy(records, keys, "analysis_accuracy.png")
+    plot_against_accuracy(records, keys, "analysis_accuracy.png")
     network = "efficientnet_lite0"
     keys = [f"frechet_{network}_to_jhmdb", f"diversity_{network}", f"set_diversity_{network}"]
-    against_accuracy(load_metrics(FOLDER.parent / "compared.json"), keys, "compared_accuracy.png")
+    plot_against_accuracy(load_metrics(FOLDER.parent / "compared.json"), keys, "compared_accuracy.png")
 
 
 def main() -> None:
-    """The progression, a strip of every preset, banks, the table, and the pictures of the analysis."""
+    """Draw the progression, a strip of every preset, texture banks and the plots of the analysis; measure the table."""
     FOLDER.mkdir(exist_ok=True)
-    analysis()
+    draw_analysis()
     save(FOLDER / "progression.jpg", contact_sheet([load_preset(name) for name in PROGRESSION], clips=1, columns=7, side=128))
     for name in list_presets():
-        save(picture_of(load_preset(name)), contact_sheet([load_preset(name)], clips=1, columns=7, side=96))
+        save(image_path(load_preset(name)), contact_sheet([load_preset(name)], clips=1, columns=7, side=96))
     for kind in ("statistical", "stylegan-oriented", "stylegan-high-freq", "stylegan-oriented-walk", "images"):
         with Image.open(io.BytesIO(texture_sheet(find_bank(kind), columns=10, rows=3))) as sheet:
             save(FOLDER / f"bank_{kind}.jpg", np.asarray(sheet))
