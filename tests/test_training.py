@@ -302,7 +302,7 @@ class _Dying:
 
 def test_a_loader_that_dies(tmp_path):
     """A loader process that is killed ends the run with one sentence."""
-    with pytest.raises(DatasetError, match="process that loads clips has died"):
+    with pytest.raises(DatasetError, match="worker process that loads clips died"):
         pretrain(_recipe(), _Dying(), tmp_path, workers=1)
 
 

@@ -105,8 +105,8 @@ def evaluate(
         results[name] = result
         if not world.first:
             continue
-        console.message(f"{name}: top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} % of {result.videos:,} videos")
-        for sentence in result.unread:
+        console.message(f"{name}: top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} % of {result.num_videos:,} videos")
+        for sentence in result.unreadable:
             console.message(f"left out: {sentence}")
         if out:
             result.save(out / name.replace(":", "-"))
@@ -152,7 +152,7 @@ def features(
     from synvid.paths import find_files
     from synvid.video.decode import VIDEO_SUFFIXES, VideoFile
     from synvid_train.data.annotations import read_list
-    from synvid_train.eval.visualize import FRAMES, draw_features
+    from synvid_train.eval.visualize import NUM_FRAMES, draw_features
     from synvid_train.model.convert import load_checkpoint
 
     encoder = load_checkpoint(checkpoint).model().encoder.to(world.device).eval()
@@ -167,7 +167,7 @@ def features(
     for path in chosen:
         try:
             with VideoFile(path) as film:
-                videos.append(film.read(range(min(FRAMES, film.num_frames))))
+                videos.append(film.read(range(min(NUM_FRAMES, film.num_frames))))
             names.append(f"{len(names):03d}-{path.stem}")
         except DatasetError as error:
             console.message(f"left out: {error}")
