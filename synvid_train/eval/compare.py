@@ -203,7 +203,7 @@ class _ReferenceComparison:
             return Property(label, "nats", None, why=f"no clip has {num_frames} frames")
         values = [value for vectors in clips if (value := log_pseudo_determinant(vectors)) is not None]
         if not values:
-            return Property(label, "nats", None, why="in every clip the covariance of the frames is singular")
+            return Property(label, "nats", None, why="in every clip the frame vectors are affinely dependent")
         estimate = bootstrap(np.array(values)[:, None], mean_of(0), self.selection.seed)
         excluded = {"too_short": features.num_clips - len(clips), "still": len(clips) - len(values)}
         return Property.of(label, "nats", estimate, "", clips=len(values), definition=_DIVERSITY, **excluded)
