@@ -294,7 +294,7 @@ class _Dying:
     def __len__(self):
         return 12
 
-    def window(self, _i, count, _stride, _rng):
+    def read_window(self, _i, count, _stride, _rng):
         if torch.utils.data.get_worker_info() is not None:
             os.kill(os.getpid(), signal.SIGKILL)
         return np.zeros((count, 48, 48, 3), np.uint8)
