@@ -47,3 +47,53 @@ def input_folder(tmp_path, monkeypatch):
     (tmp_path / "set").mkdir()
     (tmp_path / "set" / "synvid.yaml").write_text("output_version: 1")
     return tmp_path
+
+
+@pytest.fixture(scope="session")
+def video_sets(tmp_path_factory):
+    """A folder of small sets of videos and images, to be read only."""
+    import numpy as np
+    from PIL import Image
+    from running import noise_clip, write_video
+
+    folder = tmp_path_factory.mktemp("sets")
+    for k in range(6):
+        noise = noise_clip(k, frames=20)
+        write_video(folder / "one" / f"{k}.mp4", noise)
+        write_video(folder / "two" / f"{k}.mp4", noise_clip(k + 6, frames=20, height=40 + 8 * k) // 2)
+        write_video(folder / "still" / f"{k}.mp4", np.repeat(noise_clip(k, frames=1), 20, axis=0))
+        write_video(folder / "short" / f"{k}.mp4", noise_clip(k, frames=5))
+        write_video(folder / "black" / f"{k}.mp4", np.zeros((20, 48, 64, 3)))
+        write_video(folder / "grey" / f"{k}.mp4", np.repeat(noise[..., :1], 3, axis=3))
+    write_video(folder / "single" / "a.mp4", noise_clip(3, frames=20))
+    write_video(folder / "some_broken" / "a.mp4", noise_clip(3, frames=20))
+    write_video(folder / "some_broken" / "b.mp4", noise_clip(4, frames=20))
+    for name in ("all_broken", "empty", "images", "pixels"):
+        (folder / name).mkdir()
+    for name in ("some_broken", "all_broken"):
+        (folder / name / "broken.mp4").write_bytes(b"this is no video")
+    for k in range(4):
+        Image.fromarray(noise_clip(k, 1, 40 + k, 50)[0].astype(np.uint8)).save(folder / "images" / f"{k}.png")
+    for k in range(3):
+        Image.fromarray(np.full((1, 1, 3), 80 * k, np.uint8)).save(folder / "pixels" / f"{k}.png")
+    return folder
+
+
+@pytest.fixture(scope="session")
+def mean_color_file(tmp_path_factory):
+    """A TorchScript file `mean.pt` of a network of frames: the mean colours of their four quarters."""
+    from feature_networks import MeanColors, save_script
+
+    return save_script(MeanColors(), tmp_path_factory.mktemp("network") / "mean.pt")
+
+
+@pytest.fixture(scope="session")
+def feature_cache_folder(tmp_path_factory):
+    """A cache of features for the tests."""
+    return tmp_path_factory.mktemp("cache")
+
+
+@pytest.fixture
+def feature_cache(feature_cache_folder, monkeypatch):
+    """Keep the features of a test apart from the user's cache."""
+    monkeypatch.setattr("synvid_train.eval.feature_extraction.cache_folder", lambda: feature_cache_folder)

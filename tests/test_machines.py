@@ -21,7 +21,7 @@ from synvid.runtime.local_executor import run_tasks
 from synvid.runtime.progress import Progress
 from synvid.textures.image_folder import read_image
 from synvid_train.cli.main import main as train_main
-from synvid_train.data import window_sources
+from synvid_train.data import loader
 from synvid_train.distributed import DistributedContext
 from synvid_train.train import trainer
 
@@ -202,10 +202,10 @@ def test_a_pool_that_cannot_begin_says_why(number, sentence, monkeypatch):
 @pytest.mark.parametrize(("files", "workers"), [(64 + 10, 4), (40 + 10, 1), (30 + 10, 0), (1034, 8)])
 def test_loaders_fit_into_the_files_that_may_be_open(files, workers, monkeypatch):
     """Where a process may have few files open, fewer loaders are used, and it is said; half of the files stay free."""
-    monkeypatch.setattr(window_sources, "raise_file_limit", lambda: files)
-    monkeypatch.setattr(window_sources, "_open_files", lambda: 10)
+    monkeypatch.setattr(loader, "raise_file_limit", lambda: files)
+    monkeypatch.setattr(loader, "_count_open_files", lambda: 10)
     said = []
-    assert window_sources._prefetch([0], [0], 8, said.append)[0] == workers
+    assert loader._prefetch([0], [0], 8, said.append)[0] == workers
     assert len(said) == (workers < 8)
     assert all(text in sentence for sentence in said for text in (f"{files} files", "--workers 8", f"{workers} are used"))
 
@@ -215,7 +215,7 @@ def test_loaders_fit_into_the_files_that_may_be_open(files, workers, monkeypatch
 )
 def test_too_many_files_of_loaders_are_one_sentence(words):
     """What torch says of too many open files names the limit, not shared memory."""
-    with pytest.raises(DatasetError, match="ulimit -n"), window_sources.living_loaders():
+    with pytest.raises(DatasetError, match="ulimit -n"), loader.catch_worker_death():
         raise RuntimeError(words)
 
 

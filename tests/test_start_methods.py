@@ -20,7 +20,7 @@ from synvid.textures.bank_cache import make_bank_header
 from synvid_train.data.loader import load_batches
 from synvid_train.data.samples import TrainingClips
 from synvid_train.data.window_sources import RenderedClips, ShardClips
-from synvid_train.eval.feature_extraction import ClipSelection, extract
+from synvid_train.eval.feature_extraction import ClipSelection, extract_features
 from synvid_train.eval.feature_extractors import FeatureExtractor
 from synvid_train.training_recipe import load_recipe
 
@@ -87,7 +87,8 @@ def test_compare(kind, preset, tmp_path):
         render_dataset(DatasetRecipe(preset, CLIPS, shard_size=2), tmp_path / "set")
         source = resolve_source(str(tmp_path / "set"))
     found = [
-        extract(source, mean_network(), ClipSelection(2, 3), workers, cache=tmp_path / f"cache{workers}") for workers in (0, 1)
+        extract_features(source, mean_network(), ClipSelection(2, 3), workers, cache=tmp_path / f"cache{workers}")
+        for workers in (0, 1)
     ]
     assert found[0].vectors.shape == (6, 3)
     np.testing.assert_array_equal(found[1].vectors, found[0].vectors)

@@ -294,7 +294,7 @@ class _Dying:
     def __len__(self):
         return 12
 
-    def window(self, _i, count, _stride, _rng):
+    def read_window(self, _i, count, _stride, _rng):
         if torch.utils.data.get_worker_info() is not None:
             os.kill(os.getpid(), signal.SIGKILL)
         return np.zeros((count, 48, 48, 3), np.uint8)
@@ -302,7 +302,7 @@ class _Dying:
 
 def test_a_loader_that_dies(tmp_path):
     """A loader process that is killed ends the run with one sentence."""
-    with pytest.raises(DatasetError, match="process that loads clips has died"):
+    with pytest.raises(DatasetError, match="worker process that loads clips died"):
         pretrain(_recipe(), _Dying(), tmp_path, workers=1)
 
 

@@ -22,7 +22,8 @@ import synvid  # noqa: E402
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
 from synvid.storage.locks import hold_lock  # noqa: E402
 from synvid_train.cli.main import main  # noqa: E402
-from synvid_train.data import window_sources as clips_module  # noqa: E402
+from synvid_train.data import loader  # noqa: E402
+from synvid_train.data.samples import TrainingClips  # noqa: E402
 from synvid_train.data.schedule import Schedule  # noqa: E402
 from synvid_train.distributed import DistributedContext  # noqa: E402
 from synvid_train.model.checkpoint import load_training  # noqa: E402
@@ -98,17 +99,17 @@ class _DyingLater:
     def __len__(self):
         return len(self.source)
 
-    def window(self, i, count, stride, rng):
+    def read_window(self, i, count, stride, rng):
         if i == 5 and torch.utils.data.get_worker_info() is not None:
             time.sleep(1.0)
             os.kill(os.getpid(), signal.SIGKILL)
-        return self.source.window(i, count, stride, rng)
+        return self.source.read_window(i, count, stride, rng)
 
 
 def test_a_run_whose_loader_dies_is_saved(tmp_path):
     """Steps that were done when a loader died are saved before the sentence is said."""
     job = pretraining(_recipe("optim.batch_size=1"), _DyingLater(), seed=1)
-    with pytest.raises(DatasetError, match="process that loads clips has died"):
+    with pytest.raises(DatasetError, match="worker process that loads clips died"):
         train(job, tmp_path, ALONE, 1)
     logged, saved = last_steps(tmp_path)
     assert logged == saved >= 1
@@ -232,7 +233,7 @@ def test_overwriting_removes_a_run_and_nothing_else(tmp_path):
 
 
 class _Unreadable(_DyingLater):
-    def window(self, *_):
+    def read_window(self, *_):
         raise DatasetError("cannot be read")
 
 
@@ -242,7 +243,7 @@ def test_a_mistake_beside_overwrite_removes_nothing(tmp_path):
     pretrain(_recipe(), _source(), out)
     before = {path.name: path.read_bytes() for path in out.iterdir()}
     for folder in (out, tmp_path / "fresh"):
-        with pytest.raises(DatasetError, match="a hundred clips"):
+        with pytest.raises(DatasetError, match="100 clips in a row"):
             overwrite(_recipe(), _Unreadable(), folder)
     assert not (tmp_path / "fresh").exists()
     for mistake in (
@@ -310,10 +311,10 @@ def test_a_validation_that_cannot_be_read_is_found_first(tmp_path):
 )
 def test_batches_that_wait_fit_into_shared_memory(free, workers, ahead, monkeypatch):
     """Workers and what they prepare are so many that half of the free shared memory holds them; fewer workers are said."""
-    monkeypatch.setattr(clips_module, "_free_shared_memory", lambda: free)
-    dataset, said = clips_module.TrainingClips(_source(), _recipe("model.image_size=208"), 0, pretraining=True), []
+    monkeypatch.setattr(loader, "_free_shared_memory", lambda: free)
+    dataset, said = TrainingClips(_source(), _recipe("model.image_size=208"), 0, pretraining=True), []
     assert dataset.sample_bytes == 4 * 208 * 208 * 3
-    found = clips_module._prefetch(dataset, [(0, i, 0) for i in range(8)], 4, said.append)
+    found = loader._prefetch(dataset, [(0, i, 0) for i in range(8)], 4, said.append)
     assert found == (workers, ahead)
     assert bool(said) == (workers < 4)
 
@@ -457,14 +458,14 @@ def _broken_off(recipe, step, out):
 @pytest.mark.parametrize(
     ("changes", "said"),
     [
-        (["optim.batch_size=6", "run.device_batch_size=3"], "pieces of 3; --set run.device_batch_size=2."),
-        (["optim.batch_size=4", "run.device_batch_size=1"], "pieces of 1; --set run.device_batch_size=2."),
-        (["optim.batch_size=5"], "optim.batch_size=5 over 1 device with run.device_batch_size=2 is cut"),
-        (["optim.batch_size=5"], "pieces of 1; --set optim.batch_size=4."),
+        (["optim.batch_size=6", "run.device_batch_size=3"], "micro-batches of 3; --set run.device_batch_size=2."),
+        (["optim.batch_size=4", "run.device_batch_size=1"], "micro-batches of 1; --set run.device_batch_size=2."),
+        (["optim.batch_size=5"], "optim.batch_size=5 over 1 device with run.device_batch_size=2 gives"),
+        (["optim.batch_size=5"], "micro-batches of 1; --set optim.batch_size=4."),
     ],
 )
 def test_clips_that_cannot_be_paired_are_refused_first(changes, said, tmp_path):
-    """Mixup and cutmix need pieces of an even size: the sentence has the numbers and what works; nothing is written."""
+    """Mixup and cutmix need micro-batches of an even size: the sentence has the numbers and what works; nothing is written."""
     films, out = _films(tmp_path), tmp_path / "run"
     settings = (*TUNING, "objective.cutmix=1", "run.device_batch_size=2", *changes)
     code, answer = _tuned(out, "--train", films, settings=settings)
@@ -474,13 +475,16 @@ def test_clips_that_cannot_be_paired_are_refused_first(changes, said, tmp_path):
 
 @pytest.mark.parametrize(("world", "advice"), [(3, "optim.batch_size=6"), (1, "run.device_batch_size=6")])
 def test_what_makes_pairs_is_found_for_all_devices(world, advice):
-    """A batch of 9 on 3 devices, or pieces of 9 out of 18 on one: what the sentence advises has even pieces."""
+    """A batch of 9 on 3 devices, or micro-batches of 9 out of 18 on one: the suggested setting gives even ones."""
     batch = {3: 9, 1: 18}[world]
     with pytest.raises(ConfigurationError, match=f"--set {advice}."):
         Schedule(100, 1, batch, 9, 1, 0, world=world, pairs=True)
     key, _, number = advice.rpartition("=")
     given = {"optim.batch_size": batch, "run.device_batch_size": 9, key: int(number)}
     assert (
-        Schedule(100, 1, given["optim.batch_size"], given["run.device_batch_size"], 1, 0, world=world, pairs=True).piece % 2
+        Schedule(
+            100, 1, given["optim.batch_size"], given["run.device_batch_size"], 1, 0, world=world, pairs=True
+        ).micro_batch_size
+        % 2
         == 0
     )

@@ -380,7 +380,7 @@ def test_training_and_evaluation_read_these_frames(name, folder, wholes):
     pytest.importorskip("torch")
     from synvid_train.data.annotations import VideoList
     from synvid_train.data.corruptions import Corruption
-    from synvid_train.data.samples import TestVideos
+    from synvid_train.data.samples import EvaluationVideos
     from synvid_train.data.transforms import evaluation_views, finetune_window
     from synvid_train.data.window_sources import LabelledVideos
     from synvid_train.training_recipe import load_recipe
@@ -388,14 +388,14 @@ def test_training_and_evaluation_read_these_frames(name, folder, wholes):
     whole = wholes[name]
     source = LabelledVideos(VideoList(folder, (folder / name,), (0,), ("a",)))
     for seed in range(8):
-        window = source.window(0, 4, 2, np.random.default_rng(seed))
+        window = source.read_window(0, 4, 2, np.random.default_rng(seed))
         assert (window == whole[finetune_window(len(whole), 4, 2, np.random.default_rng(seed))]).all()
     recipe = load_recipe("laptop_finetune", ["model.num_frames=4", "model.image_size=32", "data.stride=2"])
     count = recipe.views.test_clips, recipe.views.test_crops
-    shown = TestVideos(source, recipe)[0]["clips"].numpy()
+    shown = EvaluationVideos(source, recipe)[0]["clips"].numpy()
     assert (shown == evaluation_views(whole, 4, 2, 32, *count)).all()
     reverse = Corruption("reverse", 1)
-    shown = TestVideos(source, recipe, reverse)[0]["clips"].numpy()
+    shown = EvaluationVideos(source, recipe, reverse)[0]["clips"].numpy()
     assert (shown == evaluation_views(reverse(whole, (0, 0)), 4, 2, 32, *count)).all()
 
 

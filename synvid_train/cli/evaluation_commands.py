@@ -117,8 +117,8 @@ def _load_recipe(checkpoint: Checkpoint, settings: Sequence[str]) -> TrainingRec
 
 
 def _report_result(name: str, result: EvaluationResult, out: Path | None, console: Console) -> None:
-    console.message(f"{name}: top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} % of {result.videos:,} videos")
-    for error in result.unread:
+    console.message(f"{name}: top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} % of {result.num_videos:,} videos")
+    for error in result.unreadable:
         console.message(f"skipped: {error}")
     if out is not None:
         result.save(out / name.replace(":", "-"))
@@ -165,7 +165,7 @@ def features(
     from synvid.paths import find_files
     from synvid.video.decode import VideoFile
     from synvid_train.data.annotations import read_list
-    from synvid_train.eval.visualize import FRAMES, draw_features
+    from synvid_train.eval.visualize import NUM_FRAMES, draw_features
     from synvid_train.model.convert import load_checkpoint
 
     encoder = load_checkpoint(checkpoint).model().encoder.to(distributed.device).eval()
@@ -180,7 +180,7 @@ def features(
     for path in chosen:
         try:
             with VideoFile(path) as video:
-                videos.append(video.read(range(min(FRAMES, video.num_frames))))
+                videos.append(video.read(range(min(NUM_FRAMES, video.num_frames))))
             names.append(f"{len(names):03d}-{path.stem}")
         except DatasetError as error:
             console.message(f"skipped: {error}")

@@ -46,6 +46,6 @@ def check_list(
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=1))
     elif not quiet:
-        click.echo("\n".join(report.lines()))
+        click.echo("\n".join(report.format_lines()))
     if report.problem:
         raise DatasetError(report.problem)

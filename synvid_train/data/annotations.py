@@ -1,4 +1,4 @@
-"""Labelled videos: from the rows of a list to files that are there and the numbers of their classes."""
+"""Labelled videos: find the files of a list's rows, and map labels to class numbers."""
 
 from __future__ import annotations
 
@@ -12,25 +12,26 @@ from synvid.config.strict_yaml import short
 from synvid.errors import ConfigurationError
 from synvid.file_formats import VIDEO_SUFFIXES
 from synvid.formatting import format_count
-from synvid_train.data.video_lists import PARTS, Listing, ListRow, has_extension, read_rows
+from synvid_train.data.list_rows import SPLIT_NAMES, Listing, ListRow, has_video_suffix, line_error
+from synvid_train.data.video_lists import read_rows
 
-__all__ = ["VideoList", "class_names", "describe_missing", "locate_videos", "number_labels", "read_list"]
+__all__ = ["VideoList", "class_names", "locate_videos", "number_labels", "read_list"]
 
 
-#: Share of the videos of a list that may be absent; others take their place.
-_ABSENT = 0.1
+#: Fraction of a list's videos that may be missing; training replaces them by others.
+_MAX_MISSING = 0.1
 
 
 @dataclass(frozen=True)
 class VideoList:
-    """Videos and what they show.
+    """Video files and their labels.
 
     Attributes:
-        source: the file that lists them.
-        paths: of the videos.
-        labels: of each, a number below len(classes).
-        classes: names of the labels.
-        remarks: sentences that who uses the list should hear: what is missing, what was taken for what.
+        source: the list.
+        paths: video files.
+        labels: class number of each video, 0 to len(classes) - 1.
+        classes: class names.
+        remarks: messages for the user: missing videos, how labels were matched, which rows were used.
     """
 
     source: Path
@@ -48,180 +49,205 @@ def read_list(
 ) -> VideoList:
     """Read a list of labelled videos.
 
-    It is one of: lines `path label` or `path frames label`, separated by a comma, a tab, a semicolon or a blank; a CSV whose
-    header names path and label; a folder with CLASS/VIDEO or SPLIT/CLASS/VIDEO; UCF101's `trainlist01.txt` and
-    `testlist01.txt`; HMDB51's folder of `*_test_split1.txt` files, or one of them; Kinetics' CSV or JSON; the JSON of
-    Something-Something v2 and of Diving48.
+    Formats: lines `path label` or `path frames label`, separated by a comma, a tab, a semicolon or blanks; CSV whose header
+    names path and label; a folder CLASS/VIDEO or SPLIT/CLASS/VIDEO; UCF101's `trainlist01.txt` and `testlist01.txt`;
+    HMDB51's folder of `*_test_split1.txt` files, or one of them; Kinetics' CSV or JSON; the JSON of Something-Something v2
+    and of Diving48.
 
     Args:
-        path: of the list.
+        path: the list.
         root: folder to which paths are relative. None: the folder of the list.
-        classes: names of the labels that are known; others are an error, but for numbers in place of names and names in place
-            of numbers, see `number_labels`. None known: those of the list, as its dataset numbers them where a file beside it
-            says so; else sorted, numbers by value.
-        split: train, val or test: what is taken where a list has parts. One of val and test stands in for the other.
-        column: of a CSV with a header, that says which rows are of which part; None takes all, of Kinetics those of its own
-            column. Of HMDB51's files, the split: 1, 2, 3.
+        classes: class names of the model. Other labels are an error, except that numbers and names may be matched by
+            position (`number_labels`). Empty: the labels of the list, in the dataset's numbering where a file beside the list
+            gives it; else sorted, numbers by value.
+        split: train, val or test: rows to use if the list has splits. val and test stand in for each other.
+        column: name of the column with splits in a CSV with a header; None uses all rows, except that Kinetics has a column
+            of its own. For HMDB51 the number of the split: 1, 2 or 3.
 
     Raises:
-        ConfigurationError: the list is missing or empty, holds a line that is not understood, a label that is not known or
-            none, or folders of frames, or more than a tenth of its videos are not there.
+        ConfigurationError: the list is missing or empty, a line is malformed, a label is missing or unknown, rows name folders
+            of frames, or more than a tenth of the videos are missing.
     """
     listing = read_rows(path, root, column)
-    rows, remarks = _of_part(listing, split, column)
-    blank = next((row for row in rows if not row.label), None)
-    if blank is not None:
-        raise ConfigurationError(
-            f"{path}, {blank.place}: has no label, as the lists of a test do whose labels are kept secret; videos without "
-            "labels can be neither trained nor tested on."
-        )
+    rows, remarks = _select_split(listing, split, column)
+    unlabelled = next((row for row in rows if not row.label), None)
+    if unlabelled is not None:
+        raise line_error(
+            path, unlabelled.location, "has no label; a test list that withholds labels can be used neither for training nor "
+            "for testing.",
+        )  # fmt: skip
     names = tuple(classes) or class_names(listing, rows)
     labels, remark = number_labels(listing, rows, names)
-    found = locate_videos(listing, rows)
-    missing = [i for i, file in enumerate(found) if file is None]
-    paths = tuple(file or listing.folder / row.names[0] for file, row in zip(found, rows, strict=True))
+    files = locate_videos(listing, rows)
+    paths = tuple(file or listing.folder / row.paths[0] for file, row in zip(files, rows, strict=True))
     remarks += [remark] if remark else []
-    pairs = Counter(file for file, _ in set(zip(paths, labels, strict=True)))
-    torn = [file for file, count in pairs.items() if count > 1]
-    if torn:
-        remarks.append(f"{path}: {format_count(len(torn), 'video')} with more than one label, {min(torn)} for one.")
+    label_counts = Counter(file for file, _ in set(zip(paths, labels, strict=True)))
+    ambiguous = [file for file, count in label_counts.items() if count > 1]
+    if ambiguous:
+        remarks.append(f"{path}: {format_count(len(ambiguous), 'video')} with more than one label, e.g. {min(ambiguous)}.")
+    missing = [i for i, file in enumerate(files) if file is None]
     if missing:
-        sentence = describe_missing(path, [paths[i] for i in missing], len(paths))
-        if len(missing) > _ABSENT * len(paths):
-            hint = "its rows look like `folder frames label`, but folders of frames are not read" if listing.frames else (
-                "--root names their folder" if len(missing) == len(paths) else
-                "take them out of the list, or name the right folder by --root"
-            )  # fmt: skip
-            raise ConfigurationError(f"{sentence}; {hint}.")
-        there = {labels[i] for i in range(len(paths)) if found[i] is not None}
-        gone = sorted({names[labels[i]] for i in missing if labels[i] not in there})
-        remarks.append(f"{sentence}; {f'none of {gone[0]} is there' if gone else 'of each class some are there'}.")
+        remarks.append(_describe_missing(listing, paths, missing, [names[label] for label in labels]))
     return VideoList(path, paths, labels, names, tuple(remarks))
 
 
-def describe_missing(path: Path, missing: Sequence[Path], count: int) -> str:
-    """How many videos of a list are not there, and one of them; without a full stop."""
-    example = str(missing[0])[:200]
-    if len(missing) == count:
-        return f"{path}: none of its {count:,} videos is there, {example} for one"
-    return f"{path}: {len(missing):,} of {count:,} videos are missing, {example} for one"
+def _describe_missing(listing: Listing, paths: Sequence[Path], missing: Sequence[int], labels: Sequence[str]) -> str:
+    """Return a message on missing videos.
+
+    Args:
+        listing: the list.
+        paths: files of the rows.
+        missing: indices of the rows whose file does not exist.
+        labels: class name of each row.
+
+    Raises:
+        ConfigurationError: too many are missing.
+    """
+    example = str(paths[missing[0]])[:200]
+    message = f"{listing.source}: {len(missing):,} of {len(paths):,} videos are missing, e.g. {example}"
+    if len(missing) == len(paths):
+        message = f"{listing.source}: none of its {len(paths):,} videos exist, e.g. {example}"
+    if len(missing) > _MAX_MISSING * len(paths):
+        if listing.lists_frame_folders:
+            advice = "its rows look like `folder frames label`, but folders of frames cannot be read"
+        elif len(missing) == len(paths):
+            advice = "name their folder with --root"
+        else:
+            advice = "remove them from the list, or name the right folder with --root"
+        raise ConfigurationError(f"{message}; {advice}.")
+    absent = set(missing)
+    present = {label for i, label in enumerate(labels) if i not in absent}
+    lost = sorted({labels[i] for i in missing} - present)
+    return f"{message}; {f'all videos of class {lost[0]} are missing' if lost else 'every class still has videos'}."
 
 
-# ---- Parts --------------------------------------------------------------------------------------------------------
-def _of_part(listing: Listing, split: str, column: str | None) -> tuple[list[ListRow], list[str]]:
-    """Rows of a part, and what is to be said of the choice."""
+# ---- Splits -------------------------------------------------------------------------------------------------------
+def _select_split(listing: Listing, split: str, column: str | None) -> tuple[list[ListRow], list[str]]:
+    """Return the rows of a split, and messages about the choice."""
     path, rows, remarks = listing.source, listing.rows, []
     if not rows:
         raise ConfigurationError(f"{path}: lists no videos.")
-    if listing.unused:
-        remarks.append(f"{path}: all rows are taken; `--split {listing.unused}` takes those of one part.")
-    there = list(dict.fromkeys(row.part for row in rows))
-    wanted = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}[split]
-    part = next((part for part in wanted if part in there), None)
-    if part is None and len(there) == 1 and column is None:  # a file of one part, named by who wants it
-        part = there[0]
-        if part:
-            remarks.append(f"{path}: its rows are marked {part}; they are taken for {split}.")
-    if part is None:
+    if listing.unused_split_column:
+        remarks.append(f"{path}: all rows are used; `--split {listing.unused_split_column}` selects those of one split.")
+    splits = list(dict.fromkeys(row.split for row in rows))
+    accepted = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}[split]
+    selected = next((name for name in accepted if name in splits), None)
+    if selected is None and len(splits) == 1 and column is None:  # a file of one split, which the user has chosen
+        selected = splits[0]
+        if selected:
+            remarks.append(f"{path}: its rows are marked {selected}; they are used as {split}.")
+    if selected is None:
         where = f" in its column {column}" if column else ""
-        raise ConfigurationError(f"{path}: lists no videos for {split}{where}; its rows are marked {', '.join(there)[:80]}.")
-    if part != split and split == "test" and part == "val":
-        remarks.append(f"{path}: no rows are marked test; those marked val are taken.")
-    others = sorted(set(there) - set(PARTS.values()) - {""})
-    if others:
-        count = format_count(sum(row.part in others for row in rows), "row")
-        remarks.append(f"{path}: {count} of no part that is known, marked {short(others[0])}, left out.")
-    return [row for row in rows if row.part == part], remarks
+        raise ConfigurationError(f"{path}: lists no videos for {split}{where}; its rows are marked {', '.join(splits)[:80]}.")
+    if selected != split and split == "test" and selected == "val":
+        remarks.append(f"{path}: no rows are marked test; those marked val are used.")
+    unknown = sorted(set(splits) - set(SPLIT_NAMES.values()) - {""})
+    if unknown:
+        count = format_count(sum(row.split in unknown for row in rows), "row")
+        remarks.append(f"{path}: {count} left out, whose split {short(unknown[0])} is unknown.")
+    return [row for row in rows if row.split == selected], remarks
 
 
 # ---- Files --------------------------------------------------------------------------------------------------------
 def locate_videos(listing: Listing, rows: Sequence[ListRow]) -> list[Path | None]:
-    """The file of each row, None where it is not there.
+    """Return the file of each row, None if it does not exist.
 
-    Paths that begin with / and are not there are looked for below the folder, too, and names without an extension with one.
+    An absolute path that does not exist is also tried relative to the folder, a path without an extension with all of them.
 
     Raises:
-        ConfigurationError: a row is a folder of frames, or rather a header than a video.
+        ConfigurationError: a row names a folder of frames, or the first row is probably a header.
     """
-    found = [_find_video(listing, row) for row in rows]
+    files = [_find_video(listing, row) for row in rows]
     first = rows[0]
-    if listing.unsure and found[0] is None and any(found) and not any(row.label == first.label for row in rows[1:]):
-        raise ConfigurationError(
-            f"{listing.source}, {first.place}: {short(first.names[0])} with {short(first.label)} is neither a video that is "
-            "there nor a header that is known; make it `path,label`, or take it out."
-        )
-    return found
+    if listing.may_have_header and files[0] is None and any(files) and not any(row.label == first.label for row in rows[1:]):
+        raise line_error(
+            listing.source, first.location, f"{short(first.paths[0])} with {short(first.label)} is neither an existing video "
+            "nor a known header; write the header as `path,label`, or remove the line.",
+        )  # fmt: skip
+    return files
 
 
 def _find_video(listing: Listing, row: ListRow) -> Path | None:
     folder = str(listing.folder)
-    for name in row.names:
-        for start in (name, name.lstrip("/\\")) if name.startswith(("/", "\\")) else (name,):
-            for end in ("",) if has_extension(name) else ("", *VIDEO_SUFFIXES):
-                if os.path.isfile(file := os.path.join(folder, start + end)):
+    for name in row.paths:
+        for relative in (name, name.lstrip("/\\")) if name.startswith(("/", "\\")) else (name,):
+            for suffix in ("",) if has_video_suffix(name) else ("", *VIDEO_SUFFIXES):
+                if os.path.isfile(file := os.path.join(folder, relative + suffix)):
                     return Path(file)
-    places = [os.path.join(folder, name) for name in (row.names[0], row.names[0].lstrip("/\\"))]
-    frames = [place for place in places if os.path.isdir(place)]
-    if frames:
-        raise ConfigurationError(
-            f"{listing.source}, {row.place}: {frames[0]} is a folder; folders of frames are not read. "
-            f"`ffmpeg -framerate 25 -pattern_type glob -i '{frames[0]}/*.jpg' -qp 0 {frames[0]}.mp4` makes a video of one; "
-            "list the videos as `path label`."
-        )
+    candidates = [os.path.join(folder, name) for name in (row.paths[0], row.paths[0].lstrip("/\\"))]
+    frames = next((candidate for candidate in candidates if os.path.isdir(candidate)), None)
+    if frames is not None:
+        raise line_error(
+            listing.source, row.location, f"{frames} is a folder; folders of frames cannot be read. Make a video of each, "
+            f"`ffmpeg -framerate 25 -pattern_type glob -i '{frames}/*.jpg' -qp 0 {frames}.mp4`, and list the videos as "
+            "`path label`.",
+        )  # fmt: skip
     return None
 
 
 # ---- Classes ------------------------------------------------------------------------------------------------------
 def class_names(listing: Listing, rows: Sequence[ListRow]) -> tuple[str, ...]:
-    """The labels as their dataset numbers them, or sorted, numbers by value; a subset of them leaves gaps."""
+    """Return the labels that occur, in the dataset's numbering if it is known; else sorted, numbers by value."""
     names = sorted({row.label for row in rows})
-    if set(names) <= set(listing.order):
-        return tuple(sorted(names, key=listing.order.index))
+    if set(names) <= set(listing.class_order):
+        return tuple(sorted(names, key=listing.class_order.index))
     return tuple(sorted(names, key=int)) if _are_numbers(names) else tuple(names)
 
 
 def number_labels(listing: Listing, rows: Sequence[ListRow], names: Sequence[str]) -> tuple[tuple[int, ...], str]:
-    """The place of each label among the names, and what is to be said of it, if anything.
+    """Return the class number of each row, and a message if labels and class names were matched by position.
 
-    Numbers stand for the names at their places, from 0, where the names are no numbers. Names stand for numbers in the order
-    of their dataset, or sorted, where there are as many. Both may be wrong, so both are said.
+    Numeric labels are positions in `names`, from 0, if the names are not numbers. Labels that are names are matched to
+    numeric class names in the dataset's numbering, or sorted, if there are equally many. Both may be wrong, hence the message.
+
+    Args:
+        listing: the list.
+        rows: rows with labels.
+        names: class names.
 
     Raises:
-        ConfigurationError: a label is none of the names, and stands for none.
+        ConfigurationError: a label is unknown and cannot be matched by position.
     """
-    path, number = listing.source, {name: i for i, name in enumerate(names)}
-    unknown = next((row for row in rows if row.label not in number), None)
+    path, numbers = listing.source, {name: i for i, name in enumerate(names)}
+    unknown = next((row for row in rows if row.label not in numbers), None)
     if unknown is None:
-        return tuple(number[row.label] for row in rows), ""
-    labels, first = sorted({row.label for row in rows}), rows[0].label
+        return tuple(numbers[row.label] for row in rows), ""
+    labels = sorted({row.label for row in rows})
+    examples = f"{', '.join(names[:3])[:80]}, ..."
     if _are_numbers(labels) and not _are_numbers(names):
-        beyond = next((row for row in rows if int(row.label) >= len(names)), None)
-        if beyond is not None:
-            raise ConfigurationError(
-                f"{path}, {beyond.place}: the label {beyond.label} is not one of 0 to {len(names) - 1}, as the model has "
-                f"{len(names)} classes, {', '.join(names[:3])}, ..."
-            )
-        return tuple(int(row.label) for row in rows), (
-            f"{path}: its labels are numbers, and the model has names: they are taken by position, {int(first)} for "
-            f"{short(names[int(first)])}; if the list counts otherwise, the result is wrong."
-        )
+        return _match_numbers(path, rows, names, examples)
     if _are_numbers(names) and not _are_numbers(labels):
-        known = set(labels) <= set(listing.order)
-        order = list(listing.order) if known else labels
-        if len(order) == len(names):
-            number = {name: i for i, name in enumerate(order)}
-            how = "in the order of their dataset" if known else "sorted"
-            return tuple(number[row.label] for row in rows), (
-                f"{path}: its labels are names, and the model has numbers: they are taken by position, {how}, {short(first)} "
-                f"for {names[number[first]]}; if the model counts otherwise, the result is wrong."
+        in_order = set(labels) <= set(listing.class_order)
+        ordered = list(listing.class_order) if in_order else labels
+        if len(ordered) == len(names):
+            numbers = {name: i for i, name in enumerate(ordered)}
+            first = rows[0].label
+            return tuple(numbers[row.label] for row in rows), (
+                f"{path}: its labels are names, but the model's classes are numbers; they are matched by position, "
+                f"{'in the order of the dataset' if in_order else 'sorted'}, {short(first)} with {names[numbers[first]]}. If "
+                "the model numbers classes differently, the result is wrong."
             )
         raise ConfigurationError(
-            f"{path}: its labels are {len(labels)} names, and the model has {len(names)} numbers, which cannot be matched; "
-            f"write its labels as the model has them, {', '.join(names[:3])}, ..."
+            f"{path}: its labels are {len(labels)} names, but the model's classes are {len(names)} numbers, which cannot be "
+            f"matched; use the model's labels, {examples}"
         )
-    raise ConfigurationError(
-        f"{path}, {unknown.place}: the label {short(unknown.label)} is not one of the {len(names)} that the model knows, "
-        f"{', '.join(names[:3])[:80]}, ..."
+    raise line_error(
+        path, unknown.location, f"the label {short(unknown.label)} is not one of the model's {len(names)} classes, {examples}"
+    )
+
+
+def _match_numbers(path: Path, rows: Sequence[ListRow], names: Sequence[str], examples: str) -> tuple[tuple[int, ...], str]:
+    """Use numeric labels as positions in the class names."""
+    too_large = next((row for row in rows if int(row.label) >= len(names)), None)
+    if too_large is not None:
+        raise line_error(
+            path, too_large.location, f"the label {too_large.label} is not one of 0 to {len(names) - 1}; the model has "
+            f"{len(names)} classes, {examples}",
+        )  # fmt: skip
+    first = int(rows[0].label)
+    return tuple(int(row.label) for row in rows), (
+        f"{path}: its labels are numbers, but the model's classes are names; they are matched by position, {first} with "
+        f"{short(names[first])}. If the list numbers classes differently, the result is wrong."
     )
 
 

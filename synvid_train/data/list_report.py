@@ -1,4 +1,4 @@
-"""What a list of labelled videos holds, what of it is missing, and what cannot be decoded."""
+"""Report the contents of a list of labelled videos, missing files, and files that cannot be decoded."""
 
 from __future__ import annotations
 
@@ -14,30 +14,31 @@ from synvid.runtime.local_executor import run_tasks
 from synvid.runtime.progress import Progress
 from synvid.video.decode import VideoFile
 from synvid_train.data.annotations import class_names, locate_videos, number_labels
-from synvid_train.data.video_lists import ListRow, read_rows
+from synvid_train.data.list_rows import ListRow
+from synvid_train.data.video_lists import read_rows
 
-__all__ = ["ListReport", "PartReport", "check_list"]
+__all__ = ["ListReport", "SplitReport", "check_list"]
 
 
-#: Files that are named in words; the JSON has all.
-_NAMED = 3
+#: Files named in the text report; the JSON has all.
+_MAX_EXAMPLES = 3
 
 
 @dataclass(frozen=True)
-class PartReport:
-    """What a part of a list holds.
+class SplitReport:
+    """Contents of one split of a list.
 
     Attributes:
-        part: train, val, test, or another word of the list; empty where it has no parts.
-        videos: rows.
-        classes: videos of each class that occurs, the most first.
-        unlabelled: rows without a label.
-        missing: files that are not there.
+        split: train, val, test or another name; empty if the list has no splits.
+        videos: number of rows.
+        classes: number of videos of each class that occurs, the largest first.
+        unlabelled: number of rows without a label.
+        missing: files that do not exist.
         repeated: files that are listed more than once.
-        undecodable: sentences on files that cannot be decoded; None where nobody asked.
+        undecodable: error messages of files that cannot be decoded; None if decoding was not requested.
     """
 
-    part: str
+    split: str
     videos: int
     classes: dict[str, int]
     unlabelled: int
@@ -45,65 +46,69 @@ class PartReport:
     repeated: tuple[str, ...]
     undecodable: tuple[str, ...] | None
 
-    def lines(self) -> list[str]:
-        """The same in words."""
+    def format_lines(self) -> list[str]:
+        """Return the report as text lines."""
         names = list(self.classes)
         lines = [
-            f"{self.part or 'all'}: {format_count(self.videos, 'video')} of {len(names):,} class{'es' * (len(names) != 1)}"
+            f"{self.split or 'all'}: {format_count(self.videos, 'video')} in {len(names):,} class{'es' * (len(names) != 1)}"
         ]
         if names:
-            fewest, most = (f"{self.classes[name]:,} ({name})" for name in (names[-1], names[0]))
-            lines[0] += f", {fewest} to {most} each"
+            smallest, largest = (f"{self.classes[name]:,} ({name})" for name in (names[-1], names[0]))
+            lines[0] += f", {smallest} to {largest} each"
         if self.unlabelled:
             lines.append(f"  without a label: {self.unlabelled:,}")
-        for what, files in (("missing", self.missing), ("listed twice", self.repeated), ("undecodable", self.undecodable)):
+        for what, files in (
+            ("missing", self.missing),
+            ("listed more than once", self.repeated),
+            ("undecodable", self.undecodable),
+        ):
             if files:
-                lines.append(f"  {what}: {len(files):,} of {self.videos:,}, {_some(files)}")
+                lines.append(f"  {what}: {len(files):,} of {self.videos:,}, {_format_examples(files)}")
         if self.undecodable == ():
-            lines.append("  undecodable: none of those that are there")
+            lines.append("  undecodable: none of the existing files")
         return lines
 
 
 @dataclass(frozen=True)
 class ListReport:
-    """What a list holds.
+    """Contents of a list.
 
     Attributes:
         source: the file or folder.
-        format: what kind of list it is.
-        folder: to which its paths are relative.
-        parts: of it.
-        shared: files that are in more than one part.
-        remarks: what else is to be said.
+        format: description of the list's format.
+        folder: folder to which its paths are relative.
+        splits: report of each split.
+        shared: files that are in more than one split.
+        remarks: messages for the user.
     """
 
     source: str
     format: str
     folder: str
-    parts: tuple[PartReport, ...]
+    splits: tuple[SplitReport, ...]
     shared: tuple[str, ...]
     remarks: tuple[str, ...]
 
     @property
     def problem(self) -> str:
-        """What is missing or cannot be decoded, in a sentence; empty if nothing is."""
-        missing = sum(len(part.missing) for part in self.parts)
-        broken = sum(len(part.undecodable or ()) for part in self.parts)
-        videos = sum(part.videos for part in self.parts)
-        both = [f"{count:,} {what}" for count, what in ((missing, "missing"), (broken, "undecodable")) if count]
-        return f"{self.source}: of {format_count(videos, 'video')} {' and '.join(both)}." if both else ""
+        """Error message if files are missing or cannot be decoded, else an empty string."""
+        missing = sum(len(report.missing) for report in self.splits)
+        undecodable = sum(len(report.undecodable or ()) for report in self.splits)
+        videos = sum(report.videos for report in self.splits)
+        counts = [f"{count:,} {what}" for count, what in ((missing, "missing"), (undecodable, "undecodable")) if count]
+        return f"{self.source}: of {format_count(videos, 'video')}, {' and '.join(counts)}." if counts else ""
 
-    def lines(self) -> list[str]:
-        """The same in words."""
-        lines = [f"{self.source}: {self.format}; videos below {self.folder}", *self.remarks]
-        lines += [line for part in self.parts for line in part.lines()]
+    def format_lines(self) -> list[str]:
+        """Return the report as text lines."""
+        lines = [f"{self.source}: {self.format}; paths relative to {self.folder}", *self.remarks]
+        lines += [line for report in self.splits for line in report.format_lines()]
         if self.shared:
-            lines.append(f"in more than one part: {len(self.shared):,}, {_some(self.shared)}")
+            lines.append(f"in more than one split: {len(self.shared):,}, {_format_examples(self.shared)}")
         return lines
 
     def to_dict(self) -> dict[str, Any]:
-        """All of it as JSON has it, with `is_whole`: nothing is missing or broken."""
-        return {**asdict(self), "is_whole": not self.problem}
+        """Return the report for JSON, with `is_complete`: no file is missing or undecodable."""
+        return {**asdict(self), "is_complete": not self.problem}
 
 
 def check_list(
@@ -111,80 +116,82 @@ def check_list(
     root: Path | None = None,
     classes: Sequence[str] = (),
     column: str | None = None,
-    is_decoded: bool = False,
+    decode: bool = False,
     workers: int = 1,
     progress: Progress | None = None,
 ) -> ListReport:
-    """See what a list holds, in all its parts.
+    """Report on a list, in all its splits.
 
     Args:
-        path: of the list, of any format that `read_list` knows.
+        path: a list in any format that `read_list` reads.
         root: folder to which paths are relative. None: the folder of the list.
-        classes: names of the labels that a model knows.
-        column: as of `read_list`.
-        is_decoded: decode all videos that are there, from their first frame to their last.
-        workers: processes that decode.
-        progress: told of videos that are decoded.
+        classes: class names of the model that labels must match; empty: any labels.
+        column: name of the column with splits, as for `read_list`.
+        decode: decode every existing video from the first frame to the last.
+        workers: number of processes that decode.
+        progress: called for each decoded video.
 
     Raises:
-        ConfigurationError: the list cannot be read, is empty, or has labels that the model does not know.
+        ConfigurationError: the list cannot be read or is empty, or the model does not have one of its labels.
     """
     listing = read_rows(path, root, column)
     if not listing.rows:
         raise ConfigurationError(f"{path}: lists no videos.")
     labelled = [row for row in listing.rows if row.label]
     _, remark = number_labels(listing, labelled, tuple(classes) or class_names(listing, labelled)) if labelled else ((), "")
-    found = locate_videos(listing, listing.rows)
-    files = [str(file or listing.folder / row.names[0]) for file, row in zip(found, listing.rows, strict=True)]
-    broken = _undecodable(sorted({str(file) for file in found if file}), workers, progress) if is_decoded else None
-    there = dict.fromkeys(row.part for row in listing.rows)
-    triples = list(zip(listing.rows, files, found, strict=True))
-    parts = tuple(_part(part, [triple for triple in triples if triple[0].part == part], broken) for part in there)
-    several = Counter(file for _, file in dict.fromkeys((row.part, file) for row, file, _ in triples))
-    shared = tuple(file for file, count in several.items() if count > 1)
-    unused = f"--split {listing.unused} tells its parts apart." if listing.unused else ""
-    remarks = tuple(sentence for sentence in (unused, remark) if sentence)
-    return ListReport(str(path), listing.format, str(listing.folder), parts, shared, remarks)
+    located = locate_videos(listing, listing.rows)
+    files = [str(file or listing.folder / row.paths[0]) for file, row in zip(located, listing.rows, strict=True)]
+    errors = _find_undecodable(sorted({str(file) for file in located if file}), workers, progress) if decode else None
+    splits = dict.fromkeys(row.split for row in listing.rows)
+    entries = list(zip(listing.rows, files, located, strict=True))
+    reports = tuple(_report_split(split, [entry for entry in entries if entry[0].split == split], errors) for split in splits)
+    split_counts = Counter(file for _, file in dict.fromkeys((row.split, file) for row, file, _ in entries))
+    shared = tuple(file for file, count in split_counts.items() if count > 1)
+    column_hint = f"--split {listing.unused_split_column} separates its splits." if listing.unused_split_column else ""
+    remarks = tuple(message for message in (column_hint, remark) if message)
+    return ListReport(str(path), listing.format, str(listing.folder), reports, shared, remarks)
 
 
-def _part(part: str, rows: Sequence[tuple[ListRow, str, Path | None]], broken: dict[str, str] | None) -> PartReport:
-    classes = Counter(row.label for row, *_ in rows if row.label)
-    times = Counter(file for _, file, _ in rows)
-    return PartReport(
-        part,
-        len(rows),
+def _report_split(
+    split: str, entries: Sequence[tuple[ListRow, str, Path | None]], errors: dict[str, str] | None
+) -> SplitReport:
+    classes = Counter(row.label for row, *_ in entries if row.label)
+    file_counts = Counter(file for _, file, _ in entries)
+    return SplitReport(
+        split,
+        len(entries),
         dict(classes.most_common()),
-        sum(not row.label for row, *_ in rows),
-        tuple(file for _, file, found in rows if found is None),
-        tuple(file for file, count in times.items() if count > 1),
-        None if broken is None else tuple(broken[file] for file in times if file in broken),
+        sum(not row.label for row, *_ in entries),
+        tuple(file for _, file, located in entries if located is None),
+        tuple(file for file, count in file_counts.items() if count > 1),
+        None if errors is None else tuple(errors[file] for file in file_counts if file in errors),
     )
 
 
-def _undecodable(files: Sequence[str], workers: int, progress: Progress | None) -> dict[str, str]:
-    """Sentences on the files that cannot be decoded."""
-    failed = run_tasks(_Decode(files), ((i, 1) for i in range(len(files))), workers, progress or Progress(), unit="video")
-    return {files[i]: sentence for i, sentence in sorted(failed.items())}
+def _find_undecodable(files: Sequence[str], workers: int, progress: Progress | None) -> dict[str, str]:
+    """Return an error message for each file that cannot be decoded."""
+    failed = run_tasks(_Decoder(files), ((i, 1) for i in range(len(files))), workers, progress or Progress(), unit="video")
+    return {files[i]: message for i, message in sorted(failed.items())}
 
 
 @dataclass(frozen=True)
-class _Decode:
-    """Decodes a file of some to its end."""
+class _Decoder:
+    """Task that decodes one of `files`; picklable, for worker processes."""
 
     files: Sequence[str]
 
-    def __call__(self, i: int, tick: Callable[[], None]) -> None:
-        """No frame is kept; RuntimeError, for which the others need not end, if it fails."""
+    def __call__(self, index: int, on_progress: Callable[[], None]) -> None:
+        """Decode all frames and discard them. Raises RuntimeError, which does not end the other tasks."""
         try:
-            with VideoFile(self.files[i]) as film:
-                for _ in film.stream(range(film.num_frames)):
+            with VideoFile(self.files[index]) as video:
+                for _ in video.stream(range(video.num_frames)):
                     pass
         except DatasetError as error:
             raise RuntimeError(str(error)) from None
         finally:
-            tick()
+            on_progress()
 
 
-def _some(files: Sequence[str]) -> str:
-    more = f" and {len(files) - _NAMED:,} more" if len(files) > _NAMED else ""
-    return ", ".join(file[:200] for file in files[:_NAMED]) + more
+def _format_examples(files: Sequence[str]) -> str:
+    more = f" and {len(files) - _MAX_EXAMPLES:,} more" if len(files) > _MAX_EXAMPLES else ""
+    return ", ".join(file[:200] for file in files[:_MAX_EXAMPLES]) + more

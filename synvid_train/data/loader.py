@@ -1,4 +1,4 @@
-"""Load samples in worker processes."""
+"""Load batches of samples in worker processes."""
 
 from __future__ import annotations
 
@@ -44,6 +44,23 @@ def set_num_loaders(workers: int | None, device: torch.device, num_processes: in
     return chosen
 
 
+#: Maximum size in bytes of the batches that wait in shared memory, over all workers; and their maximum number per worker.
+_MAX_PREFETCH_BYTES = 1 << 30
+_MAX_PREFETCH = 4
+#: Open files in this process per worker (pipes), and for batches in transit.
+_FILES_PER_WORKER, _FILES_IN_TRANSIT = 4, 16
+
+#: Texts of torch's errors when no more files can be opened or sent to another process.
+_FILE_LIMIT_ERRORS = ("Too many open files", "items of ancdata")
+#: Texts of torch's errors when shared memory, which is a file, cannot be allocated.
+_SHARED_MEMORY_ERRORS = (
+    "unable to resize file",
+    "unable to mmap",
+    "unable to write to file",
+    "unable to open shared memory",
+)
+
+
 def load_batches(
     dataset: Dataset[dict[str, Any]],
     batches: Iterable[list[Any]],
@@ -52,136 +69,134 @@ def load_batches(
     collate: Any = None,
     notify: Callable[[str], None] = lambda _: None,
 ) -> Generator[dict[str, Any], None, None]:
-    """Load batches in worker processes; samples do not depend on how many.
+    """Load batches in worker processes; the number of workers does not change the samples.
 
-    Batches travel through shared memory. Of those that wait each worker has one, and more as long as all take at most
-    `PREFETCH_BYTES`; where half of what is free cannot hold them there are fewer workers, which `notify` is told. Workers
-    leave signals to this process, which ends them: to be closed, or they outlive an error and the process waits for them.
+    Batches are passed through shared memory. Each worker prefetches at least one batch, and more while all of them take at
+    most 1 GiB. If half of the free shared memory cannot hold one batch per worker, fewer workers are used.
 
-    To be used inside `living_loaders`, since torch says wherever one is that a process has died.
-    """  # fmt: skip
+    Workers ignore SIGINT and SIGTERM; this process stops them when the generator is closed. Close it
+    (`contextlib.closing`), or workers survive an error and the process waits for them. Iterate inside `catch_worker_death`.
+
+    Args:
+        dataset: samples by key; its attribute `sample_bytes`, if any, limits prefetching.
+        batches: keys of the samples of each batch.
+        workers: number of worker processes; 0 loads in this process.
+        device: device the batches go to; memory is pinned for CUDA.
+        collate: function that combines samples into a batch; None: torch's default.
+        notify: called with a message if fewer workers are used.
+
+    Raises:
+        DatasetError: a sample cannot be loaded.
+    """
     batches = iter(batches)
     first = next(batches, None)
     if first is None:
         return
-    workers, ahead = _prefetch(dataset, first, workers, notify)
-    others = multiprocessing.active_children()
+    workers, prefetch = _prefetch(dataset, first, workers, notify)
+    running_before = multiprocessing.active_children()
     try:
         with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)  # more workers than cores: as asked
+            warnings.filterwarnings("ignore", "This DataLoader will create", UserWarning)  # more workers than cores
             loader: Any = iter(
                 DataLoader(
                     dataset, batch_sampler=itertools.chain([first], batches), num_workers=workers,
-                    pin_memory=device.type == "cuda", collate_fn=collate, prefetch_factor=ahead if workers else None,
-                    worker_init_fn=_init_loader if workers else None,
+                    pin_memory=device.type == "cuda", collate_fn=collate, prefetch_factor=prefetch if workers else None,
+                    worker_init_fn=_init_worker_process if workers else None,
                 )
             )  # fmt: skip
-    except BaseException:  # some of them may have begun
-        for process in set(multiprocessing.active_children()).difference(others):
+    except BaseException:  # some workers may have started
+        for process in set(multiprocessing.active_children()).difference(running_before):
             process.kill()
         raise
     try:
         yield from loader
-    except DatasetError as error:  # from a worker: with its traceback as text
+    except DatasetError as error:  # a worker's error has its traceback in the text
         raise DatasetError(str(error).rsplit("DatasetError: ", 1)[-1].strip()) from None
     finally:
         if workers:
-            loader._shutdown_workers()  # noqa: SLF001  # torch offers nothing else
-            for process in loader._workers:  # noqa: SLF001  # they ignore SIGTERM, by which torch would end them
+            loader._shutdown_workers()  # noqa: SLF001  # torch has no public function for this
+            for process in loader._workers:  # noqa: SLF001  # torch would send SIGTERM, which they ignore
                 process.kill()
 
 
-#: Bytes of batches that wait in shared memory, over all workers.
-PREFETCH_BYTES = 1 << 30
-_AHEAD = 4
-#: Files that a worker keeps open in this process, pipes; and those that batches of its take on their way.
-_FILES_EACH, _FILES = 4, 16
+def load_samples(
+    dataset: Dataset[dict[str, Any]], keys: Sequence[Any], workers: int, device: torch.device
+) -> Generator[dict[str, Any], None, None]:
+    """Load samples one by one, not collated; otherwise like `load_batches`."""
+    return load_batches(dataset, ([key] for key in keys), workers, device, _single_sample)
 
 
-def _prefetch(
-    dataset: Dataset[dict[str, Any]], batch: list[Any], workers: int, notify: Callable[[str], None]
-) -> tuple[int, int]:
-    """How many workers there may be, and how many batches each prepares, so that shared memory does not overflow."""
-    files = max((raise_file_limit() - _open_files()) // 2 - _FILES, 0) // _FILES_EACH
-    if files < workers:
-        notify(
-            f"--workers {workers}: a process may have {raise_file_limit()} files open, which is too few for them; {files} are "
-            "used. A higher `ulimit -n` lets more."
-        )
-        workers = files
-    if workers == 0 or not hasattr(dataset, "sample_bytes"):
-        return workers, _AHEAD
-    size = len(batch) * int(dataset.sample_bytes)
-    room = _free_shared_memory() // 2 // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
-    fit = min(workers, room // size)
-    if fit < workers:
-        notify(
-            f"--workers {workers}: the batches of {size / 1e6:.0f} MB that they prepare do not fit into {room / 1e6:.0f} MB "
-            f"of shared memory; {fit} are used. A smaller run.device_batch_size, or a larger /dev/shm, lets more."
-        )
-    return fit, max(1, min(_AHEAD, min(room, PREFETCH_BYTES) // (size * max(fit, 1))))
+def _single_sample(batch: list[dict[str, Any]]) -> dict[str, Any]:
+    return batch[0]
 
 
-def _open_files() -> int:
-    """How many files this process has open; some where that is not known."""
-    try:
-        return sum(1 for _ in Path("/dev/fd").iterdir())
-    except OSError:
-        return _FILES
-
-
-def _free_shared_memory() -> int:
-    """Bytes; where there is no /dev/shm, shared memory is not limited so."""
-    try:
-        return shutil.disk_usage("/dev/shm").free  # noqa: S108  # where torch keeps tensors that are shared
-    except OSError:
-        return PREFETCH_BYTES * 2
-
-
-def _init_loader(_: int) -> None:
-    """Make a process that loads clips leave signals to its parent, and end when that is gone."""
+def _init_worker_process(_: int) -> None:
+    """Ignore signals, which the parent handles, and exit when the parent dies."""
     for number in (signal.SIGINT, signal.SIGTERM):
         signal.signal(number, signal.SIG_IGN)
     exit_with_parent()
 
 
-def load_samples(
-    dataset: Dataset[dict[str, Any]], places: Sequence[Any], workers: int, device: torch.device
-) -> Generator[dict[str, Any], None, None]:
-    """The same without batches: samples as they are."""
-    return load_batches(dataset, ([place] for place in places), workers, device, _only)
+def _prefetch(
+    dataset: Dataset[dict[str, Any]], batch: list[Any], workers: int, notify: Callable[[str], None]
+) -> tuple[int, int]:
+    """Return the number of workers, and of batches each prefetches, that open files and shared memory allow."""
+    files = max((raise_file_limit() - _count_open_files()) // 2 - _FILES_IN_TRANSIT, 0) // _FILES_PER_WORKER
+    if files < workers:
+        notify(
+            f"--workers {workers} needs more than the {raise_file_limit()} files that a process may have open; {files} are "
+            "used. Raise `ulimit -n` to use more."
+        )
+        workers = files
+    if workers == 0 or not hasattr(dataset, "sample_bytes"):
+        return workers, _MAX_PREFETCH
+    batch_bytes = len(batch) * int(dataset.sample_bytes)
+    available = _free_shared_memory() // 2 // int(os.environ.get("LOCAL_WORLD_SIZE", "1"))
+    fitting = min(workers, available // batch_bytes)
+    if fitting < workers:
+        notify(
+            f"--workers {workers}: their batches of {batch_bytes / 1e6:.0f} MB do not fit into {available / 1e6:.0f} MB of "
+            f"shared memory; {fitting} are used. Reduce run.device_batch_size or enlarge /dev/shm to use more."
+        )
+    return fitting, max(1, min(_MAX_PREFETCH, min(available, _MAX_PREFETCH_BYTES) // (batch_bytes * max(fitting, 1))))
 
 
-def _only(batch: list[dict[str, Any]]) -> dict[str, Any]:
-    return batch[0]
+def _count_open_files() -> int:
+    """Return the number of files this process has open; an estimate where the system does not tell."""
+    try:
+        return sum(1 for _ in Path("/dev/fd").iterdir())
+    except OSError:
+        return _FILES_IN_TRANSIT
 
 
-#: What torch says where no more files can be opened, or handed over.
-_NO_FILES = ("Too many open files", "items of ancdata")
-#: What torch says where shared memory, a file of its own, cannot be had.
-_NO_ROOM = ("unable to resize file", "unable to mmap", "unable to write to file", "unable to open shared memory")
+def _free_shared_memory() -> int:
+    """Return the free shared memory in bytes; more than is ever used where there is no /dev/shm."""
+    try:
+        return shutil.disk_usage("/dev/shm").free  # noqa: S108  # where torch puts shared tensors
+    except OSError:
+        return _MAX_PREFETCH_BYTES * 2
 
 
 @contextlib.contextmanager
 def catch_worker_death() -> Iterator[None]:
-    """Turn the death of a process that loads clips into a sentence.
+    """Turn torch's errors about a dead worker, open files or shared memory into an error message.
 
     Raises:
-        DatasetError: one died.
+        DatasetError: in place of such a RuntimeError.
     """
     try:
         yield
     except RuntimeError as error:
-        if any(words in str(error) for words in _NO_FILES):
+        if any(text in str(error) for text in _FILE_LIMIT_ERRORS):
             raise DatasetError(describe_os_error(OSError(errno.EMFILE, ""))) from error
-        if any(words in str(error) for words in _NO_ROOM):
+        if any(text in str(error) for text in _SHARED_MEMORY_ERRORS):
             raise DatasetError(
-                "processes that load clips find no room in shared memory (/dev/shm); fewer --workers or a smaller "
-                "run.device_batch_size take less, what is saved is whole, and the same command goes on from it."
+                "shared memory (/dev/shm) is full; use fewer --workers or a smaller run.device_batch_size. Everything saved "
+                "is intact; rerun the same command to resume."
             ) from error
         if "exited unexpectedly" not in str(error) and "killed by signal" not in str(error):
             raise
         raise DatasetError(
-            "a process that loads clips has died, of too little memory perhaps; fewer --workers take less, what is saved is "
-            "whole, and the same command goes on from it."
+            "a worker process that loads clips died, possibly out of memory; use fewer --workers. Everything saved is intact; "
+            "rerun the same command to resume."
         ) from error

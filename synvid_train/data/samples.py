@@ -1,4 +1,4 @@
-"""Training samples and test samples."""
+"""PyTorch datasets: augmented training samples and all views of test videos."""
 
 from __future__ import annotations
 
@@ -26,20 +26,23 @@ from synvid_train.data.window_sources import Frames, LabelledVideos, WindowSourc
 from synvid_train.model.videomae import Architecture, tube_mask
 from synvid_train.training_recipe import TrainingRecipe
 
-__all__ = ["TestVideos", "TrainingClips"]
+__all__ = ["EvaluationVideos", "TrainingClips", "recipe_architecture"]
 
 
-#: Attempts at replacing a clip by one of its class.
-_OF_ITS_CLASS = 50
+#: Replacement clips tried in all, and how many of them must have the class of the clip they replace.
+_MAX_ATTEMPTS = 100
+_SAME_CLASS_ATTEMPTS = 50
 
 
 class TrainingClips(Dataset[dict[str, Any]]):
-    """Samples for training: (epoch, index, repeat) to a clip and its mask or label, the same in whatever process.
+    """Training samples by (epoch, index, repeat); a sample does not depend on which process loads it or when.
 
-    Repeats are views of one window, which is decoded once where they are asked for together.
+    A sample has `clip` uint8 (T, S, S, 3), `read_error`, and `order` (the mask, in pre-training) or `label` (in fine-tuning).
+    Repeats are different views of one window, which is decoded once if they are requested together.
 
-    A clip that cannot be read is replaced by another one of its class, drawn at random, and named in the sample: classes keep
-    their shares. Where none of fifty can be read, or clips have no labels, it is replaced by any, which brings its own label.
+    A clip that cannot be read is replaced by a random clip of the same class, so class frequencies stay as they are;
+    `read_error` then holds the error message. If 50 such clips cannot be read, or clips have no labels, any clip is drawn,
+    with its own label.
     """
 
     def __init__(self, source: WindowSource, recipe: TrainingRecipe, seed: int, pretraining: bool) -> None:
@@ -48,35 +51,35 @@ class TrainingClips(Dataset[dict[str, Any]]):
 
     @property
     def sample_bytes(self) -> int:
-        """Of a clip as the model takes it."""
+        """Size of one sample's clip in bytes."""
         return self.recipe.model.num_frames * self.recipe.model.image_size**2 * 3
 
     def __getitem__(self, key: tuple[int, int, int]) -> dict[str, Any]:
         return self.__getitems__([key])[0]
 
     def __getitems__(self, keys: Sequence[tuple[int, int, int]]) -> list[dict[str, Any]]:
-        """Samples of a batch, as torch's loader asks for them."""
+        """Return the samples of a batch; torch's loader calls this instead of `__getitem__`."""
         groups = itertools.groupby(keys, lambda key: (key[0], key[1]))
         return [sample for clip, group in groups for sample in self._samples(*clip, [repeat for *_, repeat in group])]
 
     def _samples(self, epoch: int, index: int, repeats: Sequence[int]) -> list[dict[str, Any]]:
-        unread = ""
-        for attempt in range(100):
-            i = index if not attempt else self._another(epoch, index, attempt)
+        read_error = ""
+        for attempt in range(_MAX_ATTEMPTS):
+            i = index if attempt == 0 else self._replacement(epoch, index, attempt)
             first = np.random.default_rng((self.seed, epoch, i, 0))  # draws the window, then the view of repeat 0
             try:
-                frames = self.source.window(i, self.recipe.model.num_frames, self.recipe.data.stride, first)
+                frames = self.source.read_window(i, self.recipe.model.num_frames, self.recipe.data.stride, first)
             except DatasetError as error:
-                unread = unread or str(error)
+                read_error = read_error or str(error)
             else:
                 rngs = [np.random.default_rng((self.seed, epoch, i, repeat)) if repeat else first for repeat in repeats]
-                return [{**self._sample(i, frames, rng), "unread": unread} for rng in rngs]
-        raise DatasetError(f"a hundred clips cannot be read; the first: {unread}")
+                return [{**self._sample(i, frames, rng), "read_error": read_error} for rng in rngs]
+        raise DatasetError(f"{_MAX_ATTEMPTS} clips in a row cannot be read; the first: {read_error}")
 
-    def _another(self, epoch: int, index: int, attempt: int) -> int:
-        """The clip that takes the place of one that cannot be read."""
+    def _replacement(self, epoch: int, index: int, attempt: int) -> int:
+        """Index of the clip to use instead of one that cannot be read."""
         rng = np.random.default_rng((self.seed, epoch, index, 0, attempt))
-        if attempt > _OF_ITS_CLASS or not len(self._labels):
+        if attempt > _SAME_CLASS_ATTEMPTS or not len(self._labels):
             return int(rng.integers(len(self.source)))
         return int(rng.choice(np.flatnonzero(self._labels == self._labels[index])))
 
@@ -84,22 +87,26 @@ class TrainingClips(Dataset[dict[str, Any]]):
     def _labels(self) -> NDArray[np.int64]:
         return np.asarray(self.source.labels, np.int64)
 
-    def _sample(self, i: int, frames: Frames, rng: np.random.Generator) -> dict[str, Any]:
+    def _sample(self, index: int, frames: Frames, rng: np.random.Generator) -> dict[str, Any]:
         model, views = self.recipe.model, self.recipe.views
         if self.pretraining:
             clip = pretrain_view(frames, model.image_size, views.crop_scales, rng)
             return {"clip": clip, "order": tube_mask(self.architecture, self.recipe.objective.mask_ratio, rng)}
-        return {"clip": finetune_view(frames, model.image_size, views, rng), "label": self.source.labels[i]}
+        return {"clip": finetune_view(frames, model.image_size, views, rng), "label": self.source.labels[index]}
 
 
-class TestVideos(Dataset[dict[str, Any]]):
-    """All views of each video of a test, uint8 (V, T, S, S, 3); none where it cannot be read.
+class EvaluationVideos(Dataset[dict[str, Any]]):
+    """All evaluation views of each video.
 
-    Attributes:
-        corruption: of the videos; None for none.
+    A sample has `clips` uint8 (V, T, S, S, 3), or None if the video cannot be read; `label`; and `read_error`, the error
+    message or an empty string.
+
+    Args:
+        source: the videos.
+        recipe: settings of the model and the views.
+        corruption: applied to each video first; None leaves videos unchanged.
+        seed: random seed of the corruption.
     """
-
-    __test__ = False  # nothing for pytest
 
     def __init__(
         self, source: LabelledVideos, recipe: TrainingRecipe, corruption: Corruption | None = None, seed: int = 0
@@ -108,39 +115,40 @@ class TestVideos(Dataset[dict[str, Any]]):
 
     @property
     def sample_bytes(self) -> int:
-        """Of all views of a video."""
+        """Size of all views of a video in bytes."""
         model, views = self.recipe.model, self.recipe.views
         return views.test_clips * views.test_crops * model.num_frames * model.image_size**2 * 3
 
     def __len__(self) -> int:
         return len(self.source)
 
-    def __getitem__(self, i: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         try:
-            with VideoFile(self.source.videos.paths[i]) as film:
-                clips = self._views(film, (self.seed, i))
+            with VideoFile(self.source.videos.paths[index]) as video:
+                clips = self._views(video, (self.seed, index))
         except DatasetError as error:
-            return {"clips": None, "label": self.source.labels[i], "unread": str(error)}
-        return {"clips": torch.from_numpy(clips), "label": self.source.labels[i], "unread": ""}
+            return {"clips": None, "label": self.source.labels[index], "read_error": str(error)}
+        return {"clips": torch.from_numpy(clips), "label": self.source.labels[index], "read_error": ""}
 
-    def _views(self, film: VideoFile, seed: tuple[int, int]) -> Frames:
-        """Only frames that some view shows are decoded, and scaled one by one: a long film takes no more memory."""
+    def _views(self, video: VideoFile, seed: tuple[int, int]) -> Frames:
+        """Decode and scale only the frames that appear in a view, one at a time: memory does not grow with the video."""
         model, views = self.recipe.model, self.recipe.views
-        order = np.arange(film.num_frames) if self.corruption is None else self.corruption.order(film.num_frames, seed)
+        order = np.arange(video.num_frames)
+        if self.corruption is not None:
+            order = self.corruption.frame_order(video.num_frames, seed)
         order = order[:: self.recipe.data.stride]
-        numbers, places = np.unique(
-            order[evaluation_windows(len(order), model.num_frames, views.test_clips)], return_inverse=True
-        )
+        windows = evaluation_windows(len(order), model.num_frames, views.test_clips)
+        needed, positions = np.unique(order[windows], return_inverse=True)
         frames = []
-        for number, frame in zip(numbers.tolist(), film.stream(numbers.tolist()), strict=True):
-            shown = frame if self.corruption is None else self.corruption.change(frame, (*seed, number))
-            frames.append(scale_short_side(shown[None], model.image_size)[0])
-        windows = np.stack(frames)[places.reshape(views.test_clips, model.num_frames)]
-        return evaluation_crops(windows, model.image_size, views.test_crops)
+        for t, frame in zip(needed.tolist(), video.stream(needed.tolist()), strict=True):
+            corrupted = frame if self.corruption is None else self.corruption.corrupt_frame(frame, (*seed, t))
+            frames.append(scale_short_side(corrupted[None], model.image_size)[0])
+        clips = np.stack(frames)[positions.reshape(views.test_clips, model.num_frames)]
+        return evaluation_crops(clips, model.image_size, views.test_crops)
 
 
 def recipe_architecture(recipe: TrainingRecipe) -> Architecture:
-    """The shape of the recipe's model."""
+    """Return the model architecture that a recipe describes."""
     model = recipe.model
     return Architecture(
         model.size, model.num_frames, model.image_size, model.patch_size, model.tubelet_size, model.decoder_depth

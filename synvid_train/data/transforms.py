@@ -1,7 +1,7 @@
-"""What a model sees of a video: which frames, which part of them, and how they are changed.
+"""Transforms from video frames to model input: sampling of frames, crops and augmentations.
 
-Everything random is drawn from a NumPy generator that is given, or from libraries' global state inside `seeded`, which puts
-that state back. Frames are uint8 (T, H, W, 3) throughout.
+Random numbers come from the NumPy generator argument, or from libraries' global state inside `seeded`, which restores that
+state. Frames are uint8 (T, H, W, 3) throughout.
 """
 
 from __future__ import annotations
@@ -29,6 +29,7 @@ __all__ = [
     "evaluation_windows",
     "finetune_view",
     "finetune_window",
+    "multi_scale_crop",
     "pretrain_view",
     "resize",
     "sample_window",
@@ -42,51 +43,50 @@ Frames = NDArray[np.uint8]
 
 @contextlib.contextmanager
 def seeded(*key: int) -> Iterator[None]:
-    """Seed the global random states of Python, NumPy and torch's CPU, and put them back at the end."""
-    number = int(np.random.SeedSequence(key).generate_state(1)[0])
-    before = random.getstate(), np.random.get_state()  # noqa: NPY002  # timm draws from it
+    """Seed the global random states of Python, NumPy and torch's CPU; restore them at the end."""
+    seed = int(np.random.SeedSequence(key).generate_state(1)[0])
+    python_state, numpy_state = random.getstate(), np.random.get_state()  # noqa: NPY002  # timm draws from it
     with torch.random.fork_rng(devices=[]):
-        random.seed(number)
-        np.random.seed(number)  # noqa: NPY002
-        torch.manual_seed(number)
+        random.seed(seed)
+        np.random.seed(seed)  # noqa: NPY002
+        torch.manual_seed(seed)
         try:
             yield
         finally:
-            random.setstate(before[0])
-            np.random.set_state(before[1])  # noqa: NPY002
+            random.setstate(python_state)
+            np.random.set_state(numpy_state)  # noqa: NPY002
 
 
 # ---- Time ---------------------------------------------------------------------------------------------------------
 def sample_window(num_frames: int, count: int, stride: int, rng: np.random.Generator) -> list[int]:
-    """Frame numbers of a training window: the start is uniform; a short video repeats the last frame it reaches."""
-    start = int(rng.integers(0, max(num_frames - count * stride, 0) + 1))
-    return _steps(start, num_frames, count, stride)
+    """Return `count` frame indices of a pre-training window, `stride` apart, with a uniformly random start.
 
-
-def finetune_window(num_frames: int, count: int, stride: int, rng: np.random.Generator) -> list[int]:
-    """Frame numbers of a window of fine-tuning, as VideoMAE's code has them.
-
-    They are spread evenly from the start to count * stride frames later, both included, and rounded down, so that they lie a
-    little more than `stride` apart: 0, 4, 8, 12, 17, ..., 59, 63 for 16 at stride 4. A video that is no longer is spread
-    likewise over num_frames // stride of them; the rest are its very last frame.
+    A short video repeats the last frame that the stride reaches.
     """
-    length = count * stride
-    if num_frames <= length:
-        reached = num_frames // stride
-        numbers = np.append(np.linspace(0, num_frames, reached), np.full(count - reached, num_frames))
-        return np.clip(numbers, 0, num_frames - 1).astype(int).tolist()  # type: ignore[no-any-return]
-    start = int(rng.integers(0, num_frames - length))
-    return np.clip(np.linspace(start, start + length, count), start, start + length - 1).astype(int).tolist()  # type: ignore[no-any-return]
-
-
-def _steps(start: int, num_frames: int, count: int, stride: int) -> list[int]:
+    start = int(rng.integers(0, max(num_frames - count * stride, 0) + 1))
     reachable = range(start, num_frames, stride)
     return [reachable[min(k, len(reachable) - 1)] for k in range(count)]
 
 
+def finetune_window(num_frames: int, count: int, stride: int, rng: np.random.Generator) -> list[int]:
+    """Return `count` frame indices of a fine-tuning window, as VideoMAE's code computes them.
+
+    They are evenly spaced from the start to count * stride frames later, both included, and rounded down, so they lie
+    slightly more than `stride` apart: 0, 4, 8, 12, 17, ..., 59, 63 for 16 at stride 4. In a video of at most count * stride
+    frames, num_frames // stride indices are spaced over the whole video; the others are its last frame.
+    """
+    length = count * stride
+    if num_frames <= length:
+        spaced = num_frames // stride
+        indices = np.append(np.linspace(0, num_frames, spaced), np.full(count - spaced, num_frames))
+        return np.clip(indices, 0, num_frames - 1).astype(int).tolist()  # type: ignore[no-any-return]
+    start = int(rng.integers(0, num_frames - length))
+    return np.clip(np.linspace(start, start + length, count), start, start + length - 1).astype(int).tolist()  # type: ignore[no-any-return]
+
+
 # ---- Space --------------------------------------------------------------------------------------------------------
 def resize(frames: Frames, height: int, width: int) -> Frames:
-    """Bilinear, antialiased when it shrinks, as Pillow does it."""
+    """Resize with bilinear interpolation, antialiased when shrinking, as Pillow does; (T, height, width, 3)."""
     if frames.shape[1:3] == (height, width):
         return frames
     planes = torch.from_numpy(np.ascontiguousarray(frames)).permute(0, 3, 1, 2)
@@ -95,20 +95,28 @@ def resize(frames: Frames, height: int, width: int) -> Frames:
 
 
 def central_square(frames: Frames, size: int) -> Frames:
-    """The central square, (T, size, size, 3)."""
+    """Return the largest central square, resized to (T, size, size, 3)."""
     short = min(frames.shape[1:3])
     top, left = (frames.shape[1] - short) // 2, (frames.shape[2] - short) // 2
     return resize(frames[:, top : top + short, left : left + short], size, size)
 
 
 def multi_scale_crop(
-    frame: tuple[int, int], size: int, scales: Sequence[float], rng: np.random.Generator
+    frame_size: tuple[int, int], size: int, scales: Sequence[float], rng: np.random.Generator
 ) -> tuple[int, int, int, int]:
-    """A crop of VideoMAE's MultiScaleCrop, (top, left, height, width).
+    """Draw a crop of VideoMAE's MultiScaleCrop.
 
-    Its sides are shares of the short side, no more than one place apart in `scales`; it lies at one of 13 fixed places.
+    Args:
+        frame_size: height and width of the frame.
+        size: side of the model's input; a crop side within 2 pixels of it is set to it.
+        scales: possible sides of the crop as fractions of the frame's short side. Height and width use the same or
+            neighbouring entries.
+        rng: draws the two sides, and one of 13 fixed positions.
+
+    Returns:
+        (top, left, height, width).
     """
-    height, width = frame
+    height, width = frame_size
     short = min(height, width)
     sides = [min(size if abs(int(short * scale) - size) < 3 else max(int(short * scale), 1), short) for scale in scales]
     pairs = [(h, w) for i, h in enumerate(sides) for j, w in enumerate(sides) if abs(i - j) <= 1]
@@ -120,14 +128,14 @@ def multi_scale_crop(
 
 
 def pretrain_view(frames: Frames, size: int, scales: Sequence[float], rng: np.random.Generator) -> Frames:
-    """The view of pre-training: one MultiScaleCrop for all frames, no flip, no jitter; (T, size, size, 3)."""
+    """Return a pre-training view: one MultiScaleCrop for all frames, no flip, no colour jitter; (T, size, size, 3)."""
     top, left, height, width = multi_scale_crop((frames.shape[1], frames.shape[2]), size, scales, rng)
     return resize(frames[:, top : top + height, left : left + width], size, size)
 
 
-def _random_resized_crop(frame: tuple[int, int], views: Views, rng: np.random.Generator) -> tuple[int, int, int, int]:
-    """(top, left, height, width), as torchvision draws it: ten tries, then the largest centred crop of a right shape."""
-    height, width = frame
+def _random_resized_crop(frame_size: tuple[int, int], views: Views, rng: np.random.Generator) -> tuple[int, int, int, int]:
+    """Draw (top, left, height, width) as torchvision does: ten attempts, then the largest central crop in the aspect range."""
+    height, width = frame_size
     low, high = views.crop_aspect_range
     for _ in range(10):
         area = height * width * rng.uniform(*views.crop_area_range)
@@ -141,7 +149,7 @@ def _random_resized_crop(frame: tuple[int, int], views: Views, rng: np.random.Ge
 
 
 def finetune_view(frames: Frames, size: int, views: Views, rng: np.random.Generator) -> Frames:
-    """The view of fine-tuning: RandAugment, RandomResizedCrop, flip, erasing, drawn once a clip; (T, size, size, 3)."""
+    """Return a fine-tuning view: RandAugment, RandomResizedCrop, flip, erasing, drawn once per clip; (T, size, size, 3)."""
     if views.randaugment:
         frames = _randaugment(frames, views.randaugment, int(rng.integers(2**63)))
     top, left, height, width = _random_resized_crop((frames.shape[1], frames.shape[2]), views, rng)
@@ -154,10 +162,10 @@ def finetune_view(frames: Frames, size: int, views: Views, rng: np.random.Genera
 
 
 def check_randaugment(config: str) -> None:
-    """Refuse a RandAugment that timm does not know.
+    """Check a RandAugment configuration; empty means none.
 
     Raises:
-        ConfigurationError: it is none.
+        ConfigurationError: timm does not accept it.
     """
     from synvid_train.model.timm_imports import rand_augment_transform
 
@@ -165,27 +173,29 @@ def check_randaugment(config: str) -> None:
         if config:
             rand_augment_transform(config, {})
     except (AssertionError, ValueError):
-        raise ConfigurationError(f"views.randaugment is {config!r}; timm knows forms such as rand-m9-mstd0.5-inc1.") from None
+        raise ConfigurationError(
+            f"views.randaugment is {config!r}; it must be a form that timm accepts, such as rand-m9-mstd0.5-inc1."
+        ) from None
 
 
 def _randaugment(frames: Frames, config: str, seed: int) -> Frames:
-    """Timm's RandAugment with the same draws for every frame."""
+    """Apply timm's RandAugment with the same random numbers to every frame."""
     from synvid_train.model.timm_imports import rand_augment_transform
 
     fill = tuple(round(255 * value) for value in MEAN)
-    shift = int(min(frames.shape[1:3]) * 0.45)
+    max_shift = int(min(frames.shape[1:3]) * 0.45)
     augment = rand_augment_transform(
-        config, {"translate_const": shift, "img_mean": fill, "interpolation": Image.Resampling.BILINEAR}
+        config, {"translate_const": max_shift, "img_mean": fill, "interpolation": Image.Resampling.BILINEAR}
     )
-    changed = []
+    augmented = []
     for frame in frames:
         with seeded(seed):
-            changed.append(np.asarray(augment(Image.fromarray(frame))))
-    return np.stack(changed)
+            augmented.append(np.asarray(augment(Image.fromarray(frame))))
+    return np.stack(augmented)
 
 
 def _erase(frames: Frames, probability: float, seed: int) -> Frames:
-    """Timm's RandomErasing with one box for all frames, filled with noise."""
+    """Apply timm's RandomErasing with the same box in all frames, filled with noise."""
     from synvid_train.model.timm_imports import RandomErasing
 
     count, height, width, _ = frames.shape
@@ -197,15 +207,15 @@ def _erase(frames: Frames, probability: float, seed: int) -> Frames:
 
 
 def evaluation_views(frames: Frames, count: int, stride: int, size: int, clips: int, crops: int) -> Frames:
-    """The views of a test, whose softmax is averaged.
+    """Return the evaluation views of a video, whose softmax is averaged.
 
     Args:
-        frames: the whole video.
-        count: T of the model.
-        stride: every so many frames one is taken.
-        size: of the model's frames; the short side is scaled to it.
-        clips: stretches in time, spread evenly from the first to the last.
-        crops: along the long side, spread evenly; one is the central one.
+        frames: all frames, uint8 (N, H, W, 3).
+        count: T, frames of the model's input.
+        stride: step between the frames that are used.
+        size: side of the model's input in pixels; the short side is resized to it.
+        clips: number of windows in time, evenly spaced from start to end.
+        crops: number of squares along the long side, evenly spaced; a single one is central.
 
     Returns:
         uint8 (clips * crops, T, size, size, 3).
@@ -216,25 +226,25 @@ def evaluation_views(frames: Frames, count: int, stride: int, size: int, clips: 
 
 
 def evaluation_windows(num_frames: int, count: int, clips: int) -> NDArray[np.intp]:
-    """Frame numbers of the stretches of a test, (clips, count), spread evenly; a short video repeats its last frame."""
-    starts = _spread(max(num_frames - count, 0), clips)
+    """Return frame indices of evenly spaced windows, (clips, count); a short video repeats its last frame."""
+    starts = _evenly_spaced(max(num_frames - count, 0), clips)
     return np.minimum(np.array(starts)[:, None] + np.arange(count), num_frames - 1)
 
 
 def scale_short_side(frames: Frames, size: int) -> Frames:
-    """The short side becomes `size` pixels, the long one is in proportion, rounded down."""
+    """Resize the short side to `size` pixels and the long one in proportion, rounded down."""
     short = min(frames.shape[1:3])
     return resize(frames, *(side * size // short for side in frames.shape[1:3]))
 
 
 def evaluation_crops(windows: Frames, size: int, crops: int) -> Frames:
-    """Squares along the long side of each stretch: (clips, T, H, W, 3) to (clips * crops, T, size, size, 3)."""
-    tops, lefts = (_spread(side - size, crops) for side in windows.shape[2:4])
+    """Cut evenly spaced squares along the long side: (clips, T, H, W, 3) to (clips * crops, T, size, size, 3)."""
+    tops, lefts = (_evenly_spaced(side - size, crops) for side in windows.shape[2:4])
     return np.stack(
         [window[:, top : top + size, left : left + size] for window in windows for top, left in zip(tops, lefts, strict=True)]
     )
 
 
-def _spread(room: int, count: int) -> list[int]:
-    """`count` places from 0 to `room`; one alone stands in the middle."""
-    return [room // 2] if count == 1 else [int(room / (count - 1) * k) for k in range(count)]
+def _evenly_spaced(last: int, count: int) -> list[int]:
+    """Return `count` integers from 0 to `last`; a single one is in the middle."""
+    return [last // 2] if count == 1 else [int(last / (count - 1) * k) for k in range(count)]

@@ -1,4 +1,4 @@
-"""Where training clips come from, and the loader that brings them: seeded by (seed, epoch, index), whoever loads what when."""
+"""Sources of training windows: clips rendered from a preset, clips of a rendered dataset, labelled video files."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from typing import ClassVar, Protocol
 import numpy as np
 from numpy.typing import NDArray
 
-from synvid.dataset.reader import Dataset as Shards
+from synvid.dataset.reader import Dataset
 from synvid.errors import ConfigurationError
 from synvid.preset import BANK_SUFFIX, Preset
 from synvid.renderer import render_frames
@@ -22,10 +22,7 @@ from synvid.scene.sample import sample_scene
 from synvid.textures.bank_cache import find_bank
 from synvid.video.decode import VideoFile, decode
 from synvid_train.data.annotations import VideoList
-from synvid_train.data.transforms import (
-    finetune_window,
-    sample_window,
-)
+from synvid_train.data.transforms import finetune_window, sample_window
 
 __all__ = ["LabelledVideos", "RenderedClips", "ShardClips", "WindowSource"]
 
@@ -34,35 +31,39 @@ Frames = NDArray[np.uint8]
 
 
 class WindowSource(Protocol):
-    """A number of clips, from each of which some frames may be had."""
+    """A sequence of clips, from each of which a window of frames can be read."""
 
     @property
     def labels(self) -> Sequence[int]:
-        """A number each, where they have some."""
+        """Class number of each clip; empty if clips have no labels."""
 
     @property
     def identity(self) -> str:
-        """Tells these clips from all others."""
+        """A string that differs between different sets of clips; a run resumes only with the same one."""
 
     def __len__(self) -> int:
-        """How many clips there are."""
+        """Number of clips."""
 
-    def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
-        """Some frames of clip i, uint8 (count, H, W, 3), from where `rng` says; DatasetError if it cannot be read."""
+    def read_window(self, index: int, num_frames: int, stride: int, rng: np.random.Generator) -> Frames:
+        """Return frames of one clip, uint8 (num_frames, H, W, 3); `rng` draws the start.
+
+        Raises:
+            DatasetError: the clip cannot be read.
+        """
 
 
 @dataclass(frozen=True)
 class RenderedClips:
-    """Clips of a preset, rendered when asked for, only the frames that are needed.
+    """Clips of a preset, rendered on demand; only the frames of the window are rendered.
 
     Attributes:
-        preset, seed: of the clips.
-        count: how many; beyond them are others, new ones.
+        preset, seed: distribution and random seed of the clips.
+        num_clips: length of the source. Larger indices are valid too and give new clips.
     """
 
     preset: Preset
     seed: int
-    count: int
+    num_clips: int
     labels: ClassVar[Sequence[int]] = ()
 
     def __post_init__(self) -> None:
@@ -70,56 +71,56 @@ class RenderedClips:
             raise ConfigurationError(f"--preset {self.preset.name} mixes in real clips; render it and train with --shards.")
 
     def __len__(self) -> int:
-        return self.count
+        return self.num_clips
 
     @cached_property
     def identity(self) -> str:
-        """Settings of the preset with its textures by what they are, wherever they lie; seed, and how many."""
+        """Digest of the preset, with its texture banks by content rather than path; seed; number of clips."""
         banks = {name: f"{k}-{find_bank(name).header.digest}{BANK_SUFFIX}" for k, name in enumerate(self.preset.banks())}
-        return f"{self.preset.with_banks(banks).digest()}, seed {self.seed}, {self.count} clips"
+        return f"{self.preset.with_banks(banks).digest()}, seed {self.seed}, {self.num_clips} clips"
 
-    def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
-        """Render them."""
-        scene = sample_scene(self.preset, self.seed, i)
-        return render_frames(scene, sample_window(scene.num_frames, count, stride, rng))
+    def read_window(self, index: int, num_frames: int, stride: int, rng: np.random.Generator) -> Frames:
+        """Render the window."""
+        scene = sample_scene(self.preset, self.seed, index)
+        return render_frames(scene, sample_window(scene.num_frames, num_frames, stride, rng))
 
 
 @dataclass(frozen=True)
 class ShardClips:
-    """Clips of a dataset that was rendered with `synvid render`, tar or files.
+    """Clips of a dataset written by `synvid render`.
 
     Attributes:
         shards: the dataset.
-        rerender: render the clips from the manifest instead of decoding them; real ones are decoded still.
+        rerender: render clips from the manifest instead of decoding them; real clips are still decoded.
     """
 
-    shards: Shards
+    shards: Dataset
     rerender: bool = False
     labels: ClassVar[Sequence[int]] = ()
 
     def __post_init__(self) -> None:
         if self.rerender:
-            _ = self.shards.located  # looked for here, not in each process
+            _ = self.shards.located  # once here rather than in each worker process
 
     def __len__(self) -> int:
         return len(self.shards)
 
     @property
     def identity(self) -> str:
-        """All that decides the dataset's clips, how many, and whether they are decoded."""
+        """Digest of the dataset's recipe, number of clips, and whether they are decoded or rendered."""
         return f"{self.shards.recipe.digest}, {len(self)} clips, {'rendered' if self.rerender else 'decoded'}"
 
-    def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
-        """Decode or render them."""
-        row, recipe = self.shards[i], self.shards.recipe
-        numbers = sample_window(row["frames"], count, stride, rng)
+    def read_window(self, index: int, num_frames: int, stride: int, rng: np.random.Generator) -> Frames:
+        """Decode or render the window."""
+        row, recipe = self.shards[index], self.shards.recipe
+        window = sample_window(row["frames"], num_frames, stride, rng)
         if self.rerender and recipe.preset.preset_for_clip(row["index"]) is not None:
-            return render_frames(self.shards.scene(i), numbers)
-        return decode(io.BytesIO(self.shards.video(i)), numbers, f"{self.shards.path}, clip {row['key']}")
+            return render_frames(self.shards.scene(index), window)
+        return decode(io.BytesIO(self.shards.video(index)), window, f"{self.shards.path}, clip {row['key']}")
 
 
 class LabelledVideos:
-    """Video files with labels."""
+    """Video files with labels, read in windows as VideoMAE's fine-tuning does (`finetune_window`)."""
 
     def __init__(self, videos: VideoList) -> None:
         self.videos = videos
@@ -130,13 +131,13 @@ class LabelledVideos:
 
     @cached_property
     def identity(self) -> str:
-        """A hash of labels, classes and paths below the folder that all videos share, wherever that lies."""
-        paths = [os.path.abspath(path) for path in self.videos.paths]  # noqa: PTH100  # links keep their names
-        shared = os.path.commonpath([Path(path).parent for path in paths])
-        listed = [os.path.relpath(path, shared) for path in paths], self.videos.labels, self.videos.classes
-        return hashlib.sha256(repr(listed).encode(errors="surrogateescape")).hexdigest()
+        """Hash of labels, classes and paths relative to the videos' common folder, so the folder may be moved."""
+        paths = [os.path.abspath(path) for path in self.videos.paths]  # noqa: PTH100  # does not resolve links
+        folder = os.path.commonpath([Path(path).parent for path in paths])
+        content = [os.path.relpath(path, folder) for path in paths], self.videos.labels, self.videos.classes
+        return hashlib.sha256(repr(content).encode(errors="surrogateescape")).hexdigest()
 
-    def window(self, i: int, count: int, stride: int, rng: np.random.Generator) -> Frames:
-        """Decode those of fine-tuning."""
-        with VideoFile(self.videos.paths[i]) as film:
-            return film.read(finetune_window(film.num_frames, count, stride, rng))
+    def read_window(self, index: int, num_frames: int, stride: int, rng: np.random.Generator) -> Frames:
+        """Decode the window."""
+        with VideoFile(self.videos.paths[index]) as video:
+            return video.read(finetune_window(video.num_frames, num_frames, stride, rng))

@@ -1,4 +1,4 @@
-"""What a network sees in a dataset: some frames of some clips as vectors, by way of a cache."""
+"""Extract feature vectors from a sample of a dataset's clips, with a cache on disk."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ from synvid_train.data.transforms import sample_window
 from synvid_train.eval.feature_extractors import FeatureExtractor
 from synvid_train.model.checkpoint import read_tensors, write_safetensors
 
-__all__ = ["ClipSelection", "Features", "describe_unread", "extract"]
+__all__ = ["ClipSelection", "Features", "describe_unreadable_clips", "extract_features"]
 
 
 log = logging.getLogger("synvid")
@@ -37,12 +37,12 @@ log = logging.getLogger("synvid")
 
 @dataclass(frozen=True)
 class ClipSelection:
-    """Which clips and frames of a source are looked at; the same ones each time.
+    """Which clips and frames of a source to use.
 
     Attributes:
-        max_clips: at most so many, a random subset.
-        frames: of each clip, evenly spread; the paper takes 16.
-        seed: of the subset, and of where the windows begin that a network of clips sees.
+        max_clips: maximum number of clips; a random subset is used if there are more.
+        frames: evenly spaced frames per clip for a network of single frames; the paper uses 16.
+        seed: random seed of the subset, and of the start of the windows for a network of clips.
     """
 
     max_clips: int = 1000
@@ -52,157 +52,158 @@ class ClipSelection:
 
 @dataclass(frozen=True)
 class Features:
-    """What a network sees in a source.
+    """Feature vectors of a source.
 
     Attributes:
         vectors: float32 (n, D), of frames or of clips.
-        clips: int64 (n,), the clip that each is of, ascending.
-        unread: the places of those that could not be read.
-        short: how many clips have fewer frames than a network of clips sees, so that their last one is repeated.
+        clips: int64 (n,), index of the clip of each vector, ascending.
+        unreadable: indices of clips that could not be read.
+        num_short: number of clips with fewer frames than the network's window, whose last frame was repeated.
     """
 
     vectors: NDArray[np.float32]
     clips: NDArray[np.int64]
-    unread: tuple[int, ...] = ()
-    short: int = 0
+    unreadable: tuple[int, ...] = ()
+    num_short: int = 0
 
     @property
     def num_clips(self) -> int:
-        """How many clips they are of."""
+        """Number of clips with vectors."""
         return len(np.unique(self.clips))
 
-    def some(self, share: float, rng: np.random.Generator) -> NDArray[np.float32]:
-        """The vectors of a share of the clips, at random."""
-        known = np.unique(self.clips)
-        chosen = rng.permutation(known)[: max(round(share * len(known)), 1)]
-        return self.vectors[np.isin(self.clips, chosen)]
+    def sample_clips(self, fraction: float, rng: np.random.Generator) -> NDArray[np.float32]:
+        """Return the vectors of a random fraction of the clips."""
+        clips = np.unique(self.clips)
+        sampled = rng.permutation(clips)[: max(round(fraction * len(clips)), 1)]
+        return self.vectors[np.isin(self.clips, sampled)]
 
 
 # ---- Extraction ---------------------------------------------------------------------------------------------------
-class _Chosen(Dataset[dict[str, Any]]):
-    """The frames of each clip that a network sees, read in the loader's processes, to which no network can be sent."""
+class _SelectedFrames(Dataset[dict[str, Any]]):
+    """Frames of each clip for a network, read in worker processes; it holds no network, which could not be sent to them."""
 
-    def __init__(self, source: ClipSource, keys: Sequence[Any], network: FeatureExtractor, selection: ClipSelection) -> None:
+    def __init__(self, source: ClipSource, keys: Sequence[Any], extractor: FeatureExtractor, selection: ClipSelection) -> None:
         self.source, self.keys, self.selection = source, keys, selection
-        self.num_frames, self.stride, self.span = network.num_frames, network.stride, network.span
+        self.num_frames, self.stride, self.span = extractor.num_frames, extractor.stride, extractor.span
 
-    def __getitem__(self, place: int) -> dict[str, Any]:
+    def __getitem__(self, index: int) -> dict[str, Any]:
         try:
-            taken = self.source.read_frames(self.keys[place], self._choice(place))
+            selected = self.source.read_frames(self.keys[index], self._frame_chooser(index))
         except DatasetError as error:
-            return {"place": place, "unread": str(error)}
-        return {"place": place, "frames": taken.frames, "short": taken.num_frames < self.span}
+            return {"index": index, "read_error": str(error)}
+        return {"index": index, "frames": selected.frames, "is_short": selected.num_frames < self.span}
 
-    def _choice(self, place: int) -> FrameChooser:
+    def _frame_chooser(self, index: int) -> FrameChooser:
         count, stride, selection = self.num_frames, self.stride, self.selection
         if count is None:
             return lambda length: sorted({int(t) for t in np.linspace(0, length - 1, selection.frames).round()})
-        rng = np.random.default_rng((selection.seed, place))
+        rng = np.random.default_rng((selection.seed, index))
         return lambda length: sample_window(length, count, stride, rng)
 
 
-def extract(
+def extract_features(
     source: ClipSource,
-    network: FeatureExtractor,
+    extractor: FeatureExtractor,
     selection: ClipSelection,
     workers: int = 0,
     progress: Progress | None = None,
     cache: Path | None = None,
 ) -> Features:
-    """What a network sees in a source; from the cache, where the same clips have met the same network before.
+    """Return the feature vectors of a source, from the cache if they were computed before for the same clips.
 
     Args:
-        source: from `find_source`.
-        network: from `find_network`.
-        selection: of clips and frames.
-        workers: processes that read clips.
-        progress: told of every clip.
-        cache: folder of vectors. None: the user's.
+        source: where clips come from.
+        extractor: the network.
+        selection: clips and frames to use.
+        workers: number of worker processes that read clips.
+        progress: called for each clip.
+        cache: cache folder. None: the user's.
 
     Raises:
-        ConfigurationError: not one clip can be read.
+        ConfigurationError: no clip can be read, or the network's output is invalid.
     """
     keys = list(islice(source.keys(selection.seed), selection.max_clips))
-    path = (cache or cache_folder() / "features") / f"{_identity(source, keys, network, selection)}.safetensors"
-    known = _read(path)
-    if known is not None:
-        return known
+    path = (cache or cache_folder() / "features") / f"{_cache_key(source, keys, extractor, selection)}.safetensors"
+    cached = _read_cache(path)
+    if cached is not None:
+        return cached
     progress = progress or Progress()
     progress.start(len(keys), 0, source.unit)
-    vectors, clips, unread, reason, short = [], [], [], "", 0
-    chosen = _Chosen(source, keys, network, selection)
+    vectors, clips, unreadable, last_error, num_short = [], [], [], "", 0
+    dataset = _SelectedFrames(source, keys, extractor, selection)
     try:
-        samples = load_samples(chosen, range(len(keys)), workers, torch.device("cpu"))
+        samples = load_samples(dataset, range(len(keys)), workers, torch.device("cpu"))
         with catch_worker_death(), closing(samples):
             for sample in samples:
-                progress.update(sample["place"] + 1)
-                if "unread" in sample:
-                    unread.append(sample["place"])
-                    reason = sample["unread"]
+                progress.update(sample["index"] + 1)
+                if "read_error" in sample:
+                    unreadable.append(sample["index"])
+                    last_error = sample["read_error"]
                     continue
-                short += sample["short"]
-                found = _vectors(network, sample["frames"])
-                vectors.append(found)
-                clips.append(np.full(len(found), sample["place"]))
+                num_short += sample["is_short"]
+                clip_vectors = _run_network(extractor, sample["frames"])
+                vectors.append(clip_vectors)
+                clips.append(np.full(len(clip_vectors), sample["index"]))
     finally:
         progress.finish()
     if not vectors:
         raise ConfigurationError(
-            f"{source.path}: none of its {format_count(len(keys), source.unit)} can be read; the last one: {reason}"
+            f"{source.path}: none of its {format_count(len(keys), source.unit)} can be read; the last error: {last_error}"
         )
-    features = Features(np.concatenate(vectors), np.concatenate(clips), tuple(unread), short)
-    _write(path, features)
+    features = Features(np.concatenate(vectors), np.concatenate(clips), tuple(unreadable), num_short)
+    _write_cache(path, features)
     return features
 
 
-def describe_unread(source: ClipSource, places: Sequence[int], selection: ClipSelection) -> list[str]:
-    """What the clips are called that cannot be read."""
+def describe_unreadable_clips(source: ClipSource, indices: Sequence[int], selection: ClipSelection) -> list[str]:
+    """Return the names of clips that cannot be read, from the error that reading them raises."""
     keys, names = list(islice(source.keys(selection.seed), selection.max_clips)), []
-    for place in places:
+    for index in indices:
         try:
-            source.read_frames(keys[place], lambda _: [0])
-            names.append(f"clip {place}")
+            source.read_frames(keys[index], lambda _: [0])
+            names.append(f"clip {index}")
         except DatasetError as error:
             names.append(str(error).partition(": ")[0])
     return sorted(names)
 
 
 @torch.no_grad()
-def _vectors(network: FeatureExtractor, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
-    found = network.features(frames).float().cpu().numpy()
-    if not np.isfinite(found).all():
-        raise ConfigurationError(f"{network.distance}: the network gives numbers that are not finite.")
-    return np.asarray(found, np.float32)
+def _run_network(extractor: FeatureExtractor, frames: NDArray[np.uint8]) -> NDArray[np.float32]:
+    vectors = extractor.features(frames).float().cpu().numpy()
+    if not np.isfinite(vectors).all():
+        raise ConfigurationError(f"{extractor.distance_name}: the network returns values that are not finite.")
+    return np.asarray(vectors, np.float32)
 
 
-def _identity(source: ClipSource, keys: Sequence[Any], network: FeatureExtractor, selection: ClipSelection) -> str:
-    """By what the clips are made of, the network, and what it looks at."""
-    looks = f"{__version__} {source.kind} {network.digest} {network.num_frames} {network.stride} {selection}"
-    digest = hashlib.sha256(looks.encode())
+# ---- Cache --------------------------------------------------------------------------------------------------------
+def _cache_key(source: ClipSource, keys: Sequence[Any], extractor: FeatureExtractor, selection: ClipSelection) -> str:
+    """Hash the contents of the clips, the network and the selection."""
+    settings = f"{__version__} {source.kind} {extractor.digest} {extractor.num_frames} {extractor.stride} {selection}"
+    digest = hashlib.sha256(settings.encode())
     for key in keys:
-        with contextlib.suppress(DatasetError):  # it will be named when it is read
+        with contextlib.suppress(DatasetError):  # reported when the clip is read
             digest.update(source.digest(key).encode())
         digest.update(b";")
     return digest.hexdigest()
 
 
-# ---- The cache ----------------------------------------------------------------------------------------------------
-def _read(path: Path) -> Features | None:
-    """What lies there, if it is whole."""
+def _read_cache(path: Path) -> Features | None:
+    """Return cached features; None if there are none or the file is damaged."""
     if not path.is_file():
         return None
     try:
         tensors, metadata = read_tensors(path)
-        unread, short = tuple(json.loads(metadata["unread"])), int(metadata["short"])
-        return Features(tensors["vectors"].numpy(), tensors["clips"].numpy(), unread, short)
+        unreadable, num_short = tuple(json.loads(metadata["unreadable"])), int(metadata["num_short"])
+        return Features(tensors["vectors"].numpy(), tensors["clips"].numpy(), unreadable, num_short)
     except (ConfigurationError, KeyError, ValueError, OSError):
         return None
 
 
-def _write(path: Path, features: Features) -> None:
-    """Keep them; where that cannot be, say so and go on."""
+def _write_cache(path: Path, features: Features) -> None:
+    """Write features to the cache; log a warning if that fails."""
     tensors = {"vectors": torch.from_numpy(features.vectors), "clips": torch.from_numpy(features.clips)}
+    metadata = {"unreadable": json.dumps(features.unreadable), "num_short": str(features.num_short)}
     try:
-        write_safetensors(path, tensors, {"unread": json.dumps(features.unread), "short": str(features.short)})
+        write_safetensors(path, tensors, metadata)
     except DatasetError as error:
-        log.warning("The features are not kept for the next time: %s", error)
+        log.warning("Features were not cached: %s", error)

@@ -1,4 +1,4 @@
-"""Pictures of runs and results, drawn with matplotlib."""
+"""Plots of training runs and results, drawn with matplotlib."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ def _figure(**size: Any) -> tuple[Any, Any]:
     try:
         import matplotlib as mpl
     except ImportError:
-        raise ConfigurationError("drawing needs matplotlib: pip install 'synvid[train]'.") from None
+        raise ConfigurationError("plots need matplotlib: pip install 'synvid[train]'.") from None
     mpl.use("Agg")
     from matplotlib import pyplot as plt
 
@@ -39,28 +39,35 @@ def _save(figure: Any, path: Path) -> None:
 
 
 def draw_confusion(confusion: NDArray[np.int64], classes: Sequence[str], path: Path, title: str) -> None:
-    """The confusion matrix as a picture, each row in percent of its class."""
+    """Plot a confusion matrix, each row in percent of its class.
+
+    Args:
+        confusion: (classes, classes), counts by true and by predicted class.
+        classes: class names; drawn if there are at most 60.
+        path: PNG file.
+        title: title of the plot.
+    """
     side = min(4 + 0.22 * len(classes), 30)
     figure, axes = _figure(figsize=(side, side))
-    shares = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1) * 100
-    image = axes.imshow(shares, cmap="viridis", vmin=0, vmax=100)
+    percent = confusion / np.maximum(confusion.sum(axis=1, keepdims=True), 1) * 100
+    image = axes.imshow(percent, cmap="viridis", vmin=0, vmax=100)
     axes.set_title(title)
-    axes.set_xlabel("said")
+    axes.set_xlabel("predicted")
     axes.set_ylabel("true")
     if len(classes) <= 60:
         axes.set_xticks(range(len(classes)), classes, rotation=90, fontsize=8)
         axes.set_yticks(range(len(classes)), classes, fontsize=8)
-    figure.colorbar(image, shrink=0.7, label="% of the class")
+    figure.colorbar(image, shrink=0.7, label="% of the true class")
     _save(figure, path)
 
 
 def draw_sweep(sweep: dict[str, dict[int, float]], clean: float, path: Path) -> None:
-    """Figure 3 of the paper: accuracy under each corruption, by severity.
+    """Plot top-1 accuracy by severity, one panel per corruption (Figure 3 of the paper).
 
     Args:
         sweep: {corruption: {severity: top-1 in percent}}.
-        clean: top-1 without any.
-        path: of the PNG.
+        clean: top-1 without corruption, drawn at severity 0.
+        path: PNG file.
     """
     columns = min(len(sweep), 5)
     rows = -(-len(sweep) // columns)
@@ -82,7 +89,13 @@ def draw_sweep(sweep: dict[str, dict[int, float]], clean: float, path: Path) -> 
 
 
 def draw_curves(log: list[dict[str, Any]], path: Path, title: str) -> None:
-    """Loss, figures and learning rate of a run over its epochs."""
+    """Plot loss, metrics, gradient norm and learning rate of a run over its epochs.
+
+    Args:
+        log: lines of the run's log.
+        path: PNG file.
+        title: title of the plot.
+    """
     names = [
         name
         for name in ("loss", "r2", "val_top1", "gradient_norm", "learning_rate")
@@ -90,7 +103,7 @@ def draw_curves(log: list[dict[str, Any]], path: Path, title: str) -> None:
     ]
     figure, axes = _figure(ncols=len(names), figsize=(3.4 * len(names), 2.8), squeeze=False)
     labels = {
-        "r2": "R², held out",
+        "r2": "R² on held-out clips",
         "val_top1": "top-1, one view, %",
         "gradient_norm": "gradient norm",
         "learning_rate": "learning rate",

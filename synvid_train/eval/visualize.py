@@ -1,4 +1,4 @@
-"""What a model sees: the principal components of its attention keys, as colours (Figure 5 of the paper).
+"""Visualize a model: principal components of its attention keys as colours (Figure 5 of the paper).
 
 synvid-train features --checkpoint runs/a/last.pt --data val.csv --out features/
 """
@@ -20,23 +20,23 @@ from synvid.video.encode import encode
 from synvid_train.data.transforms import central_square
 from synvid_train.model.videomae import SIZES, Encoder, normalize
 
-__all__ = ["attention_keys", "draw_features", "principal_colors"]
+__all__ = ["NUM_FRAMES", "attention_keys", "draw_features", "principal_colors"]
 
 
-#: Of each video, as the paper has it; its 70 videos are the default of the command.
-FRAMES = 32
+#: Frames drawn of each video, as in the paper.
+NUM_FRAMES = 32
 
 
 @torch.no_grad()
 def attention_keys(encoder: Encoder, clips: Tensor) -> Tensor:
-    """The keys of the last block's attention.
+    """Return the keys of the last block's attention.
 
     Args:
-        encoder: of any model of ours.
+        encoder: encoder of a VideoMAE or a classifier.
         clips: uint8 (B, T, S, S, 3).
 
     Returns:
-        (B, N, D): k = norm1(x) W_k; the model has no bias of keys.
+        (B, N, D): k = norm1(x) W_k; keys have no bias.
     """
     width, depth, *_ = SIZES[encoder.architecture.size]
     tokens = encoder.features(normalize(clips), depth=depth - 1)
@@ -45,10 +45,10 @@ def attention_keys(encoder: Encoder, clips: Tensor) -> Tensor:
 
 
 def principal_colors(keys: NDArray[np.float32]) -> NDArray[np.uint8]:
-    """The first three principal components of vectors as red, green and blue, each stretched over its 1st to 99th percentile.
+    """Map the first three principal components to red, green and blue, each scaled from its 1st to its 99th percentile.
 
     Args:
-        keys: (..., D).
+        keys: float32 (..., D).
 
     Returns:
         uint8 (..., 3).
@@ -57,49 +57,50 @@ def principal_colors(keys: NDArray[np.float32]) -> NDArray[np.uint8]:
     centered = flat - flat.mean(axis=0)
     _, vectors = np.linalg.eigh(centered.T @ centered)
     axes = vectors[:, :-4:-1]
-    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(3)])  # a direction has no sign of its own
+    axes = axes * np.sign(axes[np.abs(axes).argmax(axis=0), np.arange(3)])  # the sign of an eigenvector is arbitrary
     scores = centered @ axes
     low, high = np.percentile(scores, [1, 99], axis=0)
-    stretched = (scores - low) / np.maximum(high - low, 1e-12)
-    colors: NDArray[np.uint8] = np.round(np.clip(stretched, 0, 1) * 255).astype(np.uint8)
+    scaled = (scores - low) / np.maximum(high - low, 1e-12)
+    colors: NDArray[np.uint8] = np.round(np.clip(scaled, 0, 1) * 255).astype(np.uint8)
     return colors.reshape(*keys.shape[:-1], 3)
 
 
 def draw_features(
     encoder: Encoder, videos: list[NDArray[np.uint8]], names: list[str], out: Path, device: torch.device, fps: float = 10.0
 ) -> None:
-    """Write a video of each, its frames on the left and its features on the right, and a sheet of all.
+    """Write a video per input, frames on the left and features on the right, and a contact sheet `features.png`.
 
     Args:
-        encoder: of the model.
-        videos: uint8 (T, H, W, 3) each; the first 32 frames count, fewer are repeated to fill the model's clips.
-        names: of the files.
-        out: folder.
-        device: to compute on.
-        fps: of what is written.
+        encoder: the model's encoder.
+        videos: uint8 (T, H, W, 3) each; the first 32 frames are used, and the last one is repeated to fill the model's clips.
+        names: file names without suffix, one per video.
+        out: output folder.
+        device: device to compute on.
+        fps: frame rate of the output.
 
     Raises:
-        DatasetError: there is no video, or the disk is full.
+        DatasetError: `videos` is empty, or writing fails.
     """
     if not videos:
         raise DatasetError("no video could be read, so there is nothing to draw.")
     shape = encoder.architecture
-    side = shape.image_size // shape.patch_size
-    length = max(FRAMES // shape.num_frames, 1) * shape.num_frames
+    grid_side = shape.image_size // shape.patch_size
+    length = max(NUM_FRAMES // shape.num_frames, 1) * shape.num_frames
     squares, keys = [], []
     for frames in videos:
-        chosen = frames[np.minimum(np.arange(length), len(frames) - 1)]
-        square = central_square(chosen, shape.image_size)
+        padded = frames[np.minimum(np.arange(length), len(frames) - 1)]
+        square = central_square(padded, shape.image_size)
         clips = torch.from_numpy(square).reshape(-1, shape.num_frames, *square.shape[1:]).to(device)
-        keys.append(attention_keys(encoder, clips).float().cpu().numpy().reshape(-1, side, side, SIZES[shape.size][0]))
+        grid = attention_keys(encoder, clips).float().cpu().numpy()
+        keys.append(grid.reshape(-1, grid_side, grid_side, SIZES[shape.size][0]))
         squares.append(square)
-    colors = principal_colors(np.stack(keys))  # (videos, steps, side, side, 3)
+    colors = principal_colors(np.stack(keys))  # (videos, steps, grid_side, grid_side, 3)
     tiles = []
     with wrap_os_errors(out):
         out.mkdir(parents=True, exist_ok=True)
         for name, square, color in zip(names, squares, colors, strict=True):
-            large = np.repeat(np.repeat(np.repeat(color, shape.patch_size, 1), shape.patch_size, 2), shape.tubelet_size, 0)
-            pair = np.concatenate([square, large], axis=2)
+            enlarged = np.repeat(np.repeat(np.repeat(color, shape.patch_size, 1), shape.patch_size, 2), shape.tubelet_size, 0)
+            pair = np.concatenate([square, enlarged], axis=2)
             pair = np.pad(pair, ((0, 0), (0, pair.shape[1] % 2), (0, 0), (0, 0)))
             atomic_write(out / f"{name}.mp4", encode(pair, fps, "small"))
             tiles.append(np.concatenate([pair[k] for k in np.linspace(0, len(pair) - 1, 4).astype(int)], axis=1))

@@ -171,7 +171,7 @@ class _Run:
     def try_first_clips(self) -> None:
         """Load clips as the first step does, so that what is wrong with the data is known before anything is written."""
         if self.world.first:
-            for key in next(iter(self.schedule.pieces())):
+            for key in next(iter(self.schedule.micro_batches())):
                 self.job.clips[key]
 
     def remove_other(self) -> None:
@@ -297,7 +297,8 @@ class _Run:
         if not evaluated:
             self.evaluate(start)
         self.model.train()
-        pieces = load_batches(self.job.clips, self.schedule.pieces(start), self.workers, self.world.device, notify=self.notify)
+        batches = self.schedule.micro_batches(start)
+        pieces = load_batches(self.job.clips, batches, self.workers, self.world.device, notify=self.notify)
         with contextlib.closing(pieces):  # whatever happens, no process that loads clips is left
             self.take(pieces, start, progress)
 
@@ -351,14 +352,14 @@ class _Run:
 
     def gradient(self, pieces: Iterator[Batch], step: int, meter: StepMeter) -> tuple[Tensor, Tensor]:
         """The gradient of a step; returns its loss and norm."""
-        recipe, world, count = self.job.recipe, self.world, self.schedule.accumulate
+        recipe, world, count = self.job.recipe, self.world, self.schedule.accumulation_steps
         self.optimizer.zero_grad(set_to_none=True)
         total = torch.zeros((), device=world.device)
         for k in range(count):
             waited = time.perf_counter()
             piece = next(pieces)
             meter.waited += time.perf_counter() - waited
-            for sentence in filter(None, piece.pop("unread")):
+            for sentence in filter(None, piece.pop("read_error")):
                 self.unread.setdefault(sentence, False)
             batch = {name: value.to(world.device, non_blocking=True) for name, value in piece.items()}
             quiet = k < count - 1 and isinstance(self.parallel, DistributedDataParallel)

@@ -1,4 +1,4 @@
-"""Corruptions: each does what its paper says, by hand or by another library's measure."""
+"""Corruptions: each against values worked out by hand, or another library."""
 
 import io
 import itertools
@@ -17,7 +17,7 @@ from scipy import ndimage  # type: ignore[import-untyped]
 from skimage.util import random_noise
 
 from synvid.errors import ConfigurationError
-from synvid_train.data.corruptions import CORRUPTIONS, VARIANTS, Corruption, disk
+from synvid_train.data.corruptions import CORRUPTIONS, VARIANTS, Corruption, disk_kernel
 
 Frames = NDArray[np.uint8]
 
@@ -27,36 +27,36 @@ SAME_SIZE = [name for name in CORRUPTIONS if name not in {"translate", "reverse"
 
 
 def by_severity(*values: Any) -> list[tuple[int, Any]]:
-    """Pairs of a severity and its parameter."""
+    """Return pairs of a severity and its parameter."""
     return list(enumerate(values, start=1))
 
 
 def numbered(count: int) -> Frames:
-    """Frames that hold their own number, uint8 (T, 2, 2, 3)."""
+    """Return frames filled with their index, uint8 (T, 2, 2, 3)."""
     return np.broadcast_to(np.arange(count, dtype=np.uint8)[:, None, None, None], (count, 2, 2, 3)).copy()
 
 
-def order(name: str, severity: int, count: int, seed: tuple[int, ...] = (0,), variant: str = "action") -> list[int]:
-    """Which frames come, after a corruption in time."""
+def frame_order(name: str, severity: int, count: int, seed: tuple[int, ...] = (0,), variant: str = "action") -> list[int]:
+    """Return the indices of the frames after a temporal corruption."""
     out = Corruption(name, severity, variant)(numbered(count), seed)
     assert (out == out[:, :1, :1, :1]).all()
     return [int(number) for number in out[:, 0, 0, 0]]
 
 
-def photographs(frames: int = 4, height: int = 48, width: int = 64, seed: int = 0) -> Frames:
-    """Frames with large and small structure, smooth as those of a camera, uint8 (T, H, W, 3)."""
+def smooth_frames(frames: int = 4, height: int = 48, width: int = 64, seed: int = 0) -> Frames:
+    """Return frames with large and small structures, as smooth as a camera's, uint8 (T, H, W, 3)."""
     noise = np.random.default_rng(seed).normal(size=(frames, height, width, 3))
     smooth = np.sum([s * ndimage.gaussian_filter(noise, (1, s, s, 0), mode="wrap") for s in (1, 3, 8)], axis=0)
     return np.asarray(np.clip(128 + 60 * smooth / smooth.std(), 0, 255), np.uint8)
 
 
-def flat(level: int, frames: int = 2, side: int = 128) -> Frames:
-    """One grey everywhere, uint8 (T, S, S, 3)."""
+def uniform(level: int, frames: int = 2, side: int = 128) -> Frames:
+    """Return uniform grey frames, uint8 (T, S, S, 3)."""
     return np.full((frames, side, side, 3), level, np.uint8)
 
 
-# ---- All of them --------------------------------------------------------------------------------------------------
-def test_the_fourteen_in_order() -> None:
+# ---- All ------------------------------------------------------------------------------------------------------------
+def test_registry_order() -> None:
     """The registry holds the paper's 14 corruptions, in the order of its Figure 3."""
     named = "translate rotate imgrotate shot speckle gauss impulse defocus zoom jpeg freeze boxjumble jumble reverse"
     assert list(CORRUPTIONS) == named.split()
@@ -70,8 +70,8 @@ def test_the_fourteen_in_order() -> None:
     variant=st.sampled_from(VARIANTS),
     level=st.sampled_from([None, 0, 128, 255]),
 )
-def test_any_clip_goes_through(name: str, shape: tuple[int, ...], severity: int, variant: str, level: int | None) -> None:
-    """Whatever the length, size and colours of a clip: uint8 frames come out, in memory of their own, and the input stays."""
+def test_any_clip_gives_uint8_copy(name: str, shape: tuple[int, ...], severity: int, variant: str, level: int | None) -> None:
+    """For any length, size and colour, the result is a new contiguous uint8 array, and the input is unchanged."""
     rng = np.random.default_rng(shape)
     frames = rng.integers(0, 256, (*shape, 3), np.uint8) if level is None else np.full((*shape, 3), level, np.uint8)
     before = frames.copy()
@@ -90,9 +90,9 @@ def test_any_clip_goes_through(name: str, shape: tuple[int, ...], severity: int,
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_the_seed_decides(name: str) -> None:
-    """The same seed gives the same frames; another seed gives others wherever there is chance."""
-    frames, corruption = photographs(40, 24, 24), Corruption(name, 2)
+def test_same_seed_same_frames(name: str) -> None:
+    """The same seed gives the same frames; another seed gives others where the corruption is random."""
+    frames, corruption = smooth_frames(40, 24, 24), Corruption(name, 2)
     once = corruption(frames, (3, 7))
     assert np.array_equal(once, corruption(frames, [3, 7]))
     differs = not np.array_equal(once, corruption(frames, (3, 8)))
@@ -100,9 +100,9 @@ def test_the_seed_decides(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", CORRUPTIONS)
-def test_variants_differ_only_where_the_codes_do(name: str) -> None:
+def test_variants_differ_in_three_corruptions(name: str) -> None:
     """Only rotate, boxjumble and jumble depend on the variant."""
-    frames = photographs(64, 24, 24)
+    frames = smooth_frames(64, 24, 24)
     outs = [[Corruption(name, s, variant)(frames, (0,)) for s in (1, 3)] for variant in VARIANTS]
     same = all(np.array_equal(a, b) for a, b in zip(*outs, strict=True))
     assert same == (name not in {"rotate", "boxjumble", "jumble"})
@@ -110,8 +110,8 @@ def test_variants_differ_only_where_the_codes_do(name: str) -> None:
 
 @pytest.mark.parametrize("name", [name for name in SAME_SIZE if name not in TEMPORAL])
 def test_distance_grows_with_severity(name: str) -> None:
-    """Each step of severity takes frames further from what they were."""
-    frames = photographs(16)
+    """Each step of severity increases the distance to the original frames."""
+    frames = smooth_frames(16)
     distances = [np.mean(np.abs(Corruption(name, s)(frames, (0,)) - frames.astype(float))) for s in SEVERITIES]
     assert distances == sorted(distances)
     assert distances[0] > 0.5
@@ -119,78 +119,78 @@ def test_distance_grows_with_severity(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", ["shot", "speckle", "gauss", "impulse", "rotate", "translate"])
-def test_chance_is_drawn_anew_for_each_frame(name: str) -> None:
-    """Equal frames differ afterwards."""
-    still = np.repeat(photographs(1), 8, axis=0)
+def test_random_numbers_differ_between_frames(name: str) -> None:
+    """Equal frames differ after a random corruption."""
+    still = np.repeat(smooth_frames(1), 8, axis=0)
     out = Corruption(name, 5)(still, (0,))
     assert len({frame.tobytes() for frame in out}) > 5
 
 
-# ---- Time ---------------------------------------------------------------------------------------------------------
-def test_reverse_by_hand() -> None:
-    """Of ten frames, every second or fourth, counted from the first, comes backwards; of few frames the first is left."""
-    assert order("reverse", 1, 10) == [8, 6, 4, 2, 0]
-    assert order("reverse", 2, 10) == [8, 4, 0]
-    assert order("reverse", 5, 10) == [0]
-    assert [len(order("reverse", s, 64)) for s in SEVERITIES] == [32, 16, 8, 4, 2]
+# ---- Time -----------------------------------------------------------------------------------------------------------
+def test_reverse_order() -> None:
+    """Every second, fourth, ... frame from the first on is kept, in reverse order."""
+    assert frame_order("reverse", 1, 10) == [8, 6, 4, 2, 0]
+    assert frame_order("reverse", 2, 10) == [8, 4, 0]
+    assert frame_order("reverse", 5, 10) == [0]
+    assert [len(frame_order("reverse", s, 64)) for s in SEVERITIES] == [32, 16, 8, 4, 2]
 
 
 @pytest.mark.parametrize(("variant", "lengths"), [("action", (4, 9, 16, 25, 36)), ("language", (2, 4, 8, 16, 32))])
-def test_boxjumble_by_hand(variant: str, lengths: tuple[int, ...]) -> None:
-    """Segments change places and stay whole, so over several seeds each of them begins somewhere, and nothing else does."""
+def test_boxjumble_shuffles_segments(variant: str, lengths: tuple[int, ...]) -> None:
+    """Segments are shuffled as a whole: over several seeds, sequences start exactly at multiples of the length."""
     for severity, length in zip(SEVERITIES, lengths, strict=True):
         starts = set()
         for seed in range(8):
-            came = order("boxjumble", severity, 75, (seed,), variant)
-            assert sorted(came) == list(range(75))
-            starts |= {came[0], *(now for before, now in itertools.pairwise(came) if now != before + 1)}
+            result = frame_order("boxjumble", severity, 75, (seed,), variant)
+            assert sorted(result) == list(range(75))
+            starts |= {result[0], *(now for before, now in itertools.pairwise(result) if now != before + 1)}
         assert starts == set(range(0, 75, length))
 
 
 @pytest.mark.parametrize(("variant", "lengths"), [("action", (32, 16, 8, 4, 2)), ("language", (4, 8, 16, 32, 64))])
-def test_jumble_by_hand(variant: str, lengths: tuple[int, ...]) -> None:
-    """Frames change places inside their segment only, all of them; a shorter last segment is shuffled too."""
+def test_jumble_shuffles_within_segments(variant: str, lengths: tuple[int, ...]) -> None:
+    """All frames stay in their segment; a shorter last segment is shuffled too."""
     for severity, length in zip(SEVERITIES, lengths, strict=True):
-        came = np.array(order("jumble", severity, 75, (4,), variant))
-        assert sorted(came) == list(range(75))
-        assert (came // length == np.arange(75) // length).all()
-        moved = np.abs(came - np.arange(75)).max()
+        result = np.array(frame_order("jumble", severity, 75, (4,), variant))
+        assert sorted(result) == list(range(75))
+        assert (result // length == np.arange(75) // length).all()
+        moved = np.abs(result - np.arange(75)).max()
         assert length / 2 <= moved < length
 
 
-def test_freeze_by_hand() -> None:
-    """40, 20, 10, 5 % or one of 60 frames are seen, in order, each from its own time on until the next."""
+def test_freeze_repeats_kept_frames() -> None:
+    """40, 20, 10, 5 % or one of 60 frames are kept, each shown until the next."""
     for severity, seen in zip(SEVERITIES, (24, 12, 6, 3, 1), strict=True):
-        came = order("freeze", severity, 60)
-        assert len(came) == 60
-        chosen = sorted(set(came))
+        result = frame_order("freeze", severity, 60)
+        assert len(result) == 60
+        chosen = sorted(set(result))
         assert len(chosen) == seen
-        assert came == [max([c for c in chosen if c <= k], default=chosen[0]) for k in range(60)]
+        assert result == [max([c for c in chosen if c <= k], default=chosen[0]) for k in range(60)]
 
 
-def test_freeze_keeps_two_at_severity_four() -> None:
-    """Short clips keep two frames at severity 4, one where there are no more; and at least one at any severity."""
-    assert len(set(order("freeze", 4, 20))) == 2
-    assert [len(set(order("freeze", s, 2))) for s in SEVERITIES] == [1, 1, 1, 2, 1]
+def test_freeze_short_clip() -> None:
+    """Short clips keep two frames at severity 4, or one if they have no more, and at least one at any severity."""
+    assert len(set(frame_order("freeze", 4, 20))) == 2
+    assert [len(set(frame_order("freeze", s, 2))) for s in SEVERITIES] == [1, 1, 1, 2, 1]
 
 
 @pytest.mark.parametrize("name", TEMPORAL)
-def test_time_leaves_frames_as_they_are(name: str) -> None:
-    """Corruptions in time show frames of the clip, pixel for pixel."""
-    frames = photographs(40, 9, 7)
+def test_temporal_corruption_keeps_pixels(name: str) -> None:
+    """Temporal corruptions return frames of the clip, pixel for pixel."""
+    frames = smooth_frames(40, 9, 7)
     originals = {frame.tobytes() for frame in frames}
     assert {frame.tobytes() for frame in Corruption(name, 2)(frames, (0,))} <= originals
 
 
-# ---- Camera -------------------------------------------------------------------------------------------------------
-def test_imgrotate_of_90_degrees() -> None:
-    """Severity 5 turns a square frame by a quarter, counterclockwise, as np.rot90 does."""
-    frames = photographs(3, 33, 33)
+# ---- Camera ---------------------------------------------------------------------------------------------------------
+def test_imgrotate_severity_5_equals_rot90() -> None:
+    """Severity 5 rotates a square frame by 90 degrees counterclockwise, as np.rot90 does."""
+    frames = smooth_frames(3, 33, 33)
     assert np.array_equal(Corruption("imgrotate", 5)(frames, (0,)), np.rot90(frames, axes=(1, 2)))
 
 
 def bar_angle(frame: Frames) -> float:
-    """The direction of the longest extent of what is white, degrees counterclockwise from the horizontal, -90 to 90."""
+    """Return the angle of the longest extent of white pixels, degrees counterclockwise from the horizontal, -90 to 90."""
     y, x = np.nonzero(frame[..., 0] > 128)
     _, axes = np.linalg.eigh(np.cov(x, y))
     dx, dy = axes[:, 1]
@@ -198,14 +198,14 @@ def bar_angle(frame: Frames) -> float:
 
 
 def bar(frames: int) -> Frames:
-    """A white bar, 3 x 81 pixels, through the centre of black frames."""
+    """Return black frames with a white bar, 3 x 81 pixels, through the centre."""
     clip = np.zeros((frames, 101, 101, 3), np.uint8)
     clip[:, 49:52, 10:91] = 255
     return clip
 
 
 def test_imgrotate_angles() -> None:
-    """A bar turns by 7.5, 15, 30 and 45 degrees, the same in all frames."""
+    """A bar is rotated by 7.5, 15, 30 and 45 degrees, equally in all frames."""
     for severity, degrees in zip(SEVERITIES, (7.5, 15, 30, 45), strict=False):
         out = Corruption("imgrotate", severity)(bar(2), (0,))
         assert np.array_equal(out[0], out[1])
@@ -214,8 +214,8 @@ def test_imgrotate_angles() -> None:
 
 @pytest.mark.parametrize(("variant", "more"), [("action", 1), ("language", 0)])
 @pytest.mark.parametrize("severity", [1, 5])
-def test_rotate_covers_its_range(variant: str, more: int, severity: int) -> None:
-    """Angles are whole degrees within 6s, or 6s + 1, either way, and reach both ends."""
+def test_rotate_angle_range(variant: str, more: int, severity: int) -> None:
+    """Angles are integer degrees from -6s to 6s, or -(6s + 1) to 6s + 1, and reach both ends."""
     angles = [bar_angle(frame) for frame in Corruption("rotate", severity, variant)(bar(400), (0,))]
     assert max(angles) == pytest.approx(6 * severity + more, abs=0.6)
     assert min(angles) == pytest.approx(-6 * severity - more, abs=0.6)
@@ -223,8 +223,8 @@ def test_rotate_covers_its_range(variant: str, more: int, severity: int) -> None
 
 
 @pytest.mark.parametrize("shape", [(256, 300), (300, 256), (256, 256)])
-def test_translate_is_a_crop(shape: tuple[int, ...]) -> None:
-    """At a short side of 256, each frame is a 224 x 224 part of the original, its corner less than 8s from the upper left."""
+def test_translate_is_crop(shape: tuple[int, ...]) -> None:
+    """At a short side of 256, each frame is a 224 x 224 crop, offset by less than 8s pixels from the upper left."""
     height, width = shape
     y, x = np.mgrid[:height, :width]
     # Colours tell where a pixel was: column, row, and the ninth bit of both.
@@ -241,20 +241,20 @@ def test_translate_is_a_crop(shape: tuple[int, ...]) -> None:
 @pytest.mark.parametrize(
     ("height", "width", "high", "wide"), [(120, 160, 256, 341), (160, 120, 341, 256), (240, 320, 256, 341)]
 )
-def test_translate_scales_first(height: int, width: int, high: int, wide: int) -> None:
-    """Smaller frames are scaled to a short side of 256 pixels, as OpenCV interpolates linearly, and then cut."""
-    frame = photographs(1, height, width)
+def test_translate_resizes_to_256(height: int, width: int, high: int, wide: int) -> None:
+    """Smaller frames are resized to a short side of 256 pixels, equal to OpenCV's linear interpolation, then cropped."""
+    frame = smooth_frames(1, height, width)
     scaled = cv2.resize(frame[0], (wide, high), interpolation=cv2.INTER_LINEAR).astype(int)
     (out,) = Corruption("translate", 1)(frame, (0,))
     cuts = (scaled[top : top + 224, left : left + 224] for top in range(8) for left in range(8))
     assert min(np.abs(out - cut).max() for cut in cuts) <= 2
 
 
-# ---- Noise --------------------------------------------------------------------------------------------------------
+# ---- Noise ----------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("severity", "deviation"), by_severity(0.08, 0.12, 0.18, 0.26, 0.38))
-def test_gauss_statistics(severity: int, deviation: float) -> None:
-    """On grey, 68 % of the noise is below the stated deviation, as of a normal distribution."""
-    noise = Corruption("gauss", severity)(flat(128), (0,)) / 255 - 128 / 255
+def test_gauss_deviation(severity: int, deviation: float) -> None:
+    """On grey, 68 % of the noise is below the stated deviation, as in a normal distribution."""
+    noise = Corruption("gauss", severity)(uniform(128), (0,)) / 255 - 128 / 255
     assert np.mean(np.abs(noise) < deviation) == pytest.approx(0.6827, abs=0.01)
     assert abs(np.median(noise)) < 0.005
 
@@ -269,19 +269,19 @@ SKIMAGE = {
 @pytest.mark.parametrize("name", SKIMAGE)
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("level", [60, 200])
-def test_noise_is_distributed_as_skimages(name: str, severity: int, level: int) -> None:
-    """Values of a noisy grey are distributed as those of scikit-image's noise of the stated strength, clipping included."""
+def test_noise_distribution_equals_skimage(name: str, severity: int, level: int) -> None:
+    """The values of a noisy grey have the distribution of scikit-image's noise of the same strength, clipping included."""
     mode, strengths = SKIMAGE[name]
-    theirs = np.rint(255 * random_noise(flat(level) / 255, mode, rng=1, **strengths[severity - 1])).astype(np.uint8)
-    ours = Corruption(name, severity)(flat(level), (0,))
-    shares = [np.cumsum(np.bincount(values.ravel(), minlength=256)) / values.size for values in (ours, theirs)]
-    assert np.abs(shares[0] - shares[1]).max() < 0.01
+    expected = np.rint(255 * random_noise(uniform(level) / 255, mode, rng=1, **strengths[severity - 1])).astype(np.uint8)
+    noisy = Corruption(name, severity)(uniform(level), (0,))
+    distributions = [np.cumsum(np.bincount(values.ravel(), minlength=256)) / values.size for values in (noisy, expected)]
+    assert np.abs(distributions[0] - distributions[1]).max() < 0.01
 
 
 @pytest.mark.parametrize("name", ["shot", "speckle", "gauss", "impulse"])
-def test_noise_of_neighbours_is_independent(name: str) -> None:
-    """On grey, a value's noise tells nothing of that in another channel, row, column or frame."""
-    noise = Corruption(name, 3)(flat(100), (0,)).astype(float)
+def test_noise_uncorrelated_between_neighbours(name: str) -> None:
+    """On grey, the noise of neighbours in channels, rows, columns and frames is uncorrelated."""
+    noise = Corruption(name, 3)(uniform(100), (0,)).astype(float)
     for axis in range(4):
         count = noise.shape[axis]
         before, after = (np.take(noise, range(first, count - 1 + first), axis) for first in (0, 1))
@@ -290,40 +290,40 @@ def test_noise_of_neighbours_is_independent(name: str) -> None:
 
 @pytest.mark.parametrize(("severity", "deviation"), by_severity(0.15, 0.2, 0.25, 0.3, 0.35))
 @pytest.mark.parametrize("level", [60, 100])
-def test_speckle_statistics(severity: int, deviation: float, level: int) -> None:
-    """The noise's deviation is the stated share of the brightness; black stays black."""
-    out = Corruption("speckle", severity)(flat(level), (0,)).astype(float)
+def test_speckle_deviation(severity: int, deviation: float, level: int) -> None:
+    """The noise's deviation is the stated fraction of the brightness; black stays black."""
+    out = Corruption("speckle", severity)(uniform(level), (0,)).astype(float)
     assert out.mean() == pytest.approx(level, rel=0.01)
     assert out.std() == pytest.approx(deviation * level, rel=0.03)
-    assert not Corruption("speckle", severity)(flat(0), (0,)).any()
+    assert not Corruption("speckle", severity)(uniform(0), (0,)).any()
 
 
 @pytest.mark.parametrize(("severity", "photons"), by_severity(250, 100, 50, 30, 15))
-def test_shot_statistics(severity: int, photons: int) -> None:
-    """Mean and variance of the counted photons are equal, as of a Poisson distribution; black stays black."""
-    counted = Corruption("shot", severity)(flat(64, 4), (0,)) / 255 * photons
+def test_shot_mean_and_variance(severity: int, photons: int) -> None:
+    """Mean and variance of the photon counts are equal, as in a Poisson distribution; black stays black."""
+    counted = Corruption("shot", severity)(uniform(64, 4), (0,)) / 255 * photons
     assert counted.mean() == pytest.approx(64 / 255 * photons, rel=0.01)
     assert counted.var() == pytest.approx(64 / 255 * photons, rel=0.04)
-    assert not Corruption("shot", severity)(flat(0), (0,)).any()
+    assert not Corruption("shot", severity)(uniform(0), (0,)).any()
 
 
-@pytest.mark.parametrize(("severity", "share"), by_severity(0.03, 0.06, 0.09, 0.17, 0.27))
-def test_impulse_statistics(severity: int, share: float) -> None:
-    """The stated share of values is black or white, half each; the others stay."""
-    out = Corruption("impulse", severity)(flat(77), (0,))
+@pytest.mark.parametrize(("severity", "fraction"), by_severity(0.03, 0.06, 0.09, 0.17, 0.27))
+def test_impulse_fraction(severity: int, fraction: float) -> None:
+    """The stated fraction of values becomes black or white, half each; the others stay."""
+    out = Corruption("impulse", severity)(uniform(77), (0,))
     assert set(np.unique(out)) == {0, 77, 255}
-    assert np.mean(out == 0) == pytest.approx(share / 2, rel=0.06)
-    assert np.mean(out == 255) == pytest.approx(share / 2, rel=0.06)
+    assert np.mean(out == 0) == pytest.approx(fraction / 2, rel=0.06)
+    assert np.mean(out == 255) == pytest.approx(fraction / 2, rel=0.06)
 
 
-# ---- Blur and compression -----------------------------------------------------------------------------------------
+# ---- Blur and compression -------------------------------------------------------------------------------------------
 DISKS = ((3, 0.1), (4, 0.5), (6, 0.5), (8, 0.5), (10, 0.5))
 
 
 @pytest.mark.parametrize(("radius", "deviation"), DISKS)
-def test_disk(radius: int, deviation: float) -> None:
-    """The kernel of defocus sums to one, is symmetric and never negative, flat inside its radius and empty outside its rim."""
-    kernel = disk(radius, deviation)
+def test_disk_kernel_shape(radius: int, deviation: float) -> None:
+    """The kernel has sum 1, is symmetric and non-negative, flat inside its radius and zero outside its rim."""
+    kernel = disk_kernel(radius, deviation)
     reach = len(kernel) // 2
     distance = np.hypot(*np.mgrid[-reach : reach + 1, -reach : reach + 1])
     assert kernel.sum() == pytest.approx(1, abs=1e-12)
@@ -335,43 +335,43 @@ def test_disk(radius: int, deviation: float) -> None:
 
 
 @pytest.mark.parametrize(("radius", "deviation"), DISKS)
-def test_disk_is_opencvs(radius: int, deviation: float) -> None:
-    """The kernel is a disk that OpenCV's Gaussian smooths, 3 or 5 pixels wide, scaled to a sum of one."""
+def test_disk_kernel_equals_opencv(radius: int, deviation: float) -> None:
+    """The kernel is a disk smoothed by OpenCV's Gaussian, 3 or 5 pixels wide, scaled to sum 1."""
     reach = max(8, radius)
     y, x = np.mgrid[-reach : reach + 1, -reach : reach + 1]
     width = 3 if radius <= 8 else 5
     expected = cv2.GaussianBlur((np.hypot(x, y) <= radius).astype(float), (width, width), deviation)
-    kernel = disk(radius, deviation)
+    kernel = disk_kernel(radius, deviation)
     assert kernel.shape == expected.shape
     assert np.allclose(kernel, expected / expected.sum(), rtol=0, atol=1e-12)
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
-def test_defocus_is_opencvs_filter(severity: int) -> None:
-    """Defocus is what OpenCV's filter gives with the same kernel at its usual borders, up to rounding."""
-    frames = photographs(2, 48, 31)
+def test_defocus_equals_opencv(severity: int) -> None:
+    """Defocus equals OpenCV's filter with the same kernel and its default border, up to rounding."""
+    frames = smooth_frames(2, 48, 31)
     for frame, out in zip(frames, Corruption("defocus", severity)(frames, (0,)), strict=True):
-        assert np.abs(out - cv2.filter2D(frame.astype(float), -1, disk(*DISKS[severity - 1]))).max() <= 0.501
+        assert np.abs(out - cv2.filter2D(frame.astype(float), -1, disk_kernel(*DISKS[severity - 1]))).max() <= 0.501
 
 
 @pytest.mark.parametrize("severity", SEVERITIES)
 @pytest.mark.parametrize("shape", [(48, 31), (9, 12)])
-def test_defocus_is_a_convolution(severity: int, shape: tuple[int, int]) -> None:
-    """Defocus is what scipy's direct convolution gives with the same kernel and mirrored borders, up to rounding."""
-    frames = photographs(2, *shape)
-    kernel = disk(*DISKS[severity - 1])[None, :, :, None]
+def test_defocus_equals_scipy_convolution(severity: int, shape: tuple[int, int]) -> None:
+    """Defocus equals scipy's convolution with the same kernel and mirrored borders, up to rounding."""
+    frames = smooth_frames(2, *shape)
+    kernel = disk_kernel(*DISKS[severity - 1])[None, :, :, None]
     expected = ndimage.convolve(frames.astype(float), kernel, mode="mirror")
     out = Corruption("defocus", severity)(frames, (0,))
     assert np.abs(out - expected).max() <= 0.501
 
 
 @pytest.mark.parametrize(
-    ("severity", "ladder"), by_severity((1.11, 0.01), (1.15, 0.01), (1.2, 0.02), (1.24, 0.02), (1.3, 0.03))
+    ("severity", "factor_range"), by_severity((1.11, 0.01), (1.15, 0.01), (1.2, 0.02), (1.24, 0.02), (1.3, 0.03))
 )
-def test_zoom_is_a_mean_of_enlargements(severity: int, ladder: tuple[float, float]) -> None:
+def test_zoom_equals_mean_of_enlargements(severity: int, factor_range: tuple[float, float]) -> None:
     """Zoom is the mean of a frame and its enlargements about the centre, as scipy interpolates them, up to rounding."""
-    frame = photographs(1, 41, 56)[0].astype(float)
-    last, step = ladder
+    frame = smooth_frames(1, 41, 56)[0].astype(float)
+    last, step = factor_range
     total, factors = frame.copy(), np.linspace(1, last, round((last - 1) / step) + 1)
     y, x = np.mgrid[:41, :56]
     for factor in factors:
@@ -383,68 +383,68 @@ def test_zoom_is_a_mean_of_enlargements(severity: int, ladder: tuple[float, floa
 
 @pytest.mark.parametrize("name", ["defocus", "zoom"])
 @pytest.mark.parametrize("level", [0, 77, 255])
-def test_blur_keeps_flat_frames(name: str, level: int) -> None:
-    """Where all is one grey there is nothing to blur, up to the borders."""
+def test_blur_keeps_uniform_frames(name: str, level: int) -> None:
+    """A uniform grey frame is unchanged, up to the borders."""
     for severity in SEVERITIES:
-        assert (Corruption(name, severity)(flat(level, 1, 32), (0,)) == level).all()
+        assert (Corruption(name, severity)(uniform(level, 1, 32), (0,)) == level).all()
 
 
 @pytest.mark.parametrize(("severity", "quality"), by_severity(25, 18, 15, 10, 7))
-def test_jpeg_is_pillows(severity: int, quality: int) -> None:
-    """Each frame is what Pillow reads of the JPEG that it writes at the stated quality."""
-    frames = photographs(3, 37, 53)
+def test_jpeg_equals_pillow(severity: int, quality: int) -> None:
+    """Each frame is what Pillow decodes from the JPEG that it encodes at the stated quality."""
+    frames = smooth_frames(3, 37, 53)
     for frame, out in zip(frames, Corruption("jpeg", severity)(frames, (0,)), strict=True):
         file = io.BytesIO()
         Image.fromarray(frame).save(file, "JPEG", quality=quality)
         assert np.array_equal(out, np.asarray(Image.open(file).convert("RGB")))
 
 
-# ---- Names and errors ---------------------------------------------------------------------------------------------
+# ---- Parsing and errors ---------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("text", ["gauss:3", "rotate:2:language", "reverse:5"])
-def test_names_round_trip(text: str) -> None:
-    """A corruption's text is what it is parsed from; the first variant goes unnamed."""
+def test_parse_str_roundtrip(text: str) -> None:
+    """The text of a corruption parses to itself; the default variant is omitted."""
     assert str(Corruption.parse(text)) == text
     assert str(Corruption.parse("jumble:4:action")) == "jumble:4"
 
 
 @pytest.mark.parametrize(
-    ("text", "says"),
+    ("text", "message"),
     [
         ("gaus:3", "There is no corruption 'gaus'; did you mean gauss?"),
         ("gaus:x", "There is no corruption 'gaus'; did you mean gauss?"),
-        ("qqq:1", "There is no corruption 'qqq'; known are translate, rotate,"),
+        ("qqq:1", "There is no corruption 'qqq'; it must be one of translate, rotate,"),
         ("gauss:6", "The severity of gauss is '6'; it must be one of 1 to 5."),
         ("gauss:x", "The severity of gauss is 'x'; it must be one of 1 to 5."),
         ("gauss: 3", "The severity of gauss is ' 3'; it must be one of 1 to 5."),
         ("rotate:2:c", "The variant of rotate is 'c'; it must be action or language."),
-        ("gauss", "The corruption 'gauss' must be NAME:SEVERITY or NAME:SEVERITY:VARIANT, as in gauss:3."),
+        ("gauss", "The corruption 'gauss' must be NAME:SEVERITY or NAME:SEVERITY:VARIANT, e.g. gauss:3."),
         ("", "The corruption '' must be NAME:SEVERITY"),
         ("a:1:b:c", "The corruption 'a:1:b:c' must be NAME:SEVERITY"),
     ],
 )
-def test_wrong_names(text: str, says: str) -> None:
-    """One sentence names what is wrong and what would be right."""
+def test_parse_invalid_text_raises(text: str, message: str) -> None:
+    """A one-line error message names what is wrong and what it should be."""
     with pytest.raises(ConfigurationError) as error:
         Corruption.parse(text)
-    assert str(error.value).startswith(says)
+    assert str(error.value).startswith(message)
     assert "\n" not in str(error.value)
 
 
 @pytest.mark.parametrize("arguments", [("gaus", 3), ("gauss", 0), ("gauss", 6), ("gauss", "3"), ("gauss", 3, "first")])
-def test_wrong_arguments(arguments: tuple[Any, ...]) -> None:
-    """What cannot be parsed cannot be made either."""
+def test_invalid_arguments_raise(arguments: tuple[Any, ...]) -> None:
+    """Arguments that could not be parsed are refused by the constructor too."""
     with pytest.raises(ConfigurationError):
         Corruption(*arguments)
 
 
 @pytest.mark.parametrize("frames", [np.zeros((2, 4, 4, 3)), np.zeros((4, 4, 3), np.uint8), np.zeros((0, 4, 4, 3), np.uint8)])
-def test_wrong_frames(frames: NDArray[Any]) -> None:
-    """Frames of another dtype or shape, or none, are refused, and the sentence names both."""
+def test_invalid_frames_raise(frames: NDArray[Any]) -> None:
+    """Frames of another dtype or shape, or without frames, are refused with an error that names both."""
     with pytest.raises(ConfigurationError, match="must be uint8"):
         Corruption("gauss", 1)(frames, (0,))
 
 
-def test_no_torch() -> None:
-    """Corruptions need no torch."""
+def test_import_without_torch() -> None:
+    """Importing the corruptions does not import torch."""
     code = "import sys, synvid_train.data.corruptions; sys.exit('torch' in sys.modules)"
     assert subprocess.run([sys.executable, "-c", code]).returncode == 0
