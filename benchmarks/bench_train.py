@@ -137,7 +137,7 @@ def bench_feeding():
     rates = {}
     for workers in (1, 2, 4, 8, 16) if ON_GPU else (1, 2):
         clips = TrainingClips(source, recipe, 0, pretraining=True)
-        batches = load_batches(clips, Schedule(100_000, 1, 64, 64, 1, 0).pieces(), workers, torch.device("cpu"))
+        batches = load_batches(clips, Schedule(100_000, 1, 64, 64, 1, 0).micro_batches(), workers, torch.device("cpu"))
         next(batches)
         began = time.perf_counter()
         count = 4 * workers if ON_GPU else 6

@@ -81,12 +81,12 @@ def test_kinetics_steps():
     """An epoch of Kinetics-400's 240,436 videos has 469 steps, each of 1,024 samples of 512 videos."""
     recipe = load_recipe("finetune_k400")
     repeats, batch = recipe.data.samples_per_clip, recipe.optim.batch_size
-    schedule = Schedule(240_436, repeats, batch, recipe.run.device_batch_size, recipe.optim.epochs, 0, world=64)
-    assert (schedule.steps_per_epoch, schedule.accumulate) == (469, 1)
-    (piece,) = itertools.islice(schedule.pieces(), 1)
-    assert len(piece) == 16
-    assert len({index for _, index, _ in piece}) == 8
-    assert [repeat for *_, repeat in piece] == [0, 1] * 8
+    schedule = Schedule(240_436, repeats, batch, recipe.run.device_batch_size, recipe.optim.epochs, 0, world_size=64)
+    assert (schedule.steps_per_epoch, schedule.accumulation_steps) == (469, 1)
+    (micro_batch,) = itertools.islice(schedule.micro_batches(), 1)
+    assert len(micro_batch) == 16
+    assert len({index for _, index, _ in micro_batch}) == 8
+    assert [repeat for *_, repeat in micro_batch] == [0, 1] * 8
 
 
 def test_samples_of_a_clip_share_its_window(films, monkeypatch):

@@ -34,7 +34,7 @@ from synvid_train.data.transforms import (
     seeded,
 )
 from synvid_train.data.window_sources import LabelledVideos, RenderedClips, ShardClips  # noqa: E402
-from synvid_train.train.finetune import _mixing  # noqa: E402
+from synvid_train.train.finetune import _make_mixup  # noqa: E402
 from synvid_train.training_recipe import TrainingRecipe, Views, list_recipes, load_recipe  # noqa: E402
 
 JHMDB = Path(__file__).parents[2] / "shared" / "data" / "jhmdb"
@@ -188,7 +188,7 @@ def test_flip():
 def test_mixed_area_is_the_weight_of_the_label(mixup, cutmix):
     """The share of a clip that shows the other one is the weight of the other's label, in every frame alike."""
     recipe = TrainingRecipe().override({"objective.mixup": mixup, "objective.cutmix": cutmix})
-    mix = _mixing(recipe, 2)
+    mix = _make_mixup(recipe, 2)
     clips = torch.zeros(2, 5, 16, 16, 3)
     clips[1] = 1
     for seed in range(20):
@@ -337,14 +337,14 @@ def test_schedule(count, repeats, world, device_batch_size, seed):
     if count < batch:
         return
     args = (count, repeats, batch, device_batch_size, 2, seed)
-    ranks = [list(Schedule(*args, rank=r, world=world).pieces()) for r in range(world)]
+    ranks = [list(Schedule(*args, rank=r, world_size=world).micro_batches()) for r in range(world)]
     alone = Schedule(*args)
-    pieces = Schedule(*args, world=world).accumulate
+    pieces = Schedule(*args, world_size=world).accumulation_steps
     steps = [
         [key for r in range(world) for k in range(pieces) for key in ranks[r][s * pieces + k]] for s in range(alone.steps)
     ]
-    whole = list(alone.pieces())
-    size = alone.accumulate
+    whole = list(alone.micro_batches())
+    size = alone.accumulation_steps
     assert steps == [[key for piece in whole[s * size : (s + 1) * size] for key in piece] for s in range(alone.steps)]
     first = [key for step in steps[: alone.steps_per_epoch] for key in step]
     assert len(set(first)) == len(first) == alone.steps_per_epoch * batch * repeats
@@ -354,12 +354,12 @@ def test_schedule(count, repeats, world, device_batch_size, seed):
 def test_schedule_goes_on():
     """From step 3 on it gives what it would have given."""
     schedule = Schedule(20, 1, 4, 2, 3, 7)
-    assert list(schedule.pieces(3)) == list(schedule.pieces())[3 * schedule.accumulate :]
+    assert list(schedule.micro_batches(3)) == list(schedule.micro_batches())[3 * schedule.accumulation_steps :]
 
 
 def test_fresh_clips():
     """Without --n, no clip is seen twice."""
-    keys = [key[1] for piece in Schedule(10, 1, 5, 5, 4, 0, fresh=True).pieces() for key in piece]
+    keys = [key[1] for piece in Schedule(10, 1, 5, 5, 4, 0, resample_each_epoch=True).micro_batches() for key in piece]
     assert sorted(keys) == list(range(40))
 
 
@@ -368,7 +368,7 @@ def test_schedule_refuses():
     with pytest.raises(ConfigurationError, match="only 10 clips"):
         Schedule(10, 1, 16, 8, 1, 0)
     with pytest.raises(ConfigurationError, match="multiple of the 3"):
-        Schedule(100, 1, 16, 8, 1, 0, world=3)
+        Schedule(100, 1, 16, 8, 1, 0, world_size=3)
 
 
 def test_clips_are_known_by_their_textures_not_by_paths(tmp_path):
@@ -389,7 +389,7 @@ def test_clips_are_known_by_their_textures_not_by_paths(tmp_path):
 def _samples(source, workers, recipe=None):
     recipe = recipe or load_recipe("laptop_pretrain", TINY_RECIPE)
     clips = TrainingClips(source, recipe, 3, pretraining=True)
-    keys = Schedule(len(source), 1, 4, 4, 2, 3).pieces()
+    keys = Schedule(len(source), 1, 4, 4, 2, 3).micro_batches()
     return [(batch["clip"], batch["order"]) for batch in load_batches(clips, list(keys), workers, torch.device("cpu"))]
 
 

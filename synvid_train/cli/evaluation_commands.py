@@ -86,7 +86,7 @@ def evaluate(
         raise ConfigurationError("--sweep: give --out too, where its picture and results go.")
     if sweep:
         asked = [None, *(Corruption(name, severity) for name in CORRUPTIONS for severity in range(1, 6))]
-    world, console = join_processes(device, quiet)
+    distributed, console = join_processes(device, quiet)
     trained = load_classifier(checkpoint)
     recipe = _settings_of(trained, settings)
 
@@ -96,22 +96,22 @@ def evaluate(
     videos = read_list(data, root, trained.classes, split="test", column=column)
     for remark in videos.remarks:
         console.message(remark)
-    model = trained.model().to(world.device)
-    loaders, results = loader_workers(workers, world), {}
+    model = trained.model().to(distributed.device)
+    loaders, results = loader_workers(workers, distributed), {}
     for corruption in asked or [None]:
         name = str(corruption or "clean")
         bar = console.progress(name)
-        result = test(model, videos, recipe, world, loaders, corruption, seed, bar)
+        result = test(model, videos, recipe, distributed, loaders, corruption, seed, bar)
         results[name] = result
-        if not world.first:
+        if not distributed.is_main:
             continue
         console.message(f"{name}: top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} % of {result.videos:,} videos")
         for sentence in result.unread:
             console.message(f"left out: {sentence}")
         if out:
             result.save(out / name.replace(":", "-"))
-    world.leave()
-    if world.first:
+    distributed.shutdown()
+    if distributed.is_main:
         _finish_evaluation(results, sweep, out, as_json)
 
 
@@ -145,7 +145,7 @@ def features(
 
     synvid-train features --checkpoint runs/a/last.pt --data val.csv
     """
-    world, console = join_processes(device, quiet)
+    distributed, console = join_processes(device, quiet)
     import numpy as np
 
     from synvid.errors import DatasetError
@@ -155,7 +155,7 @@ def features(
     from synvid_train.eval.visualize import FRAMES, draw_features
     from synvid_train.model.convert import load_checkpoint
 
-    encoder = load_checkpoint(checkpoint).model().encoder.to(world.device).eval()
+    encoder = load_checkpoint(checkpoint).model().encoder.to(distributed.device).eval()
     paths = (
         [data / name for name in find_files(data, VIDEO_SUFFIXES)]
         if data.is_dir() and root is None
@@ -171,7 +171,7 @@ def features(
             names.append(f"{len(names):03d}-{path.stem}")
         except DatasetError as error:
             console.message(f"left out: {error}")
-    draw_features(encoder, videos, names, out, world.device)
+    draw_features(encoder, videos, names, out, distributed.device)
     console.message(f"{out}: {len(videos)} videos and features.png.")
 
 
@@ -206,19 +206,20 @@ def compare(
     if len(paths) < 2:
         raise ConfigurationError("name two datasets, the reference last: `synvid-train compare moving_shapes ~/ucf101`.")
     check_output_file(out)
-    world, console = join_processes(device, quiet)
+    distributed, console = join_processes(device, quiet)
 
     from synvid_train.eval.compare import compare as measure
     from synvid_train.eval.feature_extraction import ClipSelection
     from synvid_train.eval.feature_extractors import find_extractor
 
-    if world.size > 1:
-        world.leave()
+    if distributed.world_size > 1:
+        distributed.shutdown()
         raise ConfigurationError("compare works in one process; start it without torchrun.")
-    seeing = [find_extractor(text, world.device) for text in dict.fromkeys(networks)]
+    seeing = [find_extractor(text, distributed.device) for text in dict.fromkeys(networks)]
     sources = resolve_sources(paths, kind, seed, settings, textures, images, console)
     chosen = ClipSelection(max_clips, frames, seed)
-    alone = workers is None and world.device.type == "cpu"  # reading is a twentieth of the work: all cores to the network
-    loaders = 0 if alone else loader_workers(workers, world)
+    # Reading is a twentieth of the work: on the CPU, the network gets all cores.
+    alone = workers is None and distributed.device.type == "cpu"
+    loaders = 0 if alone else loader_workers(workers, distributed)
     records = measure(list(sources.values()), seeing, chosen, infinity, loaders, console.progress)
     print_results(records, out, as_json, console)

@@ -47,20 +47,20 @@ root_option = click.option("--root", type=PATH, help="Folder of the videos in a 
 def join_processes(device: str | None, quiet: bool) -> tuple[DistributedContext, Console]:
     from synvid_train.distributed import DistributedContext
 
-    world = DistributedContext.join(device, Console(quiet).message)
-    return world, Console(quiet or not world.first)
+    distributed = DistributedContext.join(device, Console(quiet).message)
+    return distributed, Console(quiet or not distributed.is_main)
 
 
-def loader_workers(workers: int | None, world: DistributedContext) -> int:
+def loader_workers(workers: int | None, distributed: DistributedContext) -> int:
     """Processes that load clips: half of the cores beside a model on the CPU, which gets the rest; all beside a GPU."""
     import torch
 
     from synvid.runtime.local_executor import default_workers
 
     cores = default_workers()
-    if world.device.type != "cpu":
-        return max(cores // world.on_this_machine, 1) if workers is None else workers
-    chosen = max(cores // 2 // world.on_this_machine, 1) if workers is None else workers
+    if distributed.device.type != "cpu":
+        return max(cores // distributed.local_size, 1) if workers is None else workers
+    chosen = max(cores // 2 // distributed.local_size, 1) if workers is None else workers
     if "OMP_NUM_THREADS" not in os.environ:  # more threads than cores wait for one another: ten times slower, measured
-        torch.set_num_threads(max(cores // world.on_this_machine - chosen, 1))
+        torch.set_num_threads(max(cores // distributed.local_size - chosen, 1))
     return chosen

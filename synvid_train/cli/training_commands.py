@@ -17,19 +17,19 @@ from synvid.errors import ConfigurationError
 if TYPE_CHECKING:
     from synvid_train.data.window_sources import WindowSource
     from synvid_train.distributed import DistributedContext
-    from synvid_train.train.trainer import TrainingTask
+    from synvid_train.train.task import TrainingTask
     from synvid_train.training_recipe import TrainingRecipe
 from synvid_train.cli.options import PATH, join_processes, loader_workers, root_option, run_options
 
 
 def _recipe(
-    name: str | None, settings: Sequence[str], kind: str, console: Console, world: DistributedContext
+    name: str | None, settings: Sequence[str], kind: str, console: Console, distributed: DistributedContext
 ) -> TrainingRecipe:
     """The recipe that was asked for; without a GPU the default is one for laptops."""
     from synvid_train.training_recipe import load_recipe
 
     default = {"pretrain": "pretrain_vitb", "finetune": "finetune_ucf101", "probe": "probe_ucf101"}[kind]
-    if name is None and world.device.type == "cpu":
+    if name is None and distributed.device.type == "cpu":
         console.message(f"No GPU is used: the recipe is laptop_{kind}, not {default}; --recipe takes another.")
         default = f"laptop_{kind}"
     return load_recipe(name or default, settings)
@@ -40,29 +40,29 @@ def _folder(out: Path | None, recipe: TrainingRecipe) -> Path:
 
 
 def _train(
-    job: TrainingTask,
+    task: TrainingTask,
     out: Path,
-    world: DistributedContext,
+    distributed: DistributedContext,
     workers: int | None,
     overwrite: bool,
     console: Console,
 ) -> None:
-    """Do the job, and draw its curves at the end."""
+    """Run the task, then draw its curves."""
     from synvid.runtime.signals import defer_signals
     from synvid_train.eval.result_plots import draw_curves
     from synvid_train.train.run_log import read_log
     from synvid_train.train.trainer import InterruptedRunError, train
 
     signal.signal(signal.SIGTERM, terminate)
-    progress = console.progress(job.recipe.name)
+    progress = console.progress(task.recipe.name)
     with defer_signals():  # to the end: a signal in the middle of a fork or an import would be lost, or break it
         try:
-            train(job, out, world, loader_workers(workers, world), progress, console.message, overwrite)
+            train(task, out, distributed, loader_workers(workers, distributed), progress, console.message, overwrite)
         except InterruptedRunError:
             raise KeyboardInterrupt from None
         finally:
-            world.leave()
-        if world.first:
+            distributed.shutdown()
+        if distributed.is_main:
             draw_curves(read_log(out / "log.jsonl"), out / "curves.png", str(out))
             console.message(f"{out}: done. Weights in last.safetensors, figures in log.jsonl, curves in curves.png.")
 
@@ -97,8 +97,8 @@ def pretrain(
         raise ConfigurationError(f"--n {n}: only with --preset; a dataset has the clips it has.")
     if rerender and shards is None:
         raise ConfigurationError("--rerender: only with --shards; a preset's clips are rendered anyway.")
-    world, console = join_processes(device, quiet)
-    made = _recipe(recipe, settings, "pretrain", console, world)
+    distributed, console = join_processes(device, quiet)
+    made = _recipe(recipe, settings, "pretrain", console, distributed)
     folder = _folder(out, made)
 
     from synvid_train.train.pretrain import pretraining
@@ -109,9 +109,9 @@ def pretrain(
         source, held_out = _rendered(preset, n or made.data.clips_per_epoch, data_seed, textures, images, workers, console)
     else:
         source, held_out = _shards(shards, rerender, textures, images)
-    fresh = preset is not None and n is None
-    job = pretraining(made, source, seed=seed, fresh=fresh, held_out=held_out)
-    _train(job, folder, world, workers, overwrite, console)
+    resample = preset is not None and n is None
+    task = pretraining(made, source, seed=seed, resample_each_epoch=resample, held_out=held_out)
+    _train(task, folder, distributed, workers, overwrite, console)
 
 
 def _rendered(
@@ -193,8 +193,8 @@ def _classify(
     out: Path | None, recipe: str | None, settings: tuple[str, ...], overwrite: bool, seed: int, workers: int | None,
     device: str | None, quiet: bool,
 ) -> None:  # fmt: skip
-    world, console = join_processes(device, quiet)
-    made = _recipe(recipe, settings, kind, console, world)
+    distributed, console = join_processes(device, quiet)
+    made = _recipe(recipe, settings, kind, console, distributed)
     folder = _folder(out, made)
 
     from synvid_train.data.annotations import read_list
@@ -209,5 +209,5 @@ def _classify(
     start = None if checkpoint is None else load_checkpoint(checkpoint)
     if overwrite and checkpoint is not None and folder.resolve() in (checkpoint.resolve(), *checkpoint.resolve().parents):
         raise ConfigurationError(f"--overwrite: --checkpoint {checkpoint} lies in {folder}, which it would remove.")
-    job = finetuning(made, videos, val, checkpoint=start, probe=kind == "probe", seed=seed)
-    _train(job, folder, world, workers, overwrite, console)
+    task = finetuning(made, videos, val, checkpoint=start, probe=kind == "probe", seed=seed)
+    _train(task, folder, distributed, workers, overwrite, console)

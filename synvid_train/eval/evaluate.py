@@ -97,7 +97,7 @@ def evaluate(
     model: nn.Module,
     videos: VideoList,
     recipe: TrainingRecipe,
-    world: DistributedContext,
+    distributed: DistributedContext,
     workers: int = 0,
     corruption: Corruption | None = None,
     seed: int = 0,
@@ -109,7 +109,7 @@ def evaluate(
         model: a `VideoClassifier`, on the device.
         videos: with labels of the model's classes.
         recipe: for frames, stride and views.
-        world: processes, which share the videos.
+        distributed: the processes, which share the videos.
         workers: that load videos.
         corruption: of the videos; None for none.
         seed: of corruptions.
@@ -121,20 +121,20 @@ def evaluate(
     was_training = model.training
     model.eval()
     dataset = TestVideos(LabelledVideos(videos), recipe, corruption, seed)
-    own = list(range(world.rank, len(videos), world.size))
+    own = list(range(distributed.rank, len(videos), distributed.world_size))
     count = len(videos.classes)
-    counts = torch.zeros(count * count + 1, dtype=torch.float64, device=world.device)
+    counts = torch.zeros(count * count + 1, dtype=torch.float64, device=distributed.device)
     unread: list[str] = []
     progress = progress or Progress()
     progress.start(len(own), 0, "video")
-    items = load_samples(dataset, own, workers, world.device)
-    with catch_worker_death(), closing(items), autocast(recipe, world.device):
+    items = load_samples(dataset, own, workers, distributed.device)
+    with catch_worker_death(), closing(items), autocast(recipe, distributed.device):
         for done, item in enumerate(items, 1):
             raise_if_interrupted()
             if item["clips"] is None:
                 unread.append(item["unread"])
             else:
-                scores = average_softmax(model, item["clips"].to(world.device), recipe.run.device_batch_size)
+                scores = average_softmax(model, item["clips"].to(distributed.device), recipe.run.device_batch_size)
                 if not torch.isfinite(scores).all():
                     raise DatasetError(f"{videos.source}: the model's scores are not finite; its weights are of no use.")
                 ranking = scores.argsort(descending=True)
@@ -143,7 +143,7 @@ def evaluate(
             progress.update(done)
     progress.finish()
     model.train(was_training)
-    counts, unread = world.sum(counts).cpu(), world.gather(unread)
+    counts, unread = distributed.sum(counts).cpu(), distributed.gather(unread)
     result = EvaluationResult(
         videos.classes, counts[:-1].reshape(count, count).numpy().astype(np.int64), int(counts[-1]), tuple(unread)
     )
