@@ -28,8 +28,8 @@ from torch.nn import functional
 from synvid.errors import ConfigurationError
 from synvid.os_errors import wrap_os_errors
 from synvid_train.data.transforms import central_square
-from synvid_train.model.checkpoint import unpickle
 from synvid_train.model.convert import load_checkpoint
+from synvid_train.model.tensor_files import unpickle
 from synvid_train.model.videomae import VideoClassifier, normalize
 
 __all__ = ["NAMES", "FeatureExtractor", "find_extractor"]
