@@ -478,7 +478,7 @@ def test_residual_stream_is_float32_under_bf16():
 
 def test_evaluate_uses_recipe_precision(tmp_path):
     """`evaluate` runs a classifier in the precision of its recipe."""
-    from test_training import SINGLE_PROCESS, write_labelled_videos
+    from training_runs import SINGLE_PROCESS, write_labelled_videos
 
     from synvid_train.data.annotations import read_list
     from synvid_train.eval.evaluate import evaluate
