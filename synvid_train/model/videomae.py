@@ -314,7 +314,7 @@ class VideoClassifier(nn.Module):
 
 
 def training_flops(architecture: Architecture, ratio: float | None) -> float:
-    """Estimate the floating-point operations of a training step on one clip: 2 per multiply-add, 3 forward passes.
+    """Estimate the floating-point operations of a training step on one clip; the backward pass counts as two forward passes.
 
     Args:
         architecture: the model's architecture.
