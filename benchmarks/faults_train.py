@@ -19,7 +19,8 @@ from faults_process import FATES, Process, left_alive, start
 import synvid
 import synvid_train.eval.result_plots
 import synvid_train.eval.visualize  # everything is imported before processes are forked
-import synvid_train.train.pretrain  # noqa: F401
+import synvid_train.train.pretrain
+import synvid_train.train.trainer  # noqa: F401
 from synvid_train.cli.main import main
 from synvid_train.model.checkpoint import load_training
 from synvid_train.train.run_log import read_log

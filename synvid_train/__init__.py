@@ -1,1 +1,1 @@
-"""VideoMAE from rendered clips: pre-training, fine-tuning, probing and evaluation. The command is `synvid-train`."""
+"""Train VideoMAE on rendered clips: pre-training, fine-tuning, probing and evaluation. The command is `synvid-train`."""

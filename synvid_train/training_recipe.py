@@ -1,4 +1,4 @@
-"""Recipes: all settings of a training run as data, loaded from YAML and checked to the last key."""
+"""Training recipes: all settings of a run, loaded from YAML and validated."""
 
 from __future__ import annotations
 
@@ -15,22 +15,23 @@ from synvid.errors import ConfigurationError
 __all__ = ["Data", "Model", "Objective", "Optim", "Run", "TrainingRecipe", "Views", "list_recipes", "load_recipe"]
 
 
-_SHARE = Number(0, 1)
+_FRACTION = Number(0, 1)
 _COUNT = Number(1, 10**9, whole=True)
 
 
 @dataclass(frozen=True)
 class Model:
-    """The model.
+    """The model architecture and its regularisation.
 
     Attributes:
         size: tiny, small (ViT-S), base (ViT-B), large (ViT-L) or huge (ViT-H).
-        num_frames: frames of a clip, a multiple of tubelet_size.
-        image_size: pixels a side, a multiple of patch_size.
-        patch_size, tubelet_size: of a token, in pixels and frames.
-        decoder_depth: blocks of the decoder, in pre-training.
-        drop_path: largest share of residual branches that are dropped, in fine-tuning.
-        dropout: before the classifier's last layer.
+        num_frames: number of frames of a clip, a multiple of tubelet_size.
+        image_size: height and width of a frame in pixels, a multiple of patch_size.
+        patch_size: height and width of a token in pixels.
+        tubelet_size: number of frames of a token.
+        decoder_depth: number of decoder blocks, in pre-training.
+        drop_path: stochastic depth rate of the last block, in fine-tuning; it grows linearly from 0 in the first.
+        dropout: dropout rate before the classifier's last layer.
     """
 
     size: str = setting("base", OneOf(("tiny", "small", "base", "large", "huge")))
@@ -45,12 +46,13 @@ class Model:
 
 @dataclass(frozen=True)
 class Data:
-    """Which frames of which clips.
+    """Sampling of clips and frames.
 
     Attributes:
-        stride: every so many frames of a video one is taken.
-        clips_per_epoch: of a preset without --n, whose clips are new in each epoch.
-        samples_per_clip: views of one window of each clip, all in the same step, which has so many times batch_size samples.
+        stride: distance in frames between two frames of a window.
+        clips_per_epoch: number of clips in an epoch of a preset without --n, whose clips are new in each epoch.
+        samples_per_clip: repeated augmentation: views of one window of each clip, all in the same step, which then has
+            samples_per_clip x batch_size samples.
     """
 
     stride: int = setting(4, Number(1, 1000, whole=True))
@@ -60,15 +62,18 @@ class Data:
 
 @dataclass(frozen=True)
 class Views:
-    """What the model sees of a frame.
+    """Crops and augmentations.
 
     Attributes:
-        crop_scales: MultiScaleCrop of pre-training: sides of the crop as shares of the short side, neighbours may be mixed.
-        crop_area_range, crop_aspect_range: RandomResizedCrop of fine-tuning.
-        flip: mirrored half of the time, in fine-tuning.
-        randaugment: of timm, `rand-m9-mstd0.5-inc1`; empty for none.
+        crop_scales: sides of MultiScaleCrop in pre-training, as fractions of the short side; width and height may use
+            neighbouring scales.
+        crop_area_range: RandomResizedCrop's area in fine-tuning, as a fraction of the frame.
+        crop_aspect_range: RandomResizedCrop's aspect ratio in fine-tuning.
+        flip: mirror half of the clips, in fine-tuning.
+        randaugment: timm's configuration string of RandAugment, such as `rand-m9-mstd0.5-inc1`; empty for none.
         erasing: probability that a box is erased, the same in every frame.
-        test_clips, test_crops: views whose softmax is averaged: stretches in time, crops along the long side.
+        test_clips, test_crops: numbers of windows in time and of crops along the long side in a test, which averages the
+            softmax over all views.
     """
 
     crop_scales: tuple[float, ...] = setting((1.0, 0.875, 0.75, 0.66), Vector(4, Number(0.01, 1)))
@@ -76,19 +81,19 @@ class Views:
     crop_aspect_range: tuple[float, float] = setting((0.75, 1.3333), Interval(Number(0.1, 10)))
     flip: bool = setting(False, Boolean())
     randaugment: str = setting("", Pattern(r"(rand(-[a-z]+[0-9.]+)+)?", "a RandAugment of timm such as rand-m9-mstd0.5-inc1"))
-    erasing: float = setting(0.0, _SHARE)
+    erasing: float = setting(0.0, _FRACTION)
     test_clips: int = setting(5, Number(1, 100, whole=True))
     test_crops: int = setting(3, Number(1, 9, whole=True))
 
 
 @dataclass(frozen=True)
 class Objective:
-    """What is asked of the model.
+    """The training objective.
 
     Attributes:
-        mask_ratio: share of patches hidden, in pre-training.
-        mixup, cutmix: parameters of their Beta distributions, 0 for none, in fine-tuning.
-        label_smoothing: share of a label spread over all classes.
+        mask_ratio: fraction of patches that are masked, in pre-training.
+        mixup, cutmix: alpha of their Beta distributions in fine-tuning; 0 for none.
+        label_smoothing: label smoothing, in fine-tuning.
     """
 
     mask_ratio: float = setting(0.75, Number(0.01, 0.99))
@@ -99,18 +104,18 @@ class Objective:
 
 @dataclass(frozen=True)
 class Optim:
-    """How weights move.
+    """The optimizer and its schedule.
 
     Attributes:
         optimizer: adamw, or sgd with momentum betas[0].
-        base_learning_rate, min_learning_rate: for 256 clips a step; both grow in proportion to batch_size.
-        batch_size: clips a step, over all devices.
-        epochs, warmup_epochs: the rate rises from 0 in the warm-up, then falls as a cosine to the last step, so that another
-            number of epochs is another run once it falls.
-        weight_decay: none on biases, norms and the mask token.
-        betas: of AdamW.
-        layer_decay: the rate of a block is multiplied by this once for every layer above it.
-        clip_norm: longest gradient, 0 for any.
+        base_learning_rate, min_learning_rate: for a batch size of 256; both are scaled by batch_size / 256.
+        batch_size: clips per step, over all devices.
+        epochs, warmup_epochs: linear warm-up from 0, then cosine decay until the last step. After the warm-up the rate depends
+            on the number of epochs, which can therefore no longer be changed when the run is resumed.
+        weight_decay: weight decay, except of biases, norms and the mask token.
+        betas: betas of AdamW.
+        layer_decay: layer-wise learning rate decay: the rate of a block is multiplied by this once for every layer above it.
+        clip_norm: maximum norm of the gradient; 0 for no clipping.
     """
 
     optimizer: str = setting("adamw", OneOf(("adamw", "sgd")))
@@ -127,14 +132,14 @@ class Optim:
 
 @dataclass(frozen=True)
 class Run:
-    """How the work is done. In pre-training nothing here but `precision` changes what is computed beyond rounding.
+    """Execution. In pre-training only `precision` changes the result by more than rounding.
 
     Attributes:
         precision: bf16 (autocast, loss in float32) or fp32.
-        compile: with torch.compile.
-        device_batch_size: most samples that a device takes at once; the gradient of a step is accumulated over as many as it needs.
-        log_every: steps.
-        save_every: epochs between two checkpoints; one is always written at the end and on Ctrl-C.
+        compile: use torch.compile.
+        device_batch_size: maximum number of samples in a micro-batch; larger steps use gradient accumulation.
+        log_every: steps between two lines of the log.
+        save_every: epochs between two checkpoints; one is always written at the end and on SIGINT or SIGTERM.
     """
 
     precision: str = setting("bf16", OneOf(("bf16", "fp32")))
@@ -146,10 +151,10 @@ class Run:
 
 @dataclass(frozen=True)
 class TrainingRecipe(Config):
-    """All settings of a run.
+    """All settings of a training run.
 
     Attributes:
-        name: of the recipe or the stem of a file of your own.
+        name: name of the recipe, or the file's name without its extension.
         description: one line.
     """
 
@@ -163,7 +168,7 @@ class TrainingRecipe(Config):
     run: Run = field(default_factory=Run)
 
     def check(self, source: str) -> None:
-        """Refuse settings that do not go together."""
+        """Raise ConfigurationError if settings contradict each other."""
         if self.optim.warmup_epochs >= self.optim.epochs:
             raise ConfigurationError(
                 f"{source}: optim.warmup_epochs is {self.optim.warmup_epochs:g}; it must be below optim.epochs, "
@@ -172,7 +177,7 @@ class TrainingRecipe(Config):
 
 
 def list_recipes() -> list[str]:
-    """Names of all recipes that come with synvid_train.
+    """Return the names of all recipes that come with synvid_train.
 
     >>> "pretrain_vitb" in list_recipes()
     True
@@ -181,14 +186,14 @@ def list_recipes() -> list[str]:
 
 
 def load_recipe(name_or_path: str | Path, settings: Sequence[str] = ()) -> TrainingRecipe:
-    """Load a recipe by name, or a YAML file of your own, which may extend another.
+    """Load a recipe by name, or from a YAML file, which may extend another recipe.
 
     Args:
         name_or_path: one of `list_recipes()`, or the path of a file ending in .yaml or .yml.
-        settings: changes, ["optim.epochs=100"].
+        settings: settings to change, such as ["optim.epochs=100"].
 
     Raises:
-        ConfigurationError: no such recipe or file, an unknown key, or a value of the wrong kind.
+        ConfigurationError: no such recipe or file, an unknown key, or an invalid value.
 
     >>> load_recipe("pretrain_vitb", ["optim.epochs=100"]).optim.epochs
     100

@@ -20,10 +20,11 @@ from synvid.paths import find_files
 from synvid.runtime.local_executor import run_tasks
 from synvid.runtime.progress import Progress
 from synvid.textures.image_folder import read_image
+from synvid_train import distributed
 from synvid_train.cli.main import main as train_main
 from synvid_train.data import loader
 from synvid_train.distributed import DistributedContext
-from synvid_train.train import trainer
+from synvid_train.train.run_log import RunLog, read_log
 
 LAUNCHER = ("WORLD_SIZE", "RANK", "LOCAL_RANK", "LOCAL_WORLD_SIZE", "MASTER_ADDR", "MASTER_PORT", "TORCHELASTIC_RUN_ID")
 HERE = {"MASTER_ADDR": "127.0.0.1", "MASTER_PORT": "29517"}
@@ -46,9 +47,9 @@ def launched(monkeypatch):
 @pytest.mark.parametrize(
     ("variables", "named"),
     [
-        ({"WORLD_SIZE": "4"}, ["WORLD_SIZE is 4, but RANK, MASTER_ADDR, MASTER_PORT not set", "torchrun"]),
-        ({"WORLD_SIZE": "4", "RANK": "1"}, ["MASTER_ADDR, MASTER_PORT not set"]),
-        ({"WORLD_SIZE": "4", **HERE}, ["RANK not set"]),
+        ({"WORLD_SIZE": "4"}, ["WORLD_SIZE is 4, but RANK, MASTER_ADDR, MASTER_PORT are not set", "torchrun"]),
+        ({"WORLD_SIZE": "4", "RANK": "1"}, ["MASTER_ADDR, MASTER_PORT are not set"]),
+        ({"WORLD_SIZE": "4", **HERE}, ["RANK is not set"]),
         ({"WORLD_SIZE": "four"}, ["WORLD_SIZE is 'four'", "whole number"]),
         ({"WORLD_SIZE": "0"}, ["WORLD_SIZE is 0", "1 or more"]),
         ({"WORLD_SIZE": "2", "RANK": "2", **HERE}, ["RANK is 2, but WORLD_SIZE is 2"]),
@@ -76,8 +77,8 @@ def test_half_a_launcher_is_refused(variables, named, launched, tmp_path):
 def test_one_process_needs_no_launcher(variables, launched):
     """A world of one needs no address, whatever is set to nothing, one or rank 0."""
     launched(**variables)
-    world = DistributedContext.join("cpu")
-    assert (world.rank, world.size, world.first) == (0, 1, True)
+    context = DistributedContext.join("cpu")
+    assert (context.rank, context.world_size, context.is_main) == (0, 1, True)
 
 
 @pytest.mark.parametrize("rank", ["0", "1"])
@@ -87,9 +88,9 @@ def test_processes_that_do_not_come_are_waited_for_in_words(rank, launched, monk
         free.bind(("127.0.0.1", 0))
         port = str(free.getsockname()[1])
     launched(WORLD_SIZE="2", RANK=rank, MASTER_ADDR="127.0.0.1", MASTER_PORT=port)
-    monkeypatch.setattr(trainer, "_MEETING", timedelta(seconds=1))
+    monkeypatch.setattr(distributed, "_RENDEZVOUS_TIMEOUT", timedelta(seconds=1))
     said = []
-    with pytest.raises(ConfigurationError, match=rf"2 processes of WORLD_SIZE do not find one another.*{port}.*torchrun"):
+    with pytest.raises(ConfigurationError, match=rf"2 processes of WORLD_SIZE could not connect through .*{port}.*torchrun"):
         DistributedContext.join("cpu", said.append)
     assert len(said) == 1
     assert f"Rank {rank} of 2 waits for the other processes" in said[0]
@@ -114,13 +115,13 @@ def test_a_broken_tensorboard_costs_its_curves_only(error, monkeypatch, tmp_path
         monkeypatch.delitem(sys.modules, name)
     (tmp_path / "run").mkdir()
     said = []
-    log = trainer._Log(tmp_path / "run", said.append)
-    log.cut(0, evaluated=True)
+    log = RunLog(tmp_path / "run", said.append)
+    log.resume(0, evaluated=True)
     log.write({"step": 1, "loss": 0.5})
     assert len(said) == 1
     assert "TensorBoard is installed but cannot be used" in said[0]
     assert error.partition("'")[2].partition("'")[0] in said[0]
-    assert [line["step"] for line in trainer.read_log(tmp_path / "run" / "log.jsonl")] == [1]
+    assert [line["step"] for line in read_log(tmp_path / "run" / "log.jsonl")] == [1]
 
 
 def test_no_tensorboard_is_no_news(monkeypatch, tmp_path):
@@ -128,7 +129,7 @@ def test_no_tensorboard_is_no_news(monkeypatch, tmp_path):
     monkeypatch.delitem(sys.modules, "torch.utils.tensorboard", raising=False)
     monkeypatch.setitem(sys.modules, "tensorboard", None)
     said = []
-    trainer._Log(tmp_path, said.append).cut(0, evaluated=True)
+    RunLog(tmp_path, said.append).resume(0, evaluated=True)
     assert said == []
 
 

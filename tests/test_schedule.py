@@ -19,9 +19,9 @@ def test_schedule_independent_of_ranks(num_clips, repeats, world, device_batch_s
     if num_clips < batch_size:
         return
     args = (num_clips, repeats, batch_size, device_batch_size, 2, seed)
-    ranks = [list(Schedule(*args, rank=r, world=world).micro_batches()) for r in range(world)]
+    ranks = [list(Schedule(*args, rank=r, world_size=world).micro_batches()) for r in range(world)]
     single = Schedule(*args)
-    per_step = Schedule(*args, world=world).accumulation_steps
+    per_step = Schedule(*args, world_size=world).accumulation_steps
     steps = [
         [key for r in range(world) for k in range(per_step) for key in ranks[r][s * per_step + k]] for s in range(single.steps)
     ]
@@ -41,7 +41,7 @@ def test_schedule_resumes_at_step():
 
 def test_schedule_fresh_never_repeats_a_clip():
     """With fresh clips, no index occurs twice in a run."""
-    keys = [key[1] for batch in Schedule(10, 1, 5, 5, 4, 0, fresh=True).micro_batches() for key in batch]
+    keys = [key[1] for batch in Schedule(10, 1, 5, 5, 4, 0, resample_each_epoch=True).micro_batches() for key in batch]
     assert sorted(keys) == list(range(40))
 
 
@@ -50,14 +50,14 @@ def test_schedule_invalid_batch_size_raises():
     with pytest.raises(ConfigurationError, match="only 10 clips"):
         Schedule(10, 1, 16, 8, 1, 0)
     with pytest.raises(ConfigurationError, match="multiple of the 3"):
-        Schedule(100, 1, 16, 8, 1, 0, world=3)
+        Schedule(100, 1, 16, 8, 1, 0, world_size=3)
 
 
 def test_schedule_kinetics_recipe():
     """An epoch of Kinetics-400's 240,436 videos has 469 steps, each of 1,024 samples of 512 videos."""
     recipe = load_recipe("finetune_k400")
     repeats, batch_size = recipe.data.samples_per_clip, recipe.optim.batch_size
-    schedule = Schedule(240_436, repeats, batch_size, recipe.run.device_batch_size, recipe.optim.epochs, 0, world=64)
+    schedule = Schedule(240_436, repeats, batch_size, recipe.run.device_batch_size, recipe.optim.epochs, 0, world_size=64)
     assert (schedule.steps_per_epoch, schedule.accumulation_steps) == (469, 1)
     (batch,) = itertools.islice(schedule.micro_batches(), 1)
     assert len(batch) == 16

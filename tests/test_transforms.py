@@ -20,7 +20,7 @@ from synvid_train.data.transforms import (  # noqa: E402
     sample_window,
     seeded,
 )
-from synvid_train.train.finetune import _mixing  # noqa: E402
+from synvid_train.train.finetune import _make_mixup  # noqa: E402
 from synvid_train.training_recipe import TrainingRecipe, Views  # noqa: E402
 
 
@@ -202,7 +202,7 @@ def test_finetune_view_flip():
 def test_mixing_area_equals_label_weight(mixup, cutmix):
     """The fraction of a clip that shows the other clip is the weight of its label, in every frame."""
     recipe = TrainingRecipe().override({"objective.mixup": mixup, "objective.cutmix": cutmix})
-    mix = _mixing(recipe, 2)
+    mix = _make_mixup(recipe, 2)
     clips = torch.zeros(2, 5, 16, 16, 3)
     clips[1] = 1
     for seed in range(20):

@@ -1,4 +1,4 @@
-"""The model is VideoMAE: equal to transformers' in output and loss, and to its equations worked by hand."""
+"""The model: parity with transformers' VideoMAE, and its equations against values computed by hand."""
 
 import math
 
@@ -11,10 +11,11 @@ from hypothesis import given  # noqa: E402
 from hypothesis import strategies as st  # noqa: E402
 from torch import nn  # noqa: E402
 
+import synvid_train.model.timm_imports  # noqa: E402, F401  # before transformers imports torchvision
 from synvid.errors import ConfigurationError  # noqa: E402
 from synvid_train.model.checkpoint import Checkpoint  # noqa: E402
 from synvid_train.model.convert import export_huggingface, load_checkpoint  # noqa: E402
-from synvid_train.model.videomae import (
+from synvid_train.model.videomae import (  # noqa: E402
     MEAN,
     SIZES,
     STD,
@@ -34,7 +35,7 @@ TINY = Architecture("tiny", num_frames=4, image_size=16, patch_size=8, decoder_d
 
 
 def randomized(model, seed=0):
-    """Every weight drawn anew, so that none is a 0 or a 1 behind which a mistake hides."""
+    """Add noise to all weights: initial zeros and ones could hide a mistake."""
     generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
         for parameter in model.parameters():
@@ -49,14 +50,14 @@ def random_clips(architecture, batch=2, seed=0):
 
 
 def orders(architecture, ratio=0.75, batch=2, seed=0):
-    """A tube mask for each clip, and V."""
+    """Draw a tube mask for each clip; return them and V."""
     rng = np.random.default_rng(seed)
     steps, patches = architecture.grid
     rows = np.stack([tube_mask(architecture, ratio, rng) for _ in range(batch)])
     return torch.from_numpy(rows), steps * (patches - int(ratio * patches))
 
 
-# ---- Equal to transformers -----------------------------------------------------------------------------------------
+# ---- Parity with transformers ---------------------------------------------------------------------------------------
 parity = pytest.mark.parametrize(
     "architecture",
     [
@@ -71,7 +72,7 @@ parity = pytest.mark.parametrize(
 
 @pytest.fixture
 def transformers_model(tmp_path):
-    """The model that transformers makes of a checkpoint which we have exported, in float64."""
+    """Return a function that exports a model and loads it with transformers, in float64."""
     pytest.importorskip("transformers")
     from transformers.models.videomae import modeling_videomae as theirs
     from transformers.utils import logging
@@ -82,7 +83,7 @@ def transformers_model(tmp_path):
         cls = theirs.VideoMAEForVideoClassification if classes else theirs.VideoMAEForPreTraining
         loaded, report = cls.from_pretrained(tmp_path, output_loading_info=True)
         assert not any(report.values()), report
-        (loaded.fc_norm if classes else loaded.decoder.norm).eps = 1e-6  # which it fixes at 1e-5
+        (loaded.fc_norm if classes else loaded.decoder.norm).eps = 1e-6  # transformers fixes it at 1e-5
         return loaded.double().eval()
 
     logging.disable_progress_bar()
@@ -92,7 +93,7 @@ def transformers_model(tmp_path):
 @parity
 @pytest.mark.parametrize("scattered", [False, True], ids=["tubes", "scattered"])
 def test_pretraining_equals_transformers(architecture, scattered, transformers_model):
-    """Through our export, predictions and loss are those of VideoMAEForPreTraining to 1e-10, whatever the mask."""
+    """An exported model predicts what VideoMAEForPreTraining predicts, with the same loss, to 1e-10 and for any mask."""
     ours = randomized(VideoMAE(architecture))
     theirs = transformers_model(ours)
     order, visible = orders(architecture, ratio=0.6)
@@ -115,7 +116,7 @@ def test_pretraining_equals_transformers(architecture, scattered, transformers_m
 
 @parity
 def test_classifier_equals_transformers(architecture, transformers_model):
-    """Through our export, logits are those of VideoMAEForVideoClassification to 1e-10, and labels arrive."""
+    """An exported classifier has the logits of VideoMAEForVideoClassification to 1e-10, and its class names."""
     ours = randomized(VideoClassifier(architecture, 5))
     theirs = transformers_model(ours, ("ride", "run", "sit", "swim", "wave"))
     assert theirs.config.id2label == {0: "ride", 1: "run", 2: "sit", 3: "swim", 4: "wave"}
@@ -126,8 +127,8 @@ def test_classifier_equals_transformers(architecture, transformers_model):
     assert logits.std() > 0.01
 
 
-def test_transformers_folders_are_read_back(tmp_path, transformers_model):
-    """What transformers saves of our exported model has, read back, the same weights bit for bit."""
+def test_folder_saved_by_transformers_loads(tmp_path, transformers_model):
+    """A model that transformers saves after loading our export has bit-identical weights when we load it."""
     for ours, classes in ((VideoMAE(TINY), ()), (VideoClassifier(TINY, 2), ("sit", "stand"))):
         transformers_model(randomized(ours), classes).float().save_pretrained(tmp_path / "theirs")
         read = load_checkpoint(tmp_path / "theirs")
@@ -137,8 +138,8 @@ def test_transformers_folders_are_read_back(tmp_path, transformers_model):
         assert all(torch.equal(read.weights[name], value) for name, value in ours.state_dict().items())
 
 
-def test_transformers_prepare_pixels_as_we_do(tmp_path):
-    """The exported preprocessor turns frames into the pixels that `normalize` gives."""
+def test_exported_preprocessor_equals_normalize(tmp_path):
+    """The exported image processor turns frames into the pixels of `normalize`."""
     pytest.importorskip("transformers")
     from transformers.models.videomae.image_processing_pil_videomae import VideoMAEImageProcessorPil
 
@@ -151,8 +152,8 @@ def test_transformers_prepare_pixels_as_we_do(tmp_path):
 
 # ---- Sizes ---------------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize(("size", "millions"), [("small", 24.0), ("base", 94.2), ("large", 317.8), ("huge", 653)])
-def test_parameters_are_as_many_as_published(size, millions):
-    """The four sizes of the paper have its numbers of parameters, with a decoder of four blocks."""
+def test_number_of_parameters(size, millions):
+    """All sizes have the published numbers of parameters, with four decoder blocks."""
     with torch.device("meta"):
         count = count_parameters(VideoMAE(Architecture(size)))
     assert round(count / 1e6, 0 if isinstance(millions, int) else 1) == millions
@@ -161,13 +162,13 @@ def test_parameters_are_as_many_as_published(size, millions):
 @pytest.mark.parametrize(
     ("size", "ratio", "giga"), [("base", 0.75, 341), ("large", 0.75, 956), ("base", None, 1082), ("large", None, 3581)]
 )
-def test_operations_of_a_step(size, ratio, giga):
-    """Operations of a training step on one clip are those measured elsewhere, within 2 %."""
+def test_training_flops(size, ratio, giga):
+    """The estimated operations of a training step are within 2 % of measured ones."""
     assert training_flops(Architecture(size), ratio) / 1e9 == pytest.approx(giga, rel=0.02)
 
 
 @pytest.mark.parametrize(
-    ("wrong", "named"),
+    ("arguments", "message"),
     [
         ({"size": "giant"}, "model.size is 'giant'; it must be one of tiny, small, base, large, huge."),
         ({"num_frames": 15}, "model.num_frames is 15; it must be a multiple of tubelet_size, 2."),
@@ -177,15 +178,15 @@ def test_operations_of_a_step(size, ratio, giga):
         ({"tubelet_size": -2}, "model.tubelet_size is -2; it must be above 0."),
     ],
 )
-def test_shapes_that_cannot_be(wrong, named):
-    """A shape that cannot be built is refused in a sentence with the setting, its value and what would be right."""
-    with pytest.raises(ConfigurationError) as refusal:
-        Architecture(**wrong)
-    assert str(refusal.value).startswith(named)
+def test_invalid_architecture_raises(arguments, message):
+    """An invalid architecture raises an error with the setting, its value and what would be right."""
+    with pytest.raises(ConfigurationError) as caught:
+        Architecture(**arguments)
+    assert str(caught.value).startswith(message)
 
 
-def test_every_norm_has_the_official_eps():
-    """Layer norms have eps 1e-6, not torch's 1e-5."""
+def test_layer_norm_eps():
+    """All layer norms have eps 1e-6, as in the official code, not torch's 1e-5."""
     models = VideoMAE(TINY), VideoClassifier(TINY, 3)
     norms = [module for model in models for module in model.modules() if isinstance(module, nn.LayerNorm)]
     assert len(norms) == (2 * 4 + 1 + 2 * 2 + 1) + (2 * 4 + 1)
@@ -199,8 +200,8 @@ def test_every_norm_has_the_official_eps():
     ratio=st.floats(0, 1),
     seed=st.integers(0, 2**32 - 1),
 )
-def test_tube_masks(steps, side, ratio, seed):
-    """A tube mask hides int(ratio x patches) patches, the same at each step, and names every token once, in order."""
+def test_tube_mask(steps, side, ratio, seed):
+    """A tube mask masks int(ratio x patches) patches, the same at each time step, and is a permutation of the tokens."""
     architecture = Architecture("tiny", num_frames=2 * steps, image_size=8 * side, patch_size=8)
     order = tube_mask(architecture, ratio, np.random.default_rng(seed))
     hidden = int(ratio * side**2)
@@ -213,26 +214,26 @@ def test_tube_masks(steps, side, ratio, seed):
     assert ((tubes >= 0) & (tubes < side**2)).all()
 
 
-def test_masks_of_the_paper():
-    """At ratio 0.75 of 16 frames of 224 pixels, 392 tokens are seen and 1176 are not, other ones each time."""
+def test_tube_mask_of_paper():
+    """At ratio 0.75, 16 frames of 224 pixels have 392 visible tokens of 1568; two masks differ."""
     rng = np.random.default_rng(0)
     first, second = (tube_mask(Architecture(), 0.75, rng) for _ in range(2))
     assert len(first) == 1568
-    assert first[391] > first[392]  # the 392nd ends the visible ones
+    assert first[391] > first[392]  # visible tokens end here, masked ones begin
     assert (np.diff(first[:392]) > 0).all()
     assert not np.array_equal(first, second)
 
 
-def test_masks_are_uniform():
-    """Each patch is masked as often as any other."""
+def test_tube_mask_is_uniform():
+    """Each patch is masked with the same probability."""
     rng = np.random.default_rng(0)
     architecture = Architecture("tiny", num_frames=2, image_size=32, patch_size=8)
     counts = np.bincount(np.concatenate([tube_mask(architecture, 0.75, rng)[4:] for _ in range(2000)]), minlength=16)
     assert np.abs(counts / 2000 - 0.75).max() < 5 * math.sqrt(0.75 * 0.25 / 2000)
 
 
-def test_the_encoder_sees_visible_patches_only():
-    """Other pixels behind the mask change nothing that is predicted; other visible ones do."""
+def test_prediction_depends_on_visible_patches_only():
+    """Changing masked pixels does not change the prediction; changing visible ones does."""
     model = randomized(VideoMAE(TINY))
     order, visible = orders(TINY, ratio=0.5, batch=1)
     clip = normalize(random_clips(TINY, batch=1))
@@ -244,9 +245,9 @@ def test_the_encoder_sees_visible_patches_only():
         assert not torch.allclose(before, model.predict(torch.where(hidden, clip, clip + 1), order, visible))
 
 
-# ---- Equations by hand ---------------------------------------------------------------------------------------------
-def test_target_by_hand():
-    """Of two values in a patch and channel, d apart, the targets are -+ d / sqrt(2) / (d / sqrt(2) + 1e-6)."""
+# ---- Equations ---------------------------------------------------------------------------------------------
+def test_target_of_two_values():
+    """The targets of a patch with two values per channel, d apart, are -+ d / 2 / (d / sqrt(2) + 1e-6)."""
     architecture = Architecture("tiny", num_frames=2, image_size=1, patch_size=1, decoder_depth=0)
     values = torch.tensor([[0.2, 0.5, 0.9], [0.6, 0.5, 0.1]], dtype=torch.float64)  # (T, C) in [0, 1]
     clip = ((values - torch.tensor(MEAN)) / torch.tensor(STD)).reshape(1, 2, 1, 1, 3)
@@ -257,8 +258,8 @@ def test_target_by_hand():
     assert torch.allclose(target[0, 0], expected, atol=1e-6)
 
 
-def test_target_by_loops():
-    """The target is mean 0 and deviation 1 of each patch and channel, its values in the order time, row, column, channel."""
+def test_target_equals_loops():
+    """The target has mean 0 and standard deviation 1 per patch and channel, in the order time, row, column, channel."""
     clips = random_clips(TINY)
     order, visible = orders(TINY, ratio=0.5)
     target = VideoMAE(TINY).target(normalize(clips, torch.float64), order[:, visible:])
@@ -272,16 +273,16 @@ def test_target_by_loops():
 
 
 @pytest.mark.parametrize("patch", [8, 16])
-def test_constant_patches_have_target_0(patch):
-    """Whatever its level, a patch of one colour has target 0: no rounding is blown up to noise."""
+def test_target_of_constant_patch_is_zero(patch):
+    """A patch of one colour has target 0 at any level: rounding errors are not amplified."""
     architecture = Architecture("tiny", num_frames=2, image_size=patch, patch_size=patch, decoder_depth=0)
     levels = torch.arange(256, dtype=torch.uint8).reshape(-1, 1, 1, 1, 1).expand(-1, 2, patch, patch, 3)
     target = VideoMAE(architecture).target(normalize(levels), torch.zeros(256, 1, dtype=torch.int64))
     assert target.abs().max() == 0
 
 
-def test_loss_is_the_mean_square_over_masked_tokens():
-    """The loss is the mean of (prediction - target) squared, in float32 even under autocast."""
+def test_loss_is_mean_squared_error():
+    """The loss is the mean squared error over masked patches, in float32 also under autocast."""
     model = randomized(VideoMAE(TINY))
     clips = random_clips(TINY)
     order, visible = orders(TINY)
@@ -295,8 +296,8 @@ def test_loss_is_the_mean_square_over_masked_tokens():
     assert low.item() == pytest.approx(loss.item(), rel=0.02)
 
 
-def test_the_patch_embedding_is_a_convolution():
-    """The linear map of patches equals Conv3d with the same weights."""
+def test_patch_embedding_equals_convolution():
+    """The linear map of patches equals a Conv3d with the same weights."""
     model = randomized(VideoMAE(TINY)).double()
     clips = normalize(random_clips(TINY), torch.float64)
     embed = model.encoder.patch_embed
@@ -305,21 +306,21 @@ def test_the_patch_embedding_is_a_convolution():
     assert (embed(_to_patches(clips, TINY)) - convolved).abs().max() < 1e-12
 
 
-def test_positions_by_hand():
-    """A row of the table is sin(p), cos(p), sin(p / 100), cos(p / 100) for width 4."""
+def test_sinusoid_of_width_four():
+    """For width 4 the embedding of position p is sin(p), cos(p), sin(p / 100), cos(p / 100)."""
     expected = [[math.sin(p), math.cos(p), math.sin(p / 100), math.cos(p / 100)] for p in range(3)]
     table = _sinusoid(3, 4)
     assert table.dtype == torch.float32
     assert torch.equal(table, torch.tensor([expected]))
 
 
-def test_positions_are_no_weights():
-    """Neither table is in the state dict, so that weights fit whatever the number of frames."""
+def test_state_dict_has_no_positions():
+    """The state dict has no position embeddings, so weights fit any number of frames."""
     assert not [name for name in VideoMAE(TINY).state_dict() if "position" in name]
 
 
 def test_normalize():
-    """0 becomes -mean / deviation and 255 (1 - mean) / deviation, in each channel, in float32 unless told otherwise."""
+    """0 becomes -mean / std and 255 becomes (1 - mean) / std per channel, in float32 by default."""
     frames = torch.tensor([[0, 0, 0], [255, 255, 255]], dtype=torch.uint8)
     pixels = normalize(frames, torch.float64)
     for channel, (mean, std) in enumerate(zip(MEAN, STD, strict=True)):
@@ -327,8 +328,8 @@ def test_normalize():
     assert normalize(frames).dtype == torch.float32
 
 
-def test_bytes_and_normalized_pixels_are_the_same():
-    """Models take uint8 frames, or floats that are normalised already."""
+def test_models_take_uint8_or_normalized_floats():
+    """Models return the same for uint8 frames and for the same frames normalised."""
     clips = random_clips(TINY)
     order, visible = orders(TINY)
     for model, more in ((VideoMAE(TINY), (order, visible)), (VideoClassifier(TINY, 3), ())):
@@ -337,9 +338,9 @@ def test_bytes_and_normalized_pixels_are_the_same():
         assert torch.equal(a[0], b[0])
 
 
-# ---- Learning ------------------------------------------------------------------------------------------------------
+# ---- Training ------------------------------------------------------------------------------------------------------
 def test_initialization():
-    """Linear layers of encoder and decoder are Xavier-uniform with bias 0, norms the identity, the mask token as published."""
+    """Linear layers are Xavier-uniform with bias 0, norms are the identity, and the mask token is as published."""
     torch.manual_seed(0)
     model, classifier = VideoMAE(TINY), VideoClassifier(TINY, 50)
     for module in [*model.encoder.modules(), *model.decoder.modules(), *classifier.encoder.modules()]:
@@ -358,8 +359,8 @@ def test_initialization():
 
 
 @pytest.mark.parametrize("kind", ["pretraining", "classifier"])
-def test_every_parameter_learns(kind):
-    """A step gives a gradient, finite and not 0, to every parameter."""
+def test_every_parameter_has_gradient(kind):
+    """A training step gives every parameter a finite, non-zero gradient."""
     torch.manual_seed(0)
     clips = random_clips(TINY)
     if kind == "pretraining":
@@ -375,8 +376,8 @@ def test_every_parameter_learns(kind):
         assert parameter.grad.abs().max() > 0, name
 
 
-def test_a_clip_is_learnt_by_heart():
-    """Some steps on one batch bring the loss far below that of predicting 0, which is 1."""
+def test_overfits_one_batch():
+    """60 steps on one batch reduce the loss from about 1 to below 0.3."""
     torch.manual_seed(0)
     model, clips = VideoMAE(TINY), random_clips(TINY)
     order, visible = orders(TINY, ratio=0.5)
@@ -390,7 +391,7 @@ def test_a_clip_is_learnt_by_heart():
 
 
 def test_drop_path_grows_with_depth():
-    """Residual branches are dropped from never in the first block to `drop_path` in the last, and in training only."""
+    """Stochastic depth rates grow linearly from 0 to `drop_path`, and apply in training only."""
     model = VideoClassifier(TINY, 3, drop_path=0.3, dropout=0.5)
     rates = [getattr(block.drop_path1, "drop_prob", 0.0) for block in model.encoder.blocks]
     assert rates == pytest.approx([0, 0.1, 0.2, 0.3])
@@ -399,18 +400,18 @@ def test_drop_path_grows_with_depth():
     assert not torch.equal(model.train()(clips), model(clips))
 
 
-def test_features_after_some_blocks():
-    """Tokens can be taken after any number of blocks; after all of them the norm gives the output of the encoder."""
+def test_features_at_depth():
+    """`features` returns the tokens after any number of blocks; the norm of the last ones is the encoder's output."""
     encoder = randomized(VideoMAE(TINY)).encoder
     clips = normalize(random_clips(TINY))
     with torch.no_grad():
-        some = encoder.features(clips, depth=3)
-        assert torch.equal(encoder.blocks[3](some), encoder.features(clips))
+        tokens = encoder.features(clips, depth=3)
+        assert torch.equal(encoder.blocks[3](tokens), encoder.features(clips))
         assert torch.equal(encoder.norm(encoder.features(clips)), encoder(clips))
 
 
-def test_plain_attention_is_the_same():
-    """Attention by two matrix products gives what the fused kernel gives."""
+def test_fused_attention_equals_plain():
+    """Fused attention equals attention by two matrix products."""
     model = randomized(VideoMAE(TINY)).double()
     clips, (order, visible) = normalize(random_clips(TINY), torch.float64), orders(TINY)
     with torch.no_grad():
@@ -421,8 +422,8 @@ def test_plain_attention_is_the_same():
         assert (model.predict(clips, order, visible) - fused).abs().max() < 1e-12
 
 
-def test_weights_of_a_wrapped_model():
-    """What wraps a model leaves no trace in the names of its weights."""
+def test_unwrapped_state_dict():
+    """Names of wrapped weights have no prefixes of DistributedDataParallel or torch.compile."""
 
     class Wrapped(nn.Module):
         def __init__(self, module):
@@ -434,37 +435,37 @@ def test_weights_of_a_wrapped_model():
     assert unwrapped_state_dict(Wrapped(model)).keys() == model.state_dict().keys()
 
 
-def test_sizes_have_heads_of_equal_width():
-    """The width of every size is a multiple of its heads, in the encoder and the decoder."""
+def test_width_is_multiple_of_heads():
+    """The width of every size is a multiple of its number of heads, in encoder and decoder."""
     for width, _, heads, decoder_width, decoder_heads in SIZES.values():
         assert width % heads == 0
         assert decoder_width % decoder_heads == 0
 
 
-# ---- As VideoMAE's own code begins and computes -------------------------------------------------------------------
+# ---- Parity with VideoMAE's code -------------------------------------------------------------------
 def _deviations(model):
     return {name: value.std().item() for name, value in model.named_parameters() if value.ndim == 2}
 
 
-def test_weights_begin_as_in_videomae():
-    """Pre-training: Xavier, but PyTorch's default between encoder and decoder; from scratch: normal of 0.02 throughout."""
+def test_initial_weights_equal_videomae():
+    """Pre-training starts with Xavier weights, but PyTorch's default between the two halves; classifiers with std 0.02."""
     torch.manual_seed(0)
     width, _, _, decoder_width, _ = SIZES["small"]
-    found = _deviations(VideoMAE(Architecture("small", 4, 32, 16, 2, 1)))
-    assert found["encoder_to_decoder.weight"] == pytest.approx((1 / (3 * width)) ** 0.5, rel=0.03)
+    deviations = _deviations(VideoMAE(Architecture("small", 4, 32, 16, 2, 1)))
+    assert deviations["encoder_to_decoder.weight"] == pytest.approx((1 / (3 * width)) ** 0.5, rel=0.03)
     for name, (rows, columns) in {
         "encoder.blocks.0.attn.qkv.weight": (3 * width, width),
         "decoder.blocks.0.mlp.fc1.weight": (4 * decoder_width, decoder_width),
     }.items():
-        assert found[name] == pytest.approx((2 / (rows + columns)) ** 0.5, rel=0.03)
+        assert deviations[name] == pytest.approx((2 / (rows + columns)) ** 0.5, rel=0.03)
     classifier = VideoClassifier(Architecture("small", 4, 32, 16, 2, 1), 51)
-    found = _deviations(classifier)
-    assert found.pop("head.weight") == pytest.approx(0.02 * 0.001, rel=0.05)
-    assert all(deviation == pytest.approx(0.02, rel=0.03) for deviation in found.values())
+    deviations = _deviations(classifier)
+    assert deviations.pop("head.weight") == pytest.approx(0.02 * 0.001, rel=0.05)
+    assert all(deviation == pytest.approx(0.02, rel=0.03) for deviation in deviations.values())
 
 
-def test_the_residual_stream_is_float32():
-    """With bf16 positions are added, and tokens carried from block to block, in float32, in encoder and decoder."""
+def test_residual_stream_is_float32_under_bf16():
+    """Under bf16 autocast, tokens are passed from block to block in float32."""
     model, seen = VideoMAE(Architecture("tiny", 4, 32, 16, 2, 2)), []
     for block in (*model.encoder.blocks, *model.decoder.blocks):
         block.register_forward_pre_hook(lambda _, inputs: seen.append(inputs[0].dtype))
@@ -475,9 +476,9 @@ def test_the_residual_stream_is_float32():
     assert set(seen) == {torch.float32}
 
 
-def test_precision_holds_in_every_evaluation(tmp_path):
-    """A classifier with a recipe of bf16 is evaluated in bf16, as it is validated while it is trained."""
-    from test_training import ALONE, _films
+def test_evaluate_uses_recipe_precision(tmp_path):
+    """`evaluate` runs a classifier in the precision of its recipe."""
+    from training_runs import SINGLE_PROCESS, write_labelled_videos
 
     from synvid_train.data.annotations import read_list
     from synvid_train.eval.evaluate import evaluate
@@ -489,6 +490,6 @@ def test_precision_holds_in_every_evaluation(tmp_path):
         seen = set()
         hook = model.encoder.blocks[0].mlp.fc1.register_forward_hook(lambda *args, seen=seen: seen.add(args[2].dtype))
         recipe = load_recipe("laptop_finetune", [*settings, f"run.precision={precision}"])
-        evaluate(model, read_list(_films(tmp_path, count=1)), recipe, ALONE)
+        evaluate(model, read_list(write_labelled_videos(tmp_path, count=1)), recipe, SINGLE_PROCESS)
         hook.remove()
         assert seen == {kind}

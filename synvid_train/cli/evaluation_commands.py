@@ -95,12 +95,12 @@ def evaluate(
         progress = console.progress(name)
         result = evaluate_classifier(model, videos, recipe, distributed, num_loaders, corruption, seed, progress)
         results[name] = result
-        if distributed.first:
+        if distributed.is_main:
             _report_result(name, result, out, console)
-    distributed.leave()
-    if distributed.first and sweep and out is not None:
+    distributed.shutdown()
+    if distributed.is_main and sweep and out is not None:
         _draw_sweep(results, out)
-    if distributed.first and as_json:
+    if distributed.is_main and as_json:
         click.echo(json.dumps({name: result.to_dict() for name, result in results.items()}))
 
 
@@ -233,8 +233,8 @@ def compare(
     from synvid_train.eval.feature_extraction import ClipSelection
     from synvid_train.eval.feature_extractors import find_extractor
 
-    if distributed.size > 1:
-        distributed.leave()
+    if distributed.world_size > 1:
+        distributed.shutdown()
         raise ConfigurationError("compare: runs in one process only; start it without torchrun.")
     extractors = [find_extractor(text, distributed.device) for text in dict.fromkeys(networks)]
     sources = resolve_sources(paths, kind, seed, settings, parse_texture_options(textures), images, console)

@@ -66,14 +66,14 @@ def join_processes(device: str | None, quiet: bool) -> tuple[DistributedContext,
     from synvid_train.distributed import DistributedContext
 
     distributed = DistributedContext.join(device, Console(quiet).message)
-    return distributed, Console(quiet or not distributed.first)
+    return distributed, Console(quiet or not distributed.is_main)
 
 
 def loader_workers(workers: int | None, distributed: DistributedContext) -> int:
     """The number of worker processes that load clips: `--workers`, or the default."""
     from synvid_train.data.loader import set_num_loaders
 
-    return set_num_loaders(workers, distributed.device, distributed.on_this_machine)
+    return set_num_loaders(workers, distributed.device, distributed.local_size)
 
 
 def load_classifier(path: Path, option: str = "--checkpoint") -> Checkpoint:

@@ -17,7 +17,7 @@ from synvid_train.cli.options import join_processes, loader_workers, root_option
 if TYPE_CHECKING:
     from synvid_train.data.window_sources import WindowSource
     from synvid_train.distributed import DistributedContext
-    from synvid_train.train.trainer import TrainingTask
+    from synvid_train.train.task import TrainingTask
     from synvid_train.training_recipe import TrainingRecipe
 
 __all__ = ["finetune", "pretrain", "probe"]
@@ -68,7 +68,7 @@ def pretrain(
         assert shards is not None
         source, held_out = _dataset_sources(shards, rerender, textures, images)
     resample = preset is not None and n is None
-    task = pretraining(training_recipe, source, seed=seed, fresh=resample, held_out=held_out)
+    task = pretraining(training_recipe, source, seed=seed, resample_each_epoch=resample, held_out=held_out)
     _train(task, _run_folder(out, training_recipe), distributed, workers, overwrite, console)
 
 
@@ -210,7 +210,7 @@ def _train(
         except InterruptedRunError:
             raise KeyboardInterrupt from None
         finally:
-            distributed.leave()
-        if distributed.first:
+            distributed.shutdown()
+        if distributed.is_main:
             draw_curves(read_log(out / "log.jsonl"), out / "curves.png", str(out))
             console.message(f"{out}: done. Weights: last.safetensors; log: log.jsonl; curves: curves.png.")

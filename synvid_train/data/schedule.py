@@ -27,8 +27,9 @@ class Schedule:
         device_batch_size: maximum number of samples in a micro-batch.
         epochs: number of epochs.
         seed: random seed of the order.
-        fresh: every epoch takes new clips: indices grow by `num_clips` per epoch.
-        rank, world: index of this process, and number of processes.
+        resample_each_epoch: every epoch takes new clips: indices grow by `num_clips` per epoch.
+        rank: rank of this process.
+        world_size: number of processes.
         pairs: mixup or cutmix mixes samples in pairs, so micro-batches must have an even size.
 
     Raises:
@@ -41,15 +42,15 @@ class Schedule:
     device_batch_size: int
     epochs: int
     seed: int
-    fresh: bool = False
+    resample_each_epoch: bool = False
     rank: int = 0
-    world: int = 1
+    world_size: int = 1
     pairs: bool = False
 
     def __post_init__(self) -> None:
-        if self.batch_size % self.world:
+        if self.batch_size % self.world_size:
             raise ConfigurationError(
-                f"optim.batch_size is {self.batch_size}; it must be a multiple of the {self.world} processes."
+                f"optim.batch_size is {self.batch_size}; it must be a multiple of the {self.world_size} processes."
             )
         if self.steps_per_epoch == 0:
             raise ConfigurationError(
@@ -59,14 +60,14 @@ class Schedule:
         if self.pairs and self.micro_batch_size % 2:
             raise ConfigurationError(
                 f"objective.mixup and cutmix mix clips in pairs, but optim.batch_size={self.batch_size} over "
-                f"{format_count(self.world, 'device')} with run.device_batch_size={self.device_batch_size} gives "
+                f"{format_count(self.world_size, 'device')} with run.device_batch_size={self.device_batch_size} gives "
                 f"micro-batches of {self.micro_batch_size}; {self._even_setting()}."
             )
 
     def _even_setting(self) -> str:
         """Return a setting that makes micro-batches even."""
         if self._samples_per_rank % 2:
-            multiple = 2 * self.world
+            multiple = 2 * self.world_size
             return f"--set optim.batch_size={max(self.batch_size // multiple, 1) * multiple}"
         sizes = range(2, max(min(self._samples_per_rank, self.device_batch_size), 2) + 1, 2)
         return f"--set run.device_batch_size={max(size for size in sizes if self._samples_per_rank % size == 0)}"
@@ -84,7 +85,7 @@ class Schedule:
     @property
     def _samples_per_rank(self) -> int:
         """Samples in a step that one rank takes."""
-        return self.batch_size // self.world * self.samples_per_clip
+        return self.batch_size // self.world_size * self.samples_per_clip
 
     @property
     def accumulation_steps(self) -> int:
@@ -99,7 +100,7 @@ class Schedule:
 
     def micro_batches(self, start: int = 0) -> Iterator[list[tuple[int, int, int]]]:
         """Yield this rank's micro-batches from step `start` on, as lists of (epoch, clip index, repeat)."""
-        clips = self.batch_size // self.world
+        clips = self.batch_size // self.world_size
         size = self.micro_batch_size
         order, order_epoch = np.empty(0, np.int64), -1
         for step in range(start, self.steps):
@@ -107,7 +108,7 @@ class Schedule:
             if epoch != order_epoch:
                 order_epoch, order = epoch, np.random.default_rng((self.seed, epoch)).permutation(self.num_clips)
             first = step_in_epoch * self.batch_size + self.rank * clips
-            shift = epoch * self.num_clips if self.fresh else 0
+            shift = epoch * self.num_clips if self.resample_each_epoch else 0
             indices = order[first : first + clips]
             keys = [(epoch, int(i) + shift, repeat) for i in indices for repeat in range(self.samples_per_clip)]
             yield from (keys[k : k + size] for k in range(0, len(keys), size))

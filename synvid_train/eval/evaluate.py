@@ -97,7 +97,7 @@ def evaluate(
     model: nn.Module,
     videos: VideoList,
     recipe: TrainingRecipe,
-    world: DistributedContext,
+    distributed: DistributedContext,
     workers: int = 0,
     corruption: Corruption | None = None,
     seed: int = 0,
@@ -109,7 +109,7 @@ def evaluate(
         model: a `VideoClassifier`, on the device.
         videos: videos labelled with the model's classes.
         recipe: settings of frames, stride and views.
-        world: processes, among which the videos are divided.
+        distributed: processes, among which the videos are divided.
         workers: number of worker processes that load videos.
         corruption: applied to the videos; None leaves them unchanged.
         seed: random seed of the corruption.
@@ -121,21 +121,21 @@ def evaluate(
     was_training = model.training
     model.eval()
     dataset = EvaluationVideos(LabelledVideos(videos), recipe, corruption, seed)
-    own = list(range(world.rank, len(videos), world.size))
+    own = list(range(distributed.rank, len(videos), distributed.world_size))
     num_classes = len(videos.classes)
     # The confusion matrix, then the number of top-5 hits: one tensor to sum over processes.
-    counts = torch.zeros(num_classes * num_classes + 1, dtype=torch.float64, device=world.device)
+    counts = torch.zeros(num_classes * num_classes + 1, dtype=torch.float64, device=distributed.device)
     unreadable: list[str] = []
     progress = progress or Progress()
     progress.start(len(own), 0, "video")
-    samples = load_samples(dataset, own, workers, world.device)
-    with catch_worker_death(), closing(samples), autocast(recipe, world.device):
+    samples = load_samples(dataset, own, workers, distributed.device)
+    with catch_worker_death(), closing(samples), autocast(recipe, distributed.device):
         for done, sample in enumerate(samples, 1):
             raise_if_interrupted()
             if sample["clips"] is None:
                 unreadable.append(sample["read_error"])
             else:
-                scores = average_softmax(model, sample["clips"].to(world.device), recipe.run.device_batch_size)
+                scores = average_softmax(model, sample["clips"].to(distributed.device), recipe.run.device_batch_size)
                 if not torch.isfinite(scores).all():
                     raise DatasetError(f"{videos.source}: the model's scores are not finite; its weights are unusable.")
                 ranking = scores.argsort(descending=True)
@@ -144,7 +144,7 @@ def evaluate(
             progress.update(done)
     progress.finish()
     model.train(was_training)
-    counts, unreadable = world.sum(counts).cpu(), world.gather(unreadable)
+    counts, unreadable = distributed.sum(counts).cpu(), distributed.gather(unreadable)
     confusion = counts[:-1].reshape(num_classes, num_classes).numpy().astype(np.int64)
     result = EvaluationResult(videos.classes, confusion, int(counts[-1]), tuple(unreadable))
     if not result.num_videos:

@@ -27,7 +27,7 @@ from synvid.version import __version__
 from synvid_train.data.loader import catch_worker_death, load_samples
 from synvid_train.data.transforms import sample_window
 from synvid_train.eval.feature_extractors import FeatureExtractor
-from synvid_train.model.checkpoint import read_tensors, write_safetensors
+from synvid_train.model.tensor_files import read_tensors, write_safetensors
 
 __all__ = ["ClipSelection", "Features", "describe_unreadable_clips", "extract_features"]
 

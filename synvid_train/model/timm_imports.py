@@ -1,7 +1,8 @@
-"""The parts of timm that we use, imported where torchvision's compiled operators do not load.
+"""The parts of timm in use here, importable even if torchvision's compiled operators cannot be loaded.
 
-A torchvision from PyPI beside a CPU-only torch cannot register its operators, and `import timm` then fails with "operator
-torchvision::nms does not exist" (pytorch/vision#9085). Nothing here calls them: declaring what they look like is enough.
+With a torchvision from PyPI and a CPU-only torch, torchvision cannot register its operators, and `import timm` fails with
+"operator torchvision::nms does not exist" (pytorch/vision#9085). Nothing here calls these operators, so declaring their
+signatures before timm is imported is enough. Import this module before anything else that imports torchvision.
 """
 
 from __future__ import annotations
@@ -20,7 +21,7 @@ _SCHEMAS = (
 
 _library = torch.library.Library("torchvision", "FRAGMENT")  # type: ignore[no-untyped-call]
 for _schema in _SCHEMAS:
-    with contextlib.suppress(RuntimeError):  # they are there already
+    with contextlib.suppress(RuntimeError):  # already registered
         _library.define(_schema)  # type: ignore[no-untyped-call]
 
 from timm.data.auto_augment import rand_augment_transform  # noqa: E402

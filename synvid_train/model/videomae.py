@@ -1,7 +1,7 @@
-"""VideoMAE (Tong et al. 2022): a masked auto-encoder of video, and the classifier made from its encoder.
+"""VideoMAE (Tong et al. 2022): a masked autoencoder of video, and a classifier with the same encoder.
 
-Shapes in comments: B clips, T frames, H x W pixels, C = 3 channels, N tokens, V of them visible, M masked, D the width, P
-values in a patch (tubelet_size x patch_size x patch_size x 3). Parameters have the names of the official checkpoints.
+Shapes: B clips, T frames, H x W pixels, C = 3 channels, N tokens, of which V are visible and M masked, width D, P values in a
+patch (tubelet_size x patch_size x patch_size x 3). Parameters have the names of the official checkpoints.
 """
 
 from __future__ import annotations
@@ -21,10 +21,10 @@ from synvid.errors import ConfigurationError
 __all__ = ["MEAN", "SIZES", "STD", "Architecture", "VideoClassifier", "VideoMAE", "normalize", "tube_mask"]
 
 
-#: Of ImageNet, by which pixels in [0, 1] are normalised.
+#: Mean and standard deviation of ImageNet, for pixels in [0, 1].
 MEAN, STD = (0.485, 0.456, 0.406), (0.229, 0.224, 0.225)
 
-#: name: width, depth and heads of the encoder, width and heads of the decoder.
+#: Width, depth and heads of the encoder, width and heads of the decoder, by model size.
 SIZES = {
     "tiny": (128, 4, 4, 64, 2),
     "small": (384, 12, 6, 192, 3),
@@ -36,15 +36,18 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """The shape of a model: all that is needed to build it.
+    """The architecture of a model: all that is needed to build it.
 
     Attributes:
         size: a key of `SIZES`.
         num_frames: T, a multiple of `tubelet_size`.
-        image_size: H = W, a multiple of `patch_size`.
-        patch_size: pixels a side.
-        tubelet_size: frames a token spans.
-        decoder_depth: blocks of the decoder.
+        image_size: H = W in pixels, a multiple of `patch_size`.
+        patch_size: height and width of a patch in pixels.
+        tubelet_size: number of frames of a patch.
+        decoder_depth: number of decoder blocks.
+
+    Raises:
+        ConfigurationError: the size is unknown, or a number is not as described.
     """
 
     size: str = "base"
@@ -57,57 +60,56 @@ class Architecture:
     def __post_init__(self) -> None:
         if self.size not in SIZES:
             raise ConfigurationError(f"model.size is {self.size!r}; it must be one of {', '.join(SIZES)}.")
-        for whole, part in (("num_frames", "tubelet_size"), ("image_size", "patch_size")):
-            if getattr(self, part) <= 0:
-                raise ConfigurationError(f"model.{part} is {getattr(self, part)}; it must be above 0.")
-            if getattr(self, whole) % getattr(self, part) or getattr(self, whole) <= 0:
-                raise ConfigurationError(
-                    f"model.{whole} is {getattr(self, whole)}; it must be a multiple of {part}, {getattr(self, part)}."
-                )
+        for name, divisor_name in (("num_frames", "tubelet_size"), ("image_size", "patch_size")):
+            value, divisor = getattr(self, name), getattr(self, divisor_name)
+            if divisor <= 0:
+                raise ConfigurationError(f"model.{divisor_name} is {divisor}; it must be above 0.")
+            if value % divisor or value <= 0:
+                raise ConfigurationError(f"model.{name} is {value}; it must be a multiple of {divisor_name}, {divisor}.")
 
     @property
     def grid(self) -> tuple[int, int]:
-        """Time steps, and patches in a frame."""
+        """Number of time steps, and of patches in each."""
         return self.num_frames // self.tubelet_size, (self.image_size // self.patch_size) ** 2
 
     @property
     def num_tokens(self) -> int:
-        """N."""
+        """N, the number of tokens."""
         return self.grid[0] * self.grid[1]
 
     @property
     def patch_values(self) -> int:
-        """P."""
+        """P, the number of values in a patch."""
         return self.tubelet_size * self.patch_size**2 * 3
 
 
 def normalize(frames: Tensor, dtype: torch.dtype = torch.float32) -> Tensor:
-    """Pixels as the model takes them: uint8 (..., 3) in 0..255 to floats of ImageNet's mean 0 and deviation 1."""
+    """Normalise uint8 frames (..., 3) by the mean and standard deviation of ImageNet; returns floats of `dtype`."""
     mean, std = (torch.tensor(values, dtype=dtype, device=frames.device) for values in (MEAN, STD))
     return (frames.to(dtype) / 255 - mean) / std
 
 
 def tube_mask(architecture: Architecture, ratio: float, rng: np.random.Generator) -> NDArray[np.int64]:
-    """A tube mask (section 3.1 of VideoMAE): the same patches are masked at every time step.
+    """Draw a tube mask (section 3.1 of VideoMAE): the same patches are masked at every time step.
 
     Args:
-        architecture: of the model.
-        ratio: of patches that are masked, rounded down.
-        rng: what draws them.
+        architecture: the model's architecture.
+        ratio: fraction of patches to mask; their number is rounded down.
+        rng: random generator.
 
     Returns:
-        int64 (N,): the V visible tokens in order, then the M masked ones in order.
+        int64 (N,): the indices of the V visible tokens in ascending order, then those of the M masked ones in ascending order.
     """
     steps, patches = architecture.grid
     masked = np.zeros(patches, bool)
     masked[rng.permutation(patches)[: int(ratio * patches)]] = True
     tokens = np.arange(steps * patches)
-    inside = np.tile(masked, steps)
-    return np.concatenate([tokens[~inside], tokens[inside]])
+    is_masked = np.tile(masked, steps)
+    return np.concatenate([tokens[~is_masked], tokens[is_masked]])
 
 
 def _sinusoid(tokens: int, width: int) -> Tensor:
-    """A table over flattened positions, (1, N, D): angle = pos / 10000^(2 (j // 2) / D), sine on even j, cosine on odd."""
+    """Position embeddings (1, N, D): angle = position / 10000^(2 (j // 2) / D), sine for even j, cosine for odd."""
     j = np.arange(width)
     angles = np.arange(tokens)[:, None] / 10_000.0 ** (2 * (j // 2) / width)
     table = np.where(j % 2 == 0, np.sin(angles), np.cos(angles))
@@ -115,7 +117,7 @@ def _sinusoid(tokens: int, width: int) -> Tensor:
 
 
 def _to_patches(clips: Tensor, architecture: Architecture) -> Tensor:
-    """(B, T, H, W, C) to (B, N, P), the values of a patch in the order (time, row, column, channel)."""
+    """Cut clips (B, T, H, W, C) into patches (B, N, P), with values in the order (time, row, column, channel)."""
     p, q = architecture.patch_size, architecture.tubelet_size
     batch, frames, height, width, channels = clips.shape
     split = clips.reshape(batch, frames // q, q, height // p, p, width // p, p, channels)
@@ -123,12 +125,12 @@ def _to_patches(clips: Tensor, architecture: Architecture) -> Tensor:
 
 
 def _gather(tokens: Tensor, indices: Tensor) -> Tensor:
-    """Some tokens of each clip: (B, N, D) and (B, K) to (B, K, D)."""
+    """Select tokens of each clip: (B, N, D) and indices (B, K) to (B, K, D)."""
     return tokens.gather(1, indices[..., None].expand(-1, -1, tokens.shape[-1]))
 
 
 def _initialize(module: nn.Module) -> None:
-    """As VideoMAE's pre-training initialises encoder and decoder."""
+    """Initialise a module of the encoder or decoder like VideoMAE's pre-training code."""
     if isinstance(module, nn.Linear):
         nn.init.xavier_uniform_(module.weight)
         if module.bias is not None:
@@ -136,7 +138,7 @@ def _initialize(module: nn.Module) -> None:
 
 
 def _initialize_classifier(module: nn.Module) -> None:
-    """As VideoMAE's fine-tuning initialises what no checkpoint gives."""
+    """Initialise a module of a classifier like VideoMAE's fine-tuning code."""
     if isinstance(module, nn.Linear):
         nn.init.trunc_normal_(module.weight, std=0.02)
         if module.bias is not None:
@@ -147,7 +149,7 @@ _norm: Any = partial(nn.LayerNorm, eps=1e-6)
 
 
 def _blocks(depth: int, width: int, heads: int, drop_path: float = 0.0) -> nn.ModuleList:
-    """Pre-norm blocks; the share of residual branches dropped grows from 0 to `drop_path` with depth."""
+    """Return pre-norm blocks whose stochastic depth rates grow linearly from 0 to `drop_path`."""
     rates = np.linspace(0, drop_path, depth)
     from synvid_train.model.timm_imports import Block  # slow to import
 
@@ -155,7 +157,7 @@ def _blocks(depth: int, width: int, heads: int, drop_path: float = 0.0) -> nn.Mo
 
 
 class PatchEmbed(nn.Module):
-    """A linear map of each patch, kept as the Conv3d (D, C, tubelet, patch, patch) that official checkpoints hold."""
+    """A linear map of patches, with weights of a Conv3d, (D, C, tubelet, patch, patch), as in official checkpoints."""
 
     def __init__(self, architecture: Architecture, width: int) -> None:
         super().__init__()
@@ -163,13 +165,19 @@ class PatchEmbed(nn.Module):
         self.proj = nn.Conv3d(3, width, kernel, stride=kernel)
 
     def forward(self, patches: Tensor) -> Tensor:
-        """(B, V, P) to (B, V, D)."""
+        """Embed patches (B, V, P) as tokens (B, V, D)."""
         kernel = self.proj.weight.permute(0, 2, 3, 4, 1).flatten(1)  # (D, P), channel fastest
         return functional.linear(patches, kernel, self.proj.bias)
 
 
 class Encoder(nn.Module):
-    """The vision transformer: patches in, tokens out; `norm` is left out where a classifier brings its own."""
+    """A vision transformer from patches to tokens.
+
+    Args:
+        architecture: the model's architecture.
+        drop_path: stochastic depth rate of the last block.
+        norm: end with a layer norm; a classifier has its own instead.
+    """
 
     positions: Tensor
 
@@ -187,17 +195,17 @@ class Encoder(nn.Module):
 
         Args:
             clips: normalised pixels (B, T, H, W, C).
-            visible: indices of the tokens to look at, (B, V); None for all.
+            visible: indices of the visible tokens, (B, V); None for all tokens.
 
         Returns:
-            (B, V, D).
+            Tokens (B, V, D).
         """
         return self.norm(self.features(clips, visible))  # type: ignore[no-any-return]
 
     def features(self, clips: Tensor, visible: Tensor | None = None, depth: int | None = None) -> Tensor:
-        """Tokens after `depth` blocks, all of them if None, before the norm."""
+        """Return the tokens (B, V, D) after the first `depth` blocks, or all blocks if None, before the norm."""
         patches, positions = _to_patches(clips, self.architecture), self.positions
-        if visible is not None:  # before the embedding: masked patches cost nothing
+        if visible is not None:  # before the embedding, which then skips masked patches
             patches = _gather(patches, visible)
             positions = _gather(positions.expand(len(clips), -1, -1), visible)
         tokens = self.patch_embed(patches) + positions.to(patches.dtype)
@@ -207,7 +215,7 @@ class Encoder(nn.Module):
 
 
 class Decoder(nn.Module):
-    """Blocks over visible and masked tokens; the masked ones become pixels."""
+    """Transformer blocks over all tokens, and a linear map of the masked ones to pixels."""
 
     def __init__(self, architecture: Architecture) -> None:
         super().__init__()
@@ -217,14 +225,14 @@ class Decoder(nn.Module):
         self.head = nn.Linear(width, architecture.patch_values)
 
     def forward(self, tokens: Tensor, masked: int) -> Tensor:
-        """(B, N, D) with the masked tokens last, to (B, M, P)."""
+        """Decode tokens (B, N, D), of which the last `masked` are mask tokens, to predictions (B, M, P)."""
         for block in self.blocks:
             tokens = block(tokens)
         return self.head(self.norm(tokens[:, -masked:]))  # type: ignore[no-any-return]
 
 
 class VideoMAE(nn.Module):
-    """The masked auto-encoder: from the visible tokens of a clip, the normalised pixels of the masked ones."""
+    """The masked autoencoder: predicts the normalised pixels of masked patches from the visible ones."""
 
     positions: Tensor
 
@@ -237,20 +245,20 @@ class VideoMAE(nn.Module):
         self.encoder_to_decoder = nn.Linear(width, decoder_width, bias=False)
         self.mask_token = nn.Parameter(torch.zeros(1, 1, decoder_width))
         self.register_buffer("positions", _sinusoid(architecture.num_tokens, decoder_width), persistent=False)
-        self.encoder.apply(_initialize)  # the layer between them keeps PyTorch's default, as VideoMAE's does
+        self.encoder.apply(_initialize)  # encoder_to_decoder keeps PyTorch's default, as in VideoMAE
         self.decoder.apply(_initialize)
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
 
     def forward(self, clips: Tensor, order: Tensor, visible: int) -> tuple[Tensor, Tensor]:
-        """Reconstruct the masked tokens.
+        """Reconstruct the masked patches.
 
         Args:
-            clips: uint8 (B, T, H, W, C), or floats of that shape that are normalised already.
-            order: indices of all tokens, the visible ones first, (B, N): a row of `tube_mask` each.
+            clips: uint8 (B, T, H, W, C), or floats of that shape that are already normalised.
+            order: indices of all tokens, the visible ones first, (B, N); each row is a `tube_mask`.
             visible: V.
 
         Returns:
-            The loss, a number: the mean squared error over masked tokens, in float32; and the predictions (B, M, P).
+            The loss, a scalar: the mean squared error over masked patches, in float32; and the predictions (B, M, P).
         """
         pixels = normalize(clips) if clips.dtype == torch.uint8 else clips
         predicted = self.predict(pixels, order, visible)
@@ -260,32 +268,31 @@ class VideoMAE(nn.Module):
         return loss, predicted
 
     def predict(self, pixels: Tensor, order: Tensor, visible: int) -> Tensor:
-        """Predictions (B, M, P) from normalised pixels (B, T, H, W, C)."""
-        seen = self.encoder_to_decoder(self.encoder(pixels, order[:, :visible]))
+        """Return the predictions (B, M, P) for normalised pixels (B, T, H, W, C)."""
+        encoded = self.encoder_to_decoder(self.encoder(pixels, order[:, :visible]))
         positions = _gather(self.positions.expand(len(pixels), -1, -1), order)  # (B, N, D)
-        hidden = self.mask_token.expand(len(pixels), order.shape[1] - visible, -1)
-        tokens = (
-            torch.cat([seen.to(positions.dtype), hidden], dim=1) + positions
-        )  # the residual stream is float32 with bf16, too
+        mask_tokens = self.mask_token.expand(len(pixels), order.shape[1] - visible, -1)
+        # The residual stream is float32, also under bf16 autocast.
+        tokens = torch.cat([encoded.to(positions.dtype), mask_tokens], dim=1) + positions
         return self.decoder(tokens, order.shape[1] - visible)  # type: ignore[no-any-return]
 
     @torch.no_grad()
     def target(self, pixels: Tensor, masked: Tensor) -> Tensor:
-        """What is to be predicted: each masked patch with mean 0 and deviation 1 in each channel, (B, M, P).
+        """Return the target (B, M, P): the masked patches, normalised to mean 0 and standard deviation 1 per channel.
 
-        A constant patch, the black background say, has target 0.
+        The target of a constant patch, such as black background, is 0.
         """
         mean, std = (torch.tensor(values, dtype=pixels.dtype, device=pixels.device) for values in (MEAN, STD))
         patches = _gather(_to_patches(pixels * std + mean, self.architecture), masked)
         patches = patches.reshape(*patches.shape[:2], -1, 3)  # (B, M, P / 3, C)
-        patches = patches - patches[:, :, :1]  # else the rounding of a constant patch's mean, over 1e-6, is noise of 0.3
+        patches = patches - patches[:, :, :1]  # else rounding of a constant patch's mean, over 1e-6, is noise of 0.3
         centered = patches - patches.mean(dim=2, keepdim=True)
         deviation = centered.square().sum(dim=2, keepdim=True).div(patches.shape[2] - 1).sqrt()
         return (centered / (deviation + 1e-6)).flatten(2)
 
 
 class VideoClassifier(nn.Module):
-    """The encoder, the mean over its tokens, a norm and a linear layer."""
+    """The encoder, the mean over its tokens, a layer norm and a linear layer."""
 
     def __init__(self, architecture: Architecture, classes: int, drop_path: float = 0.0, dropout: float = 0.0) -> None:
         super().__init__()
@@ -300,39 +307,39 @@ class VideoClassifier(nn.Module):
             self.head.weight.mul_(0.001)
 
     def forward(self, clips: Tensor) -> Tensor:
-        """Logits (B, classes) of clips: uint8 (B, T, H, W, C), or floats of that shape that are normalised already."""
+        """Return logits (B, classes) for clips: uint8 (B, T, H, W, C), or floats of that shape that are already normalised."""
         pixels = normalize(clips) if clips.dtype == torch.uint8 else clips
         pooled = self.fc_norm(self.encoder(pixels).mean(dim=1))
         return self.head(self.head_dropout(pooled))  # type: ignore[no-any-return]
 
 
 def training_flops(architecture: Architecture, ratio: float | None) -> float:
-    """Multiply-adds of a training step on one clip, times 2 for operations and 3 for forward and backward.
+    """Estimate the floating-point operations of a training step on one clip; the backward pass counts as two forward passes.
 
     Args:
-        architecture: of the model.
-        ratio: of masked patches in pre-training; None for a classifier.
+        architecture: the model's architecture.
+        ratio: fraction of masked patches in pre-training; None for a classifier.
     """
     width, depth, _, decoder_width, _ = SIZES[architecture.size]
     steps, patches = architecture.grid
     tokens = architecture.num_tokens
-    seen = tokens if ratio is None else steps * (patches - int(ratio * patches))
+    visible = tokens if ratio is None else steps * (patches - int(ratio * patches))
 
     def transformer(n: int, d: int, blocks: int) -> float:
         return blocks * (12 * n * d * d + 2 * n * n * d)
 
-    total = seen * architecture.patch_values * width + transformer(seen, width, depth)
+    total = visible * architecture.patch_values * width + transformer(visible, width, depth)
     if ratio is not None:
-        total += seen * width * decoder_width + transformer(tokens, decoder_width, architecture.decoder_depth)
-        total += (tokens - seen) * decoder_width * architecture.patch_values
+        total += visible * width * decoder_width + transformer(tokens, decoder_width, architecture.decoder_depth)
+        total += (tokens - visible) * decoder_width * architecture.patch_values
     return 2 * 3 * total
 
 
 def count_parameters(model: nn.Module) -> int:
-    """How many numbers are learned."""
+    """Return the number of parameters."""
     return sum(parameter.numel() for parameter in model.parameters())
 
 
 def unwrapped_state_dict(model: nn.Module) -> dict[str, Any]:
-    """The weights of a model, whatever wraps it (DistributedDataParallel, torch.compile)."""
+    """Return a model's state dict without the name prefixes of DistributedDataParallel and torch.compile."""
     return {name.replace("_orig_mod.", "").removeprefix("module."): value for name, value in model.state_dict().items()}

@@ -22,7 +22,7 @@ from synvid_train.distributed import DistributedContext
 from synvid_train.eval.evaluate import evaluate
 from synvid_train.model.checkpoint import Checkpoint, load_encoder
 from synvid_train.model.videomae import Architecture, VideoClassifier, normalize
-from synvid_train.train.trainer import Batch, TrainingTask
+from synvid_train.train.task import Batch, TrainingTask
 from synvid_train.training_recipe import TrainingRecipe
 
 __all__ = ["finetuning"]
@@ -37,86 +37,90 @@ def finetuning(
     probe: bool = False,
     seed: int = 0,
 ) -> TrainingTask:
-    """What `loop.train` is to do to train a classifier.
+    """Return the task of training a classifier, for `trainer.train`.
 
     Args:
         recipe: all settings.
-        training, validation: videos with labels of the same classes.
-        checkpoint: its encoder is taken; None starts from random weights.
-        probe: the encoder stays as it is, only the norm and the linear layer after it learn.
-        seed: of new weights, order, windows and views.
+        training: labelled videos to train on.
+        validation: labelled videos of the same classes for the evaluation; None for no evaluation.
+        checkpoint: a model whose encoder is the start; None starts from random weights.
+        probe: freeze the encoder and train only the norm and the linear layer after it.
+        seed: random seed of new weights, order, windows and views.
 
     Raises:
-        ConfigurationError: the checkpoint's encoder has another shape than the recipe's model.
+        ConfigurationError: the checkpoint's encoder differs in shape from the recipe's model, or no validation video can be
+            read.
     """
-    shape = recipe_architecture(recipe)
+    architecture = recipe_architecture(recipe)
     check_randaugment(recipe.views.randaugment)
     with seeded(seed):
-        model = VideoClassifier(shape, len(training.classes), recipe.model.drop_path, recipe.model.dropout)
+        model = VideoClassifier(architecture, len(training.classes), recipe.model.drop_path, recipe.model.dropout)
     if checkpoint is not None:
-        _check_shapes(shape, checkpoint.architecture)
+        _check_architecture(architecture, checkpoint.architecture)
         load_encoder(model, checkpoint)
     if probe:
         model.encoder.requires_grad_(requires_grad=False)
-    mix = _mixing(recipe, len(training.classes))
+    mix = _make_mixup(recipe, len(training.classes))
     if validation is not None:
-        _try(validation)
+        _check_readable(validation)
 
     def loss(parallel: nn.Module, batch: Batch) -> Tensor:
         if probe:
-            model.encoder.eval()  # no drop path
+            model.encoder.eval()  # a frozen encoder drops no paths
         pixels, target = normalize(batch["clip"]), batch["label"]
         if mix is not None:
             pixels, target = mix(pixels, target)
         logits = parallel(pixels).float()
         return functional.cross_entropy(logits, target, label_smoothing=0.0 if mix else recipe.objective.label_smoothing)
 
-    def figures(trained: nn.Module, world: DistributedContext, workers: int) -> dict[str, float]:
-        """One view a video: a glance after an epoch, not the result."""
+    def evaluate_one_view(trained: nn.Module, distributed: DistributedContext, workers: int) -> dict[str, float]:
+        """Validate with one view per video: a quick estimate of the result of `evaluate`."""
         if validation is None:
             return {}
         views = dataclasses.replace(recipe.views, test_clips=1, test_crops=1)
-        glance = dataclasses.replace(recipe, views=views)
-        result = evaluate(trained, validation, glance, world, workers)
+        result = evaluate(trained, validation, dataclasses.replace(recipe, views=views), distributed, workers)
         return {"val_top1": result.top1, "val_top5": result.top5}
 
     origin = "scratch" if checkpoint is None else checkpoint.digest()
     clips = TrainingClips(LabelledVideos(training), recipe, seed, pretraining=False)
     return TrainingTask(
-        "classifier", recipe, model, clips, loss, figures, seed, classes=training.classes, origin=origin, pairs=mix is not None
-    )
+        "classifier", recipe, model, clips, loss, evaluate_one_view, seed,
+        classes=training.classes, origin=origin, pairs=mix is not None,
+    )  # fmt: skip
 
 
-#: Videos of a list for validation that are tried before the training.
-_TRIED = 8
+#: Number of validation videos that are tried before training.
+_MAX_TRIED = 8
 
 
-def _try(videos: VideoList) -> None:
-    """See that a list for validation has a video that can be read, before hours are spent."""
+def _check_readable(videos: VideoList) -> None:
+    """Check that one of the first validation videos can be read: an error after the first epoch would come too late."""
     problem = ""
-    for path in videos.paths[:_TRIED]:
+    tried = videos.paths[:_MAX_TRIED]
+    for path in tried:
         try:
             decode(path, [0])
         except DatasetError as error:
             problem = problem or str(error)
         else:
             return
-    raise ConfigurationError(f"{videos.source}: none of its first {len(videos.paths[:_TRIED])} videos can be read: {problem}")
+    raise ConfigurationError(f"{videos.source}: none of its first {len(tried)} videos can be read: {problem}")
 
 
-def _check_shapes(shape: Architecture, other: Architecture) -> None:
+def _check_architecture(architecture: Architecture, checkpoint: Architecture) -> None:
     for name in ("size", "patch_size", "tubelet_size"):
-        if getattr(shape, name) != getattr(other, name):
+        ours, theirs = getattr(architecture, name), getattr(checkpoint, name)
+        if ours != theirs:
             raise ConfigurationError(
-                f"model.{name} is {getattr(shape, name)} in the recipe, but {getattr(other, name)} in the checkpoint; "
-                f"--set model.{name}={getattr(other, name)}."
+                f"model.{name} is {ours} in the recipe, but {theirs} in the checkpoint; --set model.{name}={theirs}."
             )
 
 
-def _mixing(recipe: TrainingRecipe, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
-    """Mixup and cutmix of timm on clips: (B, T, H, W, C) and labels to the same and soft targets (B, classes).
+def _make_mixup(recipe: TrainingRecipe, classes: int) -> Callable[[Tensor, Tensor], tuple[Tensor, Tensor]] | None:
+    """Return timm's mixup and cutmix for clips; None if the recipe uses neither.
 
-    Time and channels become one axis first: cutmix would else cut a box out of time.
+    Returns:
+        Maps clips (B, T, H, W, C) and labels (B,) to mixed clips of the same shape and soft targets (B, classes).
     """
     objective = recipe.objective
     if not objective.mixup and not objective.cutmix:
@@ -127,6 +131,7 @@ def _mixing(recipe: TrainingRecipe, classes: int) -> Callable[[Tensor, Tensor], 
 
     def mix(pixels: Tensor, labels: Tensor) -> tuple[Tensor, Tensor]:
         _, frames, height, width, channels = pixels.shape
+        # timm expects images (B, C, H, W): with time among the channels, cutmix cuts the same box from every frame.
         flat = pixels.permute(0, 1, 4, 2, 3).reshape(len(pixels), frames * channels, height, width).contiguous()
         mixed, target = mixup(flat, labels)
         return mixed.unflatten(1, (frames, channels)).permute(0, 1, 3, 4, 2), target

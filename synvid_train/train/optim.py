@@ -1,4 +1,4 @@
-"""The optimizer: which weights decay, how fast each layer learns, and the learning rate over time."""
+"""The optimizer: weight decay, layer-wise learning rates and the learning rate schedule."""
 
 from __future__ import annotations
 
@@ -13,8 +13,8 @@ from synvid_train.training_recipe import Optim
 __all__ = ["learning_rate", "make_optimizer", "parameter_groups", "set_learning_rate"]
 
 
-def _layer(name: str, depth: int) -> int:
-    """0 for the patch embedding, i + 1 for block i, depth + 1 for what follows."""
+def _layer_index(name: str, depth: int) -> int:
+    """Return the layer of a parameter: 0 for the patch embedding, i + 1 for block i, depth + 1 for the rest."""
     name = name.removeprefix("encoder.")
     if name.startswith("patch_embed."):
         return 0
@@ -24,22 +24,22 @@ def _layer(name: str, depth: int) -> int:
 
 
 def parameter_groups(model: nn.Module, optim: Optim, depth: int) -> list[dict[str, object]]:
-    """Parameters that learn, grouped by decay and layer.
+    """Group the trainable parameters by weight decay and layer.
 
-    Those of one dimension (biases, norms) and the mask token do not decay. A layer's rate is scaled by
+    Biases, norms and the mask token have no weight decay. The learning rate of a layer is scaled by
     layer_decay ** (depth + 1 - layer).
 
     Args:
-        model: VideoMAE or VideoClassifier.
-        optim: settings.
-        depth: blocks of its encoder.
+        model: a VideoMAE or VideoClassifier.
+        optim: settings of the optimizer.
+        depth: number of blocks of the encoder.
     """
     groups: dict[tuple[int, bool], dict[str, object]] = {}
     for name, parameter in model.named_parameters():
         if not parameter.requires_grad:
             continue
         decays = parameter.ndim > 1 and not name.endswith("mask_token")
-        layer = _layer(name, depth) if optim.layer_decay < 1 else depth + 1
+        layer = _layer_index(name, depth) if optim.layer_decay < 1 else depth + 1
         group = groups.setdefault(
             (layer, decays),
             {
@@ -53,35 +53,33 @@ def parameter_groups(model: nn.Module, optim: Optim, depth: int) -> list[dict[st
 
 
 def make_optimizer(model: nn.Module, optim: Optim, depth: int) -> torch.optim.Optimizer:
-    """AdamW in one fused kernel, or SGD with momentum; rates are set step by step."""
+    """Return AdamW or SGD with momentum, in fused kernels; `set_learning_rate` sets the rate of each step."""
     groups = parameter_groups(model, optim, depth)
     if optim.optimizer == "sgd":
-        descent = torch.optim.SGD(groups, lr=0.0, momentum=optim.betas[0], fused=True)
-        for group in descent.param_groups:
-            for parameter in group[
-                "params"
-            ]:  # the fused kernel would leave it as it was allocated if the first step is passed over
-                descent.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
-        return descent
+        sgd = torch.optim.SGD(groups, lr=0.0, momentum=optim.betas[0], fused=True)
+        for group in sgd.param_groups:
+            for parameter in group["params"]:  # else the buffer stays uninitialised if the first step is skipped
+                sgd.state[parameter]["momentum_buffer"] = torch.zeros_like(parameter)
+        return sgd
     return torch.optim.AdamW(groups, lr=0.0, betas=optim.betas, eps=1e-8, fused=True)
 
 
 def learning_rate(optim: Optim, step: int, steps: int, steps_per_epoch: int) -> float:
-    """The rate of a step: linear from 0 in the warm-up, then a cosine down to the least.
+    """Return the learning rate of a step: linear warm-up from 0, then cosine decay to the minimum.
 
     >>> learning_rate(Optim(base_learning_rate=1e-3, batch_size=256, warmup_epochs=1), 5, 100, 10)
     0.0005
     """
     scale = optim.batch_size / 256
-    peak, least = optim.base_learning_rate * scale, min(optim.min_learning_rate, optim.base_learning_rate) * scale
+    peak, minimum = optim.base_learning_rate * scale, min(optim.min_learning_rate, optim.base_learning_rate) * scale
     warmup = round(optim.warmup_epochs * steps_per_epoch)
     if step < warmup:
         return peak * step / warmup
-    share = (step - warmup) / max(steps - warmup, 1)
-    return least + (peak - least) * 0.5 * (1 + math.cos(math.pi * share))
+    fraction = (step - warmup) / max(steps - warmup, 1)
+    return minimum + (peak - minimum) * 0.5 * (1 + math.cos(math.pi * fraction))
 
 
 def set_learning_rate(groups: Iterable[dict[str, object]], rate: float) -> None:
-    """Give each group its rate."""
+    """Set the learning rate of each parameter group, scaled by its layer."""
     for group in groups:
         group["lr"] = rate * group["lr_scale"]  # type: ignore[operator]

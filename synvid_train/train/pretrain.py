@@ -1,4 +1,4 @@
-"""Pre-training: a VideoMAE learns to fill in what is hidden of rendered clips (section 3.2 of the paper).
+"""Pre-training: a VideoMAE reconstructs masked patches of rendered clips (section 3.2 of the paper).
 
 synvid-train pretrain --preset moving_shapes
 synvid-train pretrain --shards data/
@@ -21,30 +21,35 @@ from synvid_train.data.transforms import seeded
 from synvid_train.data.window_sources import WindowSource
 from synvid_train.distributed import DistributedContext
 from synvid_train.model.videomae import VideoMAE, normalize
-from synvid_train.train.trainer import Batch, TrainingTask
+from synvid_train.train.task import Batch, TrainingTask
 from synvid_train.training_recipe import TrainingRecipe
 
 __all__ = ["pretraining", "reconstruction"]
 
 
-#: Clips by which a model is judged after an epoch.
+#: Number of held-out clips on which a model is evaluated.
 HELD_OUT = 128
 
 
 def pretraining(
-    recipe: TrainingRecipe, source: WindowSource, *, seed: int = 0, fresh: bool = False, held_out: WindowSource | None = None
+    recipe: TrainingRecipe,
+    source: WindowSource,
+    *,
+    seed: int = 0,
+    resample_each_epoch: bool = False,
+    held_out: WindowSource | None = None,
 ) -> TrainingTask:
-    """What `loop.train` is to do to pre-train a model.
+    """Return the task of pre-training a VideoMAE, for `trainer.train`.
 
     Args:
         recipe: all settings.
-        source: clips.
-        seed: of weights, order, windows, crops and masks.
-        fresh: each epoch has clips that the ones before had not.
-        held_out: clips on which R² is measured after an epoch.
+        source: training clips.
+        seed: random seed of weights, order, windows, crops and masks.
+        resample_each_epoch: each epoch has new clips.
+        held_out: clips for the evaluation, which measures R²; None for no evaluation.
 
     Raises:
-        ConfigurationError: settings that do not go together.
+        ConfigurationError: settings contradict each other.
     """
     visible = count_visible(recipe)
     with seeded(seed):
@@ -53,21 +58,21 @@ def pretraining(
     def loss(parallel: nn.Module, batch: Batch) -> Tensor:
         return parallel(batch["clip"], batch["order"], visible)[0]  # type: ignore[no-any-return]
 
-    def evaluate(trained: Any, world: DistributedContext, workers: int) -> dict[str, float]:
-        return {} if held_out is None else reconstruction(trained, held_out, recipe, world.device, workers)
+    def evaluate(trained: Any, distributed: DistributedContext, workers: int) -> dict[str, float]:
+        return {} if held_out is None else reconstruction(trained, held_out, recipe, distributed.device, workers)
 
     clips = TrainingClips(source, recipe, seed, pretraining=True)
-    return TrainingTask("pretraining", recipe, model, clips, loss, evaluate, seed, fresh)
+    return TrainingTask("pretraining", recipe, model, clips, loss, evaluate, seed, resample_each_epoch)
 
 
 def count_visible(recipe: TrainingRecipe) -> int:
-    """V: tokens that the encoder sees."""
+    """Return V, the number of visible tokens."""
     steps, patches = recipe_architecture(recipe).grid
     masked = int(recipe.objective.mask_ratio * patches)
     if not 0 < masked < patches:
         raise ConfigurationError(
             f"objective.mask_ratio is {recipe.objective.mask_ratio}: of {patches} patches in a frame it masks {masked}; "
-            "some must be masked and some not."
+            "at least one must be masked and one visible."
         )
     return steps * (patches - masked)
 
@@ -76,10 +81,11 @@ def count_visible(recipe: TrainingRecipe) -> int:
 def reconstruction(
     model: VideoMAE, source: WindowSource, recipe: TrainingRecipe, device: torch.device, workers: int = 0
 ) -> dict[str, float]:
-    """R² of the prediction on held-out clips, with masks and windows that are always the same.
+    """Measure R² of the prediction on held-out clips, with fixed windows, crops and masks.
 
     Returns:
-        {"r2": 1 - squared error / squares of the normalised target}: 0 for predicting the mean of each patch, 1 for all.
+        {"r2": 1 - squared error / sum of squares of the normalised target}: 0 for predicting the mean of each patch, 1 for a
+        perfect prediction. Empty if all masked patches are constant.
     """
     clips = TrainingClips(source, recipe, seed=0, pretraining=True)
     keys = [(0, i, 0) for i in range(min(HELD_OUT, len(source)))]

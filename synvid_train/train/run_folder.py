@@ -1,4 +1,4 @@
-"""The folder of a training run: its lock and its files."""
+"""The folder of a training run: its files and its lock."""
 
 from __future__ import annotations
 
@@ -9,65 +9,86 @@ from collections.abc import Iterator
 from pathlib import Path
 
 from synvid.errors import ConfigurationError, DatasetError
+from synvid.os_errors import wrap_os_errors
 from synvid.storage.locks import hold_lock
 from synvid_train.distributed import DistributedContext
 
-__all__ = ["RUN_FILES"]
+__all__ = ["lock_run_folder", "remove_run_files", "remove_unfinished_files"]
 
 
-#: All that a run writes into its folder.
-RUN_FILES = ("recipe.yaml", "last.pt", "last.safetensors", "log.jsonl", "curves.png", "tensorboard/events.out.tfevents.*")
-UNFINISHED = re.compile(r"\.(recipe\.yaml|last\.pt|last\.safetensors|log\.jsonl|curves\.png)\.[0-9a-f]{12}")
+#: All files that a run writes into its folder.
+_RUN_FILES = ("recipe.yaml", "last.pt", "last.safetensors", "log.jsonl", "curves.png", "tensorboard/events.out.tfevents.*")
+#: Temporary files of atomic writes.
+_UNFINISHED = re.compile(r"\.(recipe\.yaml|last\.pt|last\.safetensors|log\.jsonl|curves\.png)\.[0-9a-f]{12}")
 _LOCK = "run.lock"
-#: Where a network file system shows new files late, other machines are given so many seconds.
-_VISIBLE = 20.0
+#: A network file system may show new files late on other machines; they wait so many seconds for the lock file.
+_VISIBILITY_TIMEOUT = 20.0
+
+
+def remove_run_files(out: Path) -> None:
+    """Remove the files that a run writes, and leave all others."""
+    with wrap_os_errors(out):
+        for path in [path for pattern in _RUN_FILES for path in out.glob(pattern)]:
+            path.unlink()
+        with contextlib.suppress(OSError):  # missing, or not empty
+            (out / "tensorboard").rmdir()
+
+
+def remove_unfinished_files(out: Path) -> None:
+    """Remove temporary files left by a run that was killed during a write."""
+    for path in out.glob(".*"):
+        if _UNFINISHED.fullmatch(path.name):
+            path.unlink(missing_ok=True)
 
 
 @contextlib.contextmanager
-def lock_run_folder(out: Path, world: DistributedContext) -> Iterator[None]:
-    """Keep other trainings out of a folder, and see that all processes mean the same folder.
+def lock_run_folder(out: Path, distributed: DistributedContext) -> Iterator[None]:
+    """Lock the folder against other runs, and check that all processes see the same folder.
+
+    Creates the folder; removes it at the end if it is empty.
 
     Raises:
-        ConfigurationError: another run works in it, or not all processes see it.
-        DatasetError: the file system refuses.
+        ConfigurationError: another run holds the lock, or some processes see a different folder.
+        DatasetError: the folder or the lock file cannot be written.
     """
     with contextlib.ExitStack() as stack:
-        answer: tuple[str, str] = ("", "")
-        if world.first:
+        state, content = "", ""
+        if distributed.is_main:
             try:
-                stack.callback(_remove_empty, [folder for folder in (out, *out.parents) if not folder.exists()])
+                stack.callback(_remove_empty_folders, [folder for folder in (out, *out.parents) if not folder.exists()])
                 out.mkdir(parents=True, exist_ok=True)
                 held = stack.enter_context(hold_lock(out / _LOCK))
-                answer = ("held", (out / _LOCK).read_text()) if held else ("busy", "")
+                state, content = ("held", (out / _LOCK).read_text()) if held else ("busy", "")
             except OSError as error:
-                answer = ("refused", f"{error.filename or out}: {error.strerror or error}.")
-        state, word = world.from_first(answer)
-        if state == "refused":
-            raise DatasetError(word)
+                state, content = "failed", f"{error.filename or out}: {error.strerror or error}."
+        state, content = distributed.broadcast((state, content))
+        if state == "failed":
+            raise DatasetError(content)
         if state == "busy":
-            raise ConfigurationError(f"{out}: another run is working here; end it first, or give another --out.")
-        blind = world.gather([] if _sees(out / _LOCK, word, world) else [str(world.rank)])
-        if blind:
+            raise ConfigurationError(f"{out}: another run is using this folder; stop it first, or choose another --out.")
+        same_folder = _wait_for_content(out / _LOCK, content, distributed)
+        others = distributed.gather([] if same_folder else [str(distributed.rank)])
+        if others:
             raise ConfigurationError(
-                f"{out}: is not the same folder for all processes (rank {', '.join(blind)} sees another); "
-                "give a folder that all machines share as --out."
+                f"{out}: is not the same folder for all processes (rank {', '.join(others)} sees another); "
+                "choose a folder that all machines share as --out."
             )
         yield
 
 
-def _remove_empty(folders: list[Path]) -> None:
+def _remove_empty_folders(folders: list[Path]) -> None:
     with contextlib.suppress(OSError):
         for folder in folders:
             folder.rmdir()
 
 
-def _sees(path: Path, word: str, world: DistributedContext) -> bool:
-    """Whether a lock file of the first process is there for this one, too."""
-    end = time.monotonic() + (0 if world.on_this_machine == world.size else _VISIBLE)
+def _wait_for_content(path: Path, content: str, distributed: DistributedContext) -> bool:
+    """Whether the file has the content that the main process wrote; waits for it if processes run on several machines."""
+    deadline = time.monotonic() + (0 if distributed.local_size == distributed.world_size else _VISIBILITY_TIMEOUT)
     while True:
         with contextlib.suppress(OSError):
-            if path.read_text() == word:
+            if path.read_text() == content:
                 return True
-        if time.monotonic() >= end:
+        if time.monotonic() >= deadline:
             return False
         time.sleep(0.5)

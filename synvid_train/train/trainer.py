@@ -1,7 +1,7 @@
-"""The training loop: one process or many, resumed exactly.
+"""The training loop: one process or many, with exact resumption.
 
-Nothing random is carried from step to step: clips are seeded by (seed, epoch, index), what a step draws by (seed, step, rank).
-So weights, optimizer and the number of steps are the whole state of a run.
+No random state is carried from step to step: clips are seeded by (seed, epoch, index), all other random numbers of a step by
+(seed, step, rank, micro-batch). The state of a run is therefore its weights, its optimizer and the number of steps done.
 """
 
 from __future__ import annotations
@@ -10,9 +10,7 @@ import contextlib
 import time
 from collections.abc import Callable, Iterator
 from contextlib import nullcontext
-from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
 
 import torch
 from torch import Tensor, nn
@@ -24,119 +22,25 @@ from synvid.runtime.progress import Progress
 from synvid.runtime.signals import Cancelled, defer_signals, interrupted
 from synvid.storage.atomic_io import atomic_write
 from synvid_train.data.loader import catch_worker_death, load_batches
-from synvid_train.data.samples import TrainingClips
 from synvid_train.data.schedule import Schedule
 from synvid_train.data.transforms import seeded
 from synvid_train.distributed import DistributedContext, autocast
 from synvid_train.model.checkpoint import Checkpoint, load_training, save_training, save_weights
 from synvid_train.model.videomae import SIZES, unwrapped_state_dict
 from synvid_train.train.optim import learning_rate, make_optimizer, set_learning_rate
-from synvid_train.train.run_folder import RUN_FILES, UNFINISHED, lock_run_folder
+from synvid_train.train.run_folder import lock_run_folder, remove_run_files, remove_unfinished_files
+from synvid_train.train.run_identity import find_differences, run_identity, suggest_remedy
 from synvid_train.train.run_log import RunLog, StepMeter
-from synvid_train.training_recipe import TrainingRecipe
+from synvid_train.train.task import Batch, TrainingTask
 
-__all__ = ["InterruptedRunError", "TrainingTask", "train"]
-
-
-Batch = dict[str, Any]
-
-#: Steps in a row without a finite gradient after which a run ends.
-_PATIENCE = 20
+__all__ = ["InterruptedRunError", "train"]
 
 
-class InterruptedRunError(Exception):
-    """Ctrl-C or termination came; the run is saved."""
+#: A run ends with an error after so many steps in a row without a finite gradient.
+_MAX_STEPS_WITHOUT_GRADIENT = 20
 
-
-# ---- A run --------------------------------------------------------------------------------------------------------
-@dataclass
-class TrainingTask:
-    """What is trained, on what, and how.
-
-    Attributes:
-        kind: pretraining or classifier.
-        recipe: all settings.
-        model: on the CPU.
-        clips: what samples are made of.
-        loss: the mean loss of a batch on the device.
-        evaluate: figures of the model, asked for after some epochs on all processes, with the number of loaders; may be {}.
-        seed: of order, views, masks and all that a step draws.
-        fresh: clips of an epoch are others than those of the one before.
-        classes: names of the labels.
-        origin: digest of the weights that the model starts from.
-        pairs: the loss mixes clips in pairs.
-    """
-
-    kind: str
-    recipe: TrainingRecipe
-    model: nn.Module
-    clips: TrainingClips
-    loss: Callable[[nn.Module, Batch], Tensor]
-    evaluate: Callable[[nn.Module, DistributedContext, int], dict[str, float]]
-    seed: int = 0
-    fresh: bool = False
-    classes: tuple[str, ...] = ()
-    origin: str = ""
-    pairs: bool = False
-
-
-def train(
-    job: TrainingTask,
-    out: Path,
-    world: DistributedContext,
-    workers: int = 0,
-    progress: Progress | None = None,
-    notify: Callable[[str], None] = lambda _: None,
-    overwrite: bool = False,
-) -> None:
-    """Train, or go on where the run in `out` stopped.
-
-    Writes there `recipe.yaml`, `log.jsonl` (a line every so many steps, one an epoch), `last.pt` (all that resuming needs) and
-    `last.safetensors` (weights, settings and figures).
-
-    Args:
-        job: what is to be done.
-        out: folder of the run.
-        world: processes.
-        workers: that load clips.
-        progress: told of steps.
-        notify: says a sentence.
-        overwrite: remove another run that is in the folder, once everything has been found to be right; the same run is
-            gone on with.
-
-    Raises:
-        InterruptedRunError: Ctrl-C or termination; the run is saved.
-        DatasetError: the loss is not finite any more, the disk is full, or clips cannot be loaded.
-        ConfigurationError: the folder holds another run.
-    """
-    progress = progress or Progress()
-    with lock_run_folder(out, world):  # first: a refusal finds no collective of a model under way
-        run = _Run(job, out, world, workers, notify)
-        run.try_first_clips()
-        if overwrite:
-            run.remove_other()
-        start, evaluated = run.resume()
-        progress.start(run.schedule.steps, start, "step")
-        try:
-            with defer_signals(), catch_worker_death():
-                run.steps(start, evaluated, progress)
-        except Cancelled:
-            raise InterruptedRunError from None
-        except RuntimeError as error:
-            if world.size == 1 or not any(words in str(error).lower() for words in _LEFT):
-                raise
-            if interrupted():
-                raise InterruptedRunError from None
-            raise DatasetError(
-                f"{out}: rank {world.rank} stops, since another process of this run has ended; the checkpoint is whole, and "
-                "the same command goes on from it."
-            ) from error
-        finally:
-            progress.finish()
-
-
-#: Of what gloo and NCCL say when another process is gone.
-_LEFT = (
+#: Parts of the error messages of gloo and NCCL when another process has ended.
+_PEER_LOST = (
     "connection closed",
     "connection reset",
     "closed by peer",
@@ -146,187 +50,189 @@ _LEFT = (
 )
 
 
-class _Run:
+class InterruptedRunError(Exception):
+    """SIGINT or SIGTERM ended the run after its state was saved."""
+
+
+def train(
+    task: TrainingTask,
+    out: Path,
+    distributed: DistributedContext,
+    workers: int = 0,
+    progress: Progress | None = None,
+    notify: Callable[[str], None] = lambda _: None,
+    overwrite: bool = False,
+) -> None:
+    """Train, or resume the run in `out`.
+
+    Writes `recipe.yaml`, `log.jsonl` (a line every `run.log_every` steps and after each evaluation), `last.pt` (all that
+    resuming needs) and `last.safetensors` (weights, settings and metrics).
+
+    Args:
+        task: the model, its data, loss and evaluation.
+        out: folder of the run.
+        distributed: the processes of the run.
+        workers: number of loader processes.
+        progress: progress callback, in steps.
+        notify: called with messages for the user.
+        overwrite: remove a different run from the folder, after the settings and the data have been checked; the same run is
+            resumed.
+
+    Raises:
+        InterruptedRunError: SIGINT or SIGTERM; the state has been saved.
+        DatasetError: gradients are not finite any more, a file cannot be written, or clips cannot be loaded.
+        ConfigurationError: the folder holds a different run.
+    """
+    progress = progress or Progress()
+    with lock_run_folder(out, distributed):  # first, so that a refusal meets no pending collective of a model
+        trainer = _Trainer(task, out, distributed, workers, notify)
+        trainer.check_data()
+        if overwrite:
+            trainer.remove_different_run()
+        start, evaluated = trainer.resume()
+        progress.start(trainer.schedule.steps, start, "step")
+        try:
+            with defer_signals(), catch_worker_death():
+                trainer.run(start, evaluated, progress)
+        except Cancelled:
+            raise InterruptedRunError from None
+        except RuntimeError as error:
+            if distributed.world_size == 1 or not any(text in str(error).lower() for text in _PEER_LOST):
+                raise
+            if interrupted():
+                raise InterruptedRunError from None
+            raise DatasetError(
+                f"{out}: rank {distributed.rank} stops because another process of this run has ended; the checkpoint is "
+                "intact, and the same command resumes from it."
+            ) from error
+        finally:
+            progress.finish()
+
+
+class _Trainer:
+    """A run: the model and optimizer, and the files in the folder."""
+
     def __init__(
-        self, job: TrainingTask, out: Path, world: DistributedContext, workers: int, notify: Callable[[str], None]
+        self, task: TrainingTask, out: Path, distributed: DistributedContext, workers: int, notify: Callable[[str], None]
     ) -> None:
-        self.job, self.out, self.world, self.workers, self.notify = job, out, world, workers, notify
-        recipe, source = job.recipe, job.clips.source
+        self.task, self.out, self.distributed, self.workers, self.notify = task, out, distributed, workers, notify
+        recipe, source = task.recipe, task.clips.source
         self.schedule = Schedule(
-            len(source), recipe.data.samples_per_clip, recipe.optim.batch_size, recipe.run.device_batch_size, recipe.optim.epochs,
-            job.seed, job.fresh, world.rank, world.size, job.pairs,
+            len(source), recipe.data.samples_per_clip, recipe.optim.batch_size, recipe.run.device_batch_size,
+            recipe.optim.epochs, task.seed, task.resample_each_epoch, distributed.rank, distributed.world_size, task.pairs,
         )  # fmt: skip
-        self.model = job.model.to(world.device)
+        self.model = task.model.to(distributed.device)
         if recipe.run.compile:
             for module in self.model.modules():
                 if type(module).__name__ == "Block":
                     module.compile()
         self.optimizer = make_optimizer(self.model, recipe.optim, SIZES[recipe.model.size][1])
-        self.parallel: nn.Module = DistributedDataParallel(self.model) if world.size > 1 else self.model
-        self.log = RunLog(out, notify) if world.first else None
-        self.unread: dict[str, bool] = {}  # sentence: whether it has been said
+        self.parallel: nn.Module = DistributedDataParallel(self.model) if distributed.world_size > 1 else self.model
+        self.log = RunLog(out, notify) if distributed.is_main else None
+        self.read_errors: dict[str, bool] = {}  # error message: whether it has been reported
         self.metrics: dict[str, float] = {}
 
     # ---- State ----
-    def try_first_clips(self) -> None:
-        """Load clips as the first step does, so that what is wrong with the data is known before anything is written."""
-        if self.world.first:
+    def check_data(self) -> None:
+        """Load the first micro-batch, so that errors in the data appear before anything is written."""
+        if self.distributed.is_main:
             for key in next(iter(self.schedule.micro_batches())):
-                self.job.clips[key]
+                self.task.clips[key]
 
-    def remove_other(self) -> None:
-        """Remove the files of another run; those of this one, and of anybody else, stay."""
+    def remove_different_run(self) -> None:
+        """Remove the files of a run that this one cannot resume; all other files stay."""
         path = self.out / "last.pt"
-        if not self.world.first or not (self.out / "recipe.yaml").is_file():  # no run of ours
+        if not self.distributed.is_main or not (self.out / "recipe.yaml").is_file():  # not the folder of a run
             return
         if path.is_file():
-            with contextlib.suppress(ConfigurationError):  # damaged: not one to go on with
+            with contextlib.suppress(ConfigurationError):  # damaged: it cannot be resumed
                 _, _, step, extra = load_training(path)
-                if not self.differences(extra.get("identity", {}), step):
+                if not find_differences(extra.get("identity", {}), self.task, self.schedule, step):
                     return
-        with wrap_os_errors(self.out):
-            for found in [found for pattern in RUN_FILES for found in self.out.glob(pattern)]:
-                found.unlink()
-            with contextlib.suppress(OSError):  # not there, or not empty
-                (self.out / "tensorboard").rmdir()
+        remove_run_files(self.out)
 
     def resume(self) -> tuple[int, bool]:
-        """Take up the run in the folder, as the first process finds it.
+        """Restore the state of the run in the folder, if there is one.
 
         Returns:
-            The step to go on from, 0 of a new run; whether the model has been evaluated after the last one.
+            The number of steps done, 0 for a new run; whether the model has been evaluated after the last of them.
         """
         path = self.out / "last.pt"
         start, evaluated = 0, True
-        if self.world.first:
-            for left in self.out.glob(".*"):
-                if UNFINISHED.fullmatch(left.name):  # of a save that was killed
-                    left.unlink(missing_ok=True)
-        if self.world.from_first(path.is_file()):
+        if self.distributed.is_main:
+            remove_unfinished_files(self.out)
+        if self.distributed.broadcast(path.is_file()):
             checkpoint, optimizer, start, extra = load_training(path)
-            steps = self.world.gather([str(start)])
+            steps = self.distributed.gather([str(start)])
             if len(set(steps)) > 1:
-                raise ConfigurationError(f"{path}: the processes read it at different steps, {', '.join(steps)}; start again.")
-            differences = self.differences(extra.get("identity", {}), start)
+                raise ConfigurationError(
+                    f"{path}: the processes read different versions of it, of steps {', '.join(steps)}; start again."
+                )
+            differences = find_differences(extra.get("identity", {}), self.task, self.schedule, start)
             if differences:
                 raise ConfigurationError(
-                    f"{self.out} holds a run with other settings ({', '.join(differences)}); {self.way_out(differences)}."
+                    f"{self.out} holds a run with different settings ({', '.join(differences)}); "
+                    f"{suggest_remedy(differences, self.out, self.task.kind)}."
                 )
             self.metrics, evaluated = checkpoint.metrics, bool(extra.get("evaluated", True))
             self.model.load_state_dict(checkpoint.weights)
             self.optimizer.load_state_dict(optimizer)
-            self.notify(f"{self.out}: going on after step {start:,} of {self.schedule.steps:,}.")
+            self.notify(f"{self.out}: resuming after step {start:,} of {self.schedule.steps:,}.")
         if self.log:
             with wrap_os_errors(self.out):
-                atomic_write(self.out / "recipe.yaml", self.job.recipe.to_yaml())
-            self.log.cut(start, evaluated)
+                atomic_write(self.out / "recipe.yaml", self.task.recipe.to_yaml())
+            self.log.resume(start, evaluated)
         return start, evaluated
 
-    def identity(self) -> dict[str, Any]:
-        """What may not change between two parts of one run; how the work is done may."""
-        settings = {
-            key: value for key, value in self.job.recipe.to_dict().items() if key not in ("name", "description", "run")
-        }
-        settings["run"] = {"precision": self.job.recipe.run.precision}
-        return {
-            **settings,
-            "kind": self.job.kind,
-            "weights that learn": sum(p.numel() for p in self.model.parameters() if p.requires_grad),
-            "seed": self.job.seed,
-            "clips": self.job.clips.source.identity,
-            "new clips each epoch": self.job.fresh,
-            "origin": self.job.origin,
-        }
-
-    def differences(self, held: dict[str, Any], step: int) -> list[str]:
-        """How the run in the folder is another than this one, in words; none where it can go on.
-
-        The number of epochs may be another where all steps so far had the learning rates that they would have had with it.
-
-        Args:
-            held: its identity.
-            step: how many steps it has done.
-        """
-        here, optim = self.identity(), held.get("optim", {})
-        epochs = optim.get("epochs", 0)
-        if self.same_rates(epochs, step):
-            if step > self.schedule.steps:
-                return [f"{step:,} steps are done there, {self.schedule.steps:,} are all here"]
-            held = {**held, "optim": {**optim, "epochs": here["optim"]["epochs"]}}
-        return _differences(held, here)
-
-    def same_rates(self, epochs: int, step: int) -> bool:
-        """Whether the steps before `step` have in a run of so many epochs the learning rates that they have here."""
-        optim, schedule = self.job.recipe.optim, self.schedule
-        per = schedule.steps_per_epoch
-        return epochs == optim.epochs or all(
-            learning_rate(optim, done, epochs * per, per) == learning_rate(optim, done, schedule.steps, per)
-            for done in range(step)
-        )
-
-    def way_out(self, differences: list[str]) -> str:
-        """What may be done where the folder holds another run."""
-        if len(differences) > 1 or not differences[0].startswith("optim.epochs"):
-            return "give another --out, or --overwrite"
-        encoder = f", with --checkpoint {self.out} from the encoder of this one" if self.job.kind == "classifier" else ""
-        return (
-            "its learning rate falls to the last of its epochs, so with more or fewer it would be another run: go on with as "
-            f"many as there, or begin one in another --out{encoder}"
-        )
-
     def save(self, step: int, evaluated: bool = True) -> None:
-        """Write both files of a checkpoint; whoever is killed, the one before is whole.
+        """Write both checkpoint files, each atomically: a crash keeps the previous one.
 
         Args:
-            step: how many have been done.
-            evaluated: False if figures of this step are still to be measured.
+            step: number of steps done.
+            evaluated: False if the evaluation after this step is still to come.
         """
-        if not self.world.first:
+        if not self.distributed.is_main:
             return
+        task = self.task
         weights = {name: value.detach().cpu() for name, value in unwrapped_state_dict(self.model).items()}
-        checkpoint = Checkpoint(
-            self.job.clips.architecture, self.job.kind, weights, self.job.classes, self.metrics, self.job.recipe.to_dict()
-        )
-        extra = {"identity": self.identity(), "evaluated": evaluated}
+        checkpoint = Checkpoint(task.clips.architecture, task.kind, weights, task.classes, self.metrics, task.recipe.to_dict())
+        extra = {"identity": run_identity(task), "evaluated": evaluated}
         save_training(self.out / "last.pt", checkpoint, self.optimizer.state_dict(), step, extra)
         save_weights(self.out / "last.safetensors", checkpoint)
 
     # ---- Steps ----
-    def steps(self, start: int, evaluated: bool, progress: Progress) -> None:
-        """All that is left of the run."""
+    def run(self, start: int, evaluated: bool, progress: Progress) -> None:
+        """Run the remaining steps, after the evaluation that the last session did not finish, if any."""
         if not evaluated:
             self.evaluate(start)
         self.model.train()
-        batches = self.schedule.micro_batches(start)
-        pieces = load_batches(self.job.clips, batches, self.workers, self.world.device, notify=self.notify)
-        with contextlib.closing(pieces):  # whatever happens, no process that loads clips is left
-            self.take(pieces, start, progress)
+        micro_batches = load_batches(
+            self.task.clips, self.schedule.micro_batches(start), self.workers, self.distributed.device, notify=self.notify
+        )
+        with contextlib.closing(micro_batches):  # ends the loader processes, whatever happens
+            self.run_steps(micro_batches, start, progress)
 
-    def take(self, pieces: Iterator[Batch], start: int, progress: Progress) -> None:
-        """The steps from `start` on, with the log and the checkpoints between them."""
-        recipe, schedule, world = self.job.recipe, self.schedule, self.world
-        meter = StepMeter(world.device)
+    def run_steps(self, micro_batches: Iterator[Batch], start: int, progress: Progress) -> None:
+        """Run the steps from `start` on, with the log, checkpoints and evaluations between them."""
+        recipe, schedule, distributed = self.task.recipe, self.schedule, self.distributed
+        meter = StepMeter(distributed.device)
         for step in range(start, schedule.steps):
             rate = learning_rate(recipe.optim, step, schedule.steps, schedule.steps_per_epoch)
             set_learning_rate(self.optimizer.param_groups, rate)
-            self.step(pieces, step, meter)
+            self.step(micro_batches, step, meter)
             done = step + 1
             last = done == schedule.steps
-            stop = interrupted() if world.size == 1 else False
+            stop = interrupted() if distributed.world_size == 1 else False
             if done % recipe.run.log_every == 0 or last or stop:
-                line = meter.read(world, recipe.optim.batch_size)
-                self.name_unread()
-                if world.size > 1:  # all stop at the same step
-                    stop = bool(world.sum(torch.tensor([float(interrupted())], device=world.device)))
-                self.write({"step": done, "epoch": done / schedule.steps_per_epoch, "learning_rate": rate, **line})
+                line = meter.read(distributed, recipe.optim.batch_size)
+                self.report_read_errors()
+                if distributed.world_size > 1:  # all processes stop at the same step
+                    stop = bool(distributed.sum(torch.tensor([float(interrupted())], device=distributed.device)))
+                self.write_log({"step": done, "epoch": done / schedule.steps_per_epoch, "learning_rate": rate, **line})
                 progress.note(
                     f"loss {line['loss']:.4f}, {line['clips_per_second']:.0f} clips/s, waiting {line['waiting']:.0%}"
                 )
-                if meter.broken >= _PATIENCE or (last and meter.broken == done):  # or a short run that changed nothing
-                    raise DatasetError(
-                        f"{self.out}: no finite gradient in the last {meter.broken} steps, up to step {done}; "
-                        "a lower optim.base_learning_rate may help, the last checkpoint is from before."
-                    )
+                self.check_gradients(meter, done)
             progress.update(done)
             epoch_ends = done % schedule.steps_per_epoch == 0
             if last or (epoch_ends and done // schedule.steps_per_epoch % recipe.run.save_every == 0):
@@ -339,10 +245,19 @@ class _Run:
             if stop and not last:
                 raise InterruptedRunError
 
-    def step(self, pieces: Iterator[Batch], step: int, meter: StepMeter) -> None:
-        """One update of the weights. If there can be none, since a loader or another process died, what is done is saved."""
+    def check_gradients(self, meter: StepMeter, done: int) -> None:
+        """Raise an error if the run is diverging, or is so short that no step changed the weights."""
+        count = meter.steps_without_gradient
+        if count >= _MAX_STEPS_WITHOUT_GRADIENT or (done == self.schedule.steps and count == done):
+            raise DatasetError(
+                f"{self.out}: no finite gradient in the last {count} steps, up to step {done}; "
+                "a lower optim.base_learning_rate may help, the last checkpoint is from before."
+            )
+
+    def step(self, micro_batches: Iterator[Batch], step: int, meter: StepMeter) -> None:
+        """Do one step; if a loader or another process has died, save the steps done so far before the error is raised."""
         try:
-            loss, norm = self.gradient(pieces, step, meter)
+            loss, norm = self.accumulate_gradient(micro_batches, step, meter)
         except (DatasetError, RuntimeError):
             if step > 0:
                 with contextlib.suppress(RuntimeError):
@@ -350,25 +265,25 @@ class _Run:
             raise
         self.update(loss, norm, meter)
 
-    def gradient(self, pieces: Iterator[Batch], step: int, meter: StepMeter) -> tuple[Tensor, Tensor]:
-        """The gradient of a step; returns its loss and norm."""
-        recipe, world, count = self.job.recipe, self.world, self.schedule.accumulation_steps
+    def accumulate_gradient(self, micro_batches: Iterator[Batch], step: int, meter: StepMeter) -> tuple[Tensor, Tensor]:
+        """Compute the gradient of a step, clipped, over its micro-batches; return the loss and the norm before clipping."""
+        recipe, distributed, count = self.task.recipe, self.distributed, self.schedule.accumulation_steps
         self.optimizer.zero_grad(set_to_none=True)
-        total = torch.zeros((), device=world.device)
+        total = torch.zeros((), device=distributed.device)
         for k in range(count):
-            waited = time.perf_counter()
-            piece = next(pieces)
-            meter.waited += time.perf_counter() - waited
-            for sentence in filter(None, piece.pop("read_error")):
-                self.unread.setdefault(sentence, False)
-            batch = {name: value.to(world.device, non_blocking=True) for name, value in piece.items()}
-            quiet = k < count - 1 and isinstance(self.parallel, DistributedDataParallel)
-            with self.parallel.no_sync() if quiet else nullcontext():  # type: ignore[operator]
+            before = time.perf_counter()
+            micro_batch = next(micro_batches)
+            meter.waited += time.perf_counter() - before
+            for message in filter(None, micro_batch.pop("read_error")):
+                self.read_errors.setdefault(message, False)
+            batch = {name: value.to(distributed.device, non_blocking=True) for name, value in micro_batch.items()}
+            skip_sync = k < count - 1 and isinstance(self.parallel, DistributedDataParallel)
+            with self.parallel.no_sync() if skip_sync else nullcontext():  # type: ignore[operator]
                 with (
-                    seeded(self.job.seed, step, world.rank, k),
-                    autocast(recipe, world.device),
+                    seeded(self.task.seed, step, distributed.rank, k),
+                    autocast(recipe, distributed.device),
                 ):
-                    loss = self.job.loss(self.parallel, batch)
+                    loss = self.task.loss(self.parallel, batch)
                 (loss / count).backward()  # type: ignore[no-untyped-call]
             total += loss.detach() / count
         gradients = [p.grad for group in self.optimizer.param_groups for p in group["params"] if p.grad is not None]
@@ -378,52 +293,36 @@ class _Run:
         return total, norm
 
     def update(self, loss: Tensor, norm: Tensor, meter: StepMeter) -> None:
-        """One update of the weights; none where the gradient is not finite."""
-        bad = (~norm.isfinite()).float()
-        self.optimizer.found_inf = bad  # type: ignore[attr-defined]  # the fused kernels then leave weights and moments alone
+        """Update the weights; a step whose gradient is not finite changes nothing."""
+        non_finite = (~norm.isfinite()).float()
+        self.optimizer.found_inf = non_finite  # type: ignore[attr-defined]  # the fused kernels then skip weights and moments
         self.optimizer.step()
-        meter.add(loss, norm, bad)
+        meter.add(loss, norm, non_finite)
 
-    def name_unread(self) -> None:
-        """Say once of each clip that it could not be read, whichever process met it."""
-        for sentence in self.world.gather([sentence for sentence, said in self.unread.items() if not said]):
-            if not self.unread.get(sentence):
-                self.unread[sentence] = True
-                self.notify(f"{sentence} Another clip takes its place ({sum(self.unread.values())} so far).")
+    def report_read_errors(self) -> None:
+        """Report each clip that could not be read, on any process, once."""
+        for message in self.distributed.gather([message for message, reported in self.read_errors.items() if not reported]):
+            if not self.read_errors.get(message):
+                self.read_errors[message] = True
+                self.notify(f"{message} Another clip replaces it ({sum(self.read_errors.values())} so far).")
 
     def evaluate(self, step: int) -> None:
-        """Measure figures of the model as it is, which has been saved, and save them with it."""
+        """Evaluate the model, which has been saved before, and save it again with its metrics."""
         self.model.eval()
         try:
-            with torch.no_grad(), autocast(self.job.recipe, self.world.device):
-                figures = self.job.evaluate(self.model, self.world, self.workers)
+            with torch.no_grad(), autocast(self.task.recipe, self.distributed.device):
+                metrics = self.task.evaluate(self.model, self.distributed, self.workers)
         except RuntimeError:
-            if interrupted():  # another process came to its end first
+            if interrupted():  # another process stopped first
                 raise InterruptedRunError from None
             raise
         self.model.train()
-        if figures:
-            self.write({"step": step, "epoch": step / self.schedule.steps_per_epoch, **figures})
-        self.metrics = figures
+        if metrics:
+            self.write_log({"step": step, "epoch": step / self.schedule.steps_per_epoch, **metrics})
+        self.metrics = metrics
         self.save(step)
 
-    def write(self, line: dict[str, float]) -> None:
-        """Add a line to the log."""
+    def write_log(self, line: dict[str, float]) -> None:
+        """Append a line to the log, on the main process."""
         if self.log:
             self.log.write(line)
-
-
-def _differences(there: dict[str, Any], here: dict[str, Any]) -> list[str]:
-    """Where two nested mappings differ, in words."""
-    found = []
-    for key in sorted({*there, *here}):
-        a, b = there.get(key), here.get(key)
-        if isinstance(a, dict) and isinstance(b, dict):
-            found += [f"{key}.{words}" for words in _differences(a, b)]
-        elif a != b:
-            found.append(_HASHED.get(key) or f"{key} is {a} there, {b} here")
-    return found
-
-
-#: What differs where hashes do.
-_HASHED = {"clips": "other clips, names or labels", "origin": "other weights to start from"}
