@@ -1,12 +1,10 @@
 """Training runs: exact resumption, gradient accumulation, two processes, the log, and gradients that are not finite."""
 
-import os
 import re
 import signal
-import subprocess
-import sys
 import time
 
+import forked_commands
 import pytest
 
 torch = pytest.importorskip("torch")
@@ -16,13 +14,13 @@ from training_runs import (  # noqa: E402
     SINGLE_PROCESS,
     SMALL,
     TINY_MODEL,
-    TORCHRUN,
     assert_same_run,
     losses,
     make_recipe,
     make_source,
     pretrain,
     run_command,
+    run_two_ranks,
     set_options,
     write_labelled_videos,
 )
@@ -84,7 +82,7 @@ def long_run(preset_file, tmp_path_factory):
     """The command of a run that is long enough to be interrupted, and the folder of that run, uninterrupted."""
     whole = tmp_path_factory.mktemp("long") / "whole"
     words = ["pretrain", "--preset", preset_file, "--n", 12, "--recipe", "laptop_pretrain", "--workers", 1]
-    words += set_options([*SMALL, "optim.epochs=60", "run.save_every=5"])
+    words += set_options([*SMALL, "optim.epochs=20", "run.save_every=2"])
     process = run_command(*words, "--out", whole)
     assert process.returncode == 0, process.stderr
     return words, whole
@@ -94,8 +92,7 @@ def long_run(preset_file, tmp_path_factory):
 def test_signals_then_same_command_resumes(number, long_run, tmp_path):
     """After SIGINT, SIGTERM or SIGKILL the same command resumes, and ends as the uninterrupted run."""
     out, (words, whole) = tmp_path / "run", long_run
-    line = [sys.executable, "-m", "synvid_train", *map(str, words), "--out", str(out)]
-    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True)
+    process = forked_commands.Command([*words, "--out", out])
     deadline = time.monotonic() + 120
     while not (out / "last.pt").exists() and time.monotonic() < deadline:
         time.sleep(0.01)
@@ -144,11 +141,8 @@ def test_two_processes_equal_one(preset_file, tmp_path):
     words += ["--device", "cpu", *set_options(SMALL)]
     single = run_command(*words, "--out", tmp_path / "one")
     assert single.returncode == 0, single.stderr
-    double = subprocess.run(
-        [*TORCHRUN, "-m", "synvid_train", *map(str, words), "--out", str(tmp_path / "two")], capture_output=True, text=True,
-        timeout=300, check=False, env={**os.environ, "OMP_NUM_THREADS": "1"},
-    )  # fmt: skip
-    assert double.returncode == 0, double.stderr[-3000:]
+    for rank in run_two_ranks(*words, "--out", tmp_path / "two"):
+        assert rank.returncode == 0, rank.stderr[-3000:]
     assert losses(tmp_path / "two") == pytest.approx(losses(tmp_path / "one"), rel=1e-4)
     one, two = (load_checkpoint(tmp_path / name).weights for name in ("one", "two"))
     assert max((one[name] - two[name]).abs().max().item() for name in one) < 1e-3
@@ -167,14 +161,12 @@ def test_two_processes_share_validation(tmp_path):
     words = ["finetune", "--train", training, "--val", videos, "--recipe", "laptop_finetune", "--workers", 0]
     settings = ["optim.batch_size=4", "optim.epochs=2", "optim.warmup_epochs=1", "run.save_every=1", "run.log_every=1"]
     words += ["--device", "cpu", *set_options([*TINY_MODEL, *settings])]
-    process = subprocess.run(
-        [*TORCHRUN, "-m", "synvid_train", *map(str, words), "--out", str(tmp_path / "two")], capture_output=True, text=True,
-        timeout=200, check=False,
-    )  # fmt: skip
-    assert process.returncode == 0, process.stderr[-3000:]
+    ranks = run_two_ranks(*words, "--out", tmp_path / "two")
+    stderr = "".join(rank.stderr for rank in ranks)
+    assert [rank.returncode for rank in ranks] == [0, 0], stderr[-3000:]
     lines = read_log(tmp_path / "two" / "log.jsonl")
     assert [line["step"] for line in lines if "val_top1" in line] == [2, 4]
-    assert sorted(re.findall(r"broken(\d)\.mp4: ", process.stderr)) == list("0123"), process.stderr
+    assert sorted(re.findall(r"broken(\d)\.mp4: ", stderr)) == list("0123"), stderr
     assert all(line["val_top5"] == 100 for line in lines if "val_top5" in line)
 
 

@@ -8,6 +8,7 @@ import subprocess
 import sys
 import time
 
+import forked_commands
 import numpy as np
 import pytest
 
@@ -53,11 +54,8 @@ def words(tmp_path):
     return [str(word) for word in command]
 
 
-def start_run(line, out):
-    """Start a run in a process group of its own, and wait for its first steps."""
-    run = subprocess.Popen(
-        [*line, "--out", str(out)], stderr=subprocess.PIPE, text=True, start_new_session=True, env=ENVIRONMENT
-    )
+def wait_for_steps(run, out):
+    """Wait for the first steps of a run that was just started."""
     deadline = time.monotonic() + 90
     while not ((out / "log.jsonl").exists() and '"step": 6' in (out / "log.jsonl").read_text()):
         assert time.monotonic() < deadline
@@ -70,7 +68,8 @@ def start_run(line, out):
 @pytest.mark.parametrize("workers", [0, 2])
 def test_sigterm_to_process_group_saves_last_step(workers, words, tmp_path):
     """SIGTERM to the process group, loaders included, as Slurm sends it, saves the last step done."""
-    run = start_run([sys.executable, "-m", "synvid_train", *words, "--workers", str(workers)], tmp_path / "run")
+    command = [*words, "--workers", workers, "--out", tmp_path / "run"]
+    run = wait_for_steps(forked_commands.Command(command, session=True), tmp_path / "run")
     os.killpg(run.pid, signal.SIGTERM)
     stderr = run.communicate(timeout=60)[1]
     assert "Traceback" not in stderr
@@ -81,7 +80,9 @@ def test_sigterm_to_process_group_saves_last_step(workers, words, tmp_path):
 
 def test_sigterm_to_torchrun_saves_last_step(words, tmp_path):
     """SIGTERM to torchrun, which forwards it to all ranks, saves the last step done."""
-    run = start_run([*TORCHRUN, "-m", "synvid_train", *words, "--workers", "1"], tmp_path / "run")
+    line = [*TORCHRUN, "-m", "synvid_train", *words, "--workers", "1", "--out", tmp_path / "run"]
+    process = subprocess.Popen(line, stderr=subprocess.PIPE, text=True, start_new_session=True, env=ENVIRONMENT)
+    run = wait_for_steps(process, tmp_path / "run")
     run.send_signal(signal.SIGTERM)
     run.communicate(timeout=90)
     logged, saved = last_steps(tmp_path / "run")

@@ -1,8 +1,11 @@
 """Small training runs for tests: recipes, clips, labelled videos, and comparison of runs."""
 
+import os
+import socket
 import subprocess
 import sys
 
+import forked_commands
 import numpy as np
 import torch
 
@@ -46,9 +49,21 @@ def pretrain(recipe, source, out, held_out=None, workers=0):
 
 
 def run_command(*words, **options):
-    """Run synvid-train in a process of its own."""
-    line = [sys.executable, "-m", "synvid_train", *map(str, words)]
-    return subprocess.run(line, capture_output=True, text=True, timeout=300, check=False, **options)
+    """Run synvid-train in a process of its own, to its end."""
+    return forked_commands.run(words, **options)
+
+
+def run_two_ranks(*words, timeout=300):
+    """Run synvid-train in two processes that train together, as torchrun starts them; both to their ends."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        port = free.getsockname()[1]
+    shared = {**os.environ, "WORLD_SIZE": "2", "LOCAL_WORLD_SIZE": "2", "MASTER_ADDR": "127.0.0.1", "MASTER_PORT": str(port)}
+    ranks = [forked_commands.Command(words, env={**shared, "RANK": str(rank), "LOCAL_RANK": str(rank)}) for rank in range(2)]
+    outputs = [rank.communicate(timeout) for rank in ranks]
+    return [
+        subprocess.CompletedProcess(rank.args, rank.returncode, *texts) for rank, texts in zip(ranks, outputs, strict=True)
+    ]
 
 
 def losses(out):
