@@ -401,7 +401,7 @@ def test_real_clips_keep_the_pace_of_a_variable_film(folder, tmp_path):
     """A set has a steady rate: at each of its times it shows the frame of the film that has begun last."""
     (tmp_path / "film.mkv").write_bytes((folder / "variable_rate.mkv").read_bytes())
     real, video = RealVideos.find(tmp_path), Video(width=films.WIDTH, height=films.HEIGHT, fps=50.0, num_frames_range=(70, 70))
-    shown = [number_of(frame) for piece in real.pieces("film.mkv", video, 0, 0) for frame in piece]
+    shown = [number_of(frame) for piece in real.frame_chunks("film.mkv", video, 0, 0) for frame in piece]
     n = np.arange(COUNT)
     begins = np.round((n + 0.9 * (n % 4 >= 2)) / 25, 3)
     with VideoFile(tmp_path / "film.mkv") as film:

@@ -10,7 +10,7 @@ import pytest
 import torch
 from running import noise_clip, write_video
 
-from synvid.dataset.build import render_dataset
+from synvid.dataset.build import render_recipe
 from synvid.dataset.recipe import DatasetRecipe
 from synvid.preset import load_preset
 from synvid.runtime.progress import Progress
@@ -54,7 +54,7 @@ def test_render(preset, tmp_path):
     """A dataset rendered by two workers is the one of a single process, byte for byte."""
     recipe = DatasetRecipe(preset, CLIPS, shard_size=2)
     for name, workers in (("one", 1), ("two", 2)):
-        assert render_dataset(recipe, tmp_path / name, workers=workers).finished
+        assert render_recipe(recipe, tmp_path / name, workers=workers).finished
     assert files(tmp_path / "two") == files(tmp_path / "one")
 
 
@@ -84,7 +84,7 @@ def test_compare(kind, preset, tmp_path):
             write_video(tmp_path / "videos" / f"{k}.mp4", noise_clip(k))
         source = resolve_source(str(tmp_path / "videos"))
     else:
-        render_dataset(DatasetRecipe(preset, CLIPS, shard_size=2), tmp_path / "set")
+        render_recipe(DatasetRecipe(preset, CLIPS, shard_size=2), tmp_path / "set")
         source = resolve_source(str(tmp_path / "set"))
     found = [
         extract(source, mean_network(), ClipSelection(2, 3), workers, cache=tmp_path / f"cache{workers}") for workers in (0, 1)
@@ -102,7 +102,7 @@ def test_training(kind, preset, tmp_path):
     else:
         import synvid
 
-        render_dataset(DatasetRecipe(preset, CLIPS, shard_size=2), tmp_path / "set")
+        render_recipe(DatasetRecipe(preset, CLIPS, shard_size=2), tmp_path / "set")
         source = ShardClips(synvid.open_dataset(tmp_path / "set"))
     recipe = load_recipe("laptop_pretrain").override({"model.image_size": 32})
     clips = TrainingClips(source, recipe, 3, pretraining=True)

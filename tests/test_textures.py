@@ -663,7 +663,7 @@ def test_a_text_that_names_a_video_is_none(videos):
 
     (videos / "list.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
     with pytest.raises(UndecodableError):
-        list(RealVideos.find(videos).pieces("list.mp4", Video(), 0, 0))
+        list(RealVideos.find(videos).frame_chunks("list.mp4", Video(), 0, 0))
 
 
 def test_an_encoder_that_fails_does_not_swap_videos(videos, tmp_path):
@@ -692,7 +692,7 @@ def test_a_long_film_is_sought_in(tmp_path):
     real, video = RealVideos.find(tmp_path), Video(width=32, height=32, num_frames_range=(5, 5))
     starts = []
     for index in range(8):
-        levels = np.concatenate(list(real.pieces("long.mp4", video, 0, index)))[:, 16, 16, 0].astype(int)
+        levels = np.concatenate(list(real.frame_chunks("long.mp4", video, 0, index)))[:, 16, 16, 0].astype(int)
         assert len(levels) == 5
         assert np.abs(np.diff(levels) - 1).max() <= 2
         starts.append(levels[0])
@@ -726,7 +726,7 @@ def test_rates_are_converted(videos):
 
     real = RealVideos.find(videos)
     video = Video(width=48, height=48, fps=25.0, num_frames_range=(50, 50))
-    frames = np.concatenate(list(real.pieces("c.mp4", video, 0, 0)))
+    frames = np.concatenate(list(real.frame_chunks("c.mp4", video, 0, 0)))
     assert len(frames) == 50
     expected = 200 + 2 * np.arange(50) // 8
     assert np.abs(frames[:, 20, 20, 0].astype(int) - expected).max() <= 3

@@ -408,10 +408,10 @@ def test_workers_change_nothing(tiny_preset):
 @pytest.mark.parametrize("layout", ["tar", "files"])
 def test_shards_are_what_is_rendered(layout, tiny_preset, tmp_path):
     """A dataset's clips, rendered from its manifest, are those of the preset; decoded ones are near them."""
-    from synvid.dataset.build import render_dataset
+    from synvid.dataset.build import render_recipe
     from synvid.dataset.recipe import DatasetRecipe
 
-    render_dataset(DatasetRecipe(tiny_preset, 12, 0, 4, layout, "lossless"), tmp_path, workers=1)
+    render_recipe(DatasetRecipe(tiny_preset, 12, 0, 4, layout, "lossless"), tmp_path, workers=1)
     shards = synvid.open_dataset(tmp_path)
     moved = synvid.open_dataset(shutil.copytree(tmp_path, tmp_path / "moved"))
     assert ShardClips(moved).identity == ShardClips(shards).identity != ShardClips(shards, rerender=True).identity

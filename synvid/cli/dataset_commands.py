@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
+import dataclasses
 import json
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 import click
 
 from synvid.cli.console import Console
 from synvid.cli.options import FOLDER, json_option, quiet_option, textures_options, workers_option
 from synvid.errors import DatasetError
-from synvid.textures.resolve import find_image_files, parse_texture_options
-
-if TYPE_CHECKING:
-    pass
+from synvid.textures.resolve import parse_texture_options
 
 
 # ---- status, verify, merge ----------------------------------------------------------------------------------------
@@ -26,23 +23,21 @@ def status(folder: Path, as_json: bool) -> None:
 
     From the records of the shards and the sizes of their files.
     """
-    from synvid.dataset.layout import MANIFEST_FILES, shard_path
+    from synvid.dataset.layout import shard_path
     from synvid.dataset.recipe import DatasetRecipe
-    from synvid.dataset.verify import ShardState, shard_state
+    from synvid.dataset.status import dataset_status
 
-    recipe = DatasetRecipe.load(folder)
-    states = [shard_state(recipe, folder, shard) for shard in range(recipe.num_shards)]
-    shards = {state.value: [shard for shard, is_state in enumerate(states) if is_state is state] for state in ShardState}
-    finished = len(shards["done"]) == recipe.num_shards and (folder / MANIFEST_FILES[recipe.format]).is_file()
+    state = dataset_status(folder)
     if as_json:
-        click.echo(json.dumps({"n": recipe.n, "shards": recipe.num_shards, "finished": finished, **shards}))
+        click.echo(json.dumps(dataclasses.asdict(state)))
         return
+    recipe = DatasetRecipe.load(folder)
     click.echo(f"{folder}: {recipe.n} clips of {recipe.preset.name}, seed {recipe.seed}, in {recipe.num_shards} shards")
-    for name, numbers in shards.items():
-        some = ", ".join(shard_path(recipe, shard).name for shard in numbers[:5]) if name != "done" else ""
-        more = f" and {len(numbers) - 5} more" if some and len(numbers) > 5 else ""
-        click.echo(f"{name:8} {len(numbers):6}  {some}{more}".rstrip())
-    if not finished:
+    for name, numbers in (("done", state.done), ("missing", state.missing), ("damaged", state.damaged)):
+        listed = ", ".join(shard_path(recipe, shard).name for shard in numbers[:5]) if name != "done" else ""
+        more = f" and {len(numbers) - 5} more" if listed and len(numbers) > 5 else ""
+        click.echo(f"{name:8} {len(numbers):6}  {listed}{more}".rstrip())
+    if not state.finished:
         click.echo(f"Not finished; `synvid render --recipe {folder / 'synvid.yaml'} --out {folder}` renders what is missing.")
 
 
@@ -59,35 +54,25 @@ def verify(
     as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Check every hash of a dataset. What is damaged is rendered anew by the next `render`."""
-    from synvid.dataset.layout import shard_path
-    from synvid.dataset.locate import locate_inputs
-    from synvid.dataset.recipe import DatasetRecipe
-    from synvid.dataset.verify import VerifyShard, stale_descriptions
-    from synvid.runtime.local_executor import default_workers, run_tasks
+    from synvid.dataset.verify import verify_dataset
 
-    recipe = DatasetRecipe.load(folder)
-    if deep:
-        recipe = locate_inputs(recipe, parse_texture_options(textures), find_image_files(images), real)
-    tasks = [(shard, len(recipe.indices(shard))) for shard in range(recipe.num_shards)]
     console = Console(quiet)
-    bar = console.progress("verify")
-    problems = run_tasks(VerifyShard(recipe, folder, deep), tasks, workers or default_workers(), bar)
-    found = {shard_path(recipe, shard).as_posix(): problem for shard, problem in sorted(problems.items())}
-    if not problems:
-        found |= dict.fromkeys(stale_descriptions(recipe, folder), f"is not as written; `synvid merge {folder}` mends it")
+    result = verify_dataset(
+        folder, deep, textures=parse_texture_options(textures), images=images, real=real, workers=workers, reporter=console
+    )
     if as_json:
-        click.echo(json.dumps({"ok": not found, "problems": found}))
-    for name, problem in found.items():
+        click.echo(json.dumps({"ok": result.ok, "problems": result.problems}))
+    for name, problem in result.problems.items():
         click.echo(f"{name}: {problem}", err=True)
-    if problems:
+    if result.bad_shards:
         raise DatasetError(
-            f"{len(problems)} of {recipe.num_shards} shards are not right; "
-            f"`synvid render --recipe {folder / 'synvid.yaml'} --out {folder}` renders them anew."
+            f"{len(result.bad_shards)} of {result.shards} shards are not right; "
+            f"`synvid render --recipe {folder / 'synvid.yaml'} --out {folder}` renders them again."
         )
-    if found:
-        raise DatasetError(f"{len(found)} files that describe the dataset are not right.")
+    if result.stale_files:
+        raise DatasetError(f"{len(result.stale_files)} files that describe the dataset are not right.")
     also = ", and every clip renders to the frames it was made from" if deep else ""
-    console.message(f"{folder}: all {recipe.num_shards} shards are as they were written{also}.")
+    console.message(f"{folder}: all {result.shards} shards are as they were written{also}.")
 
 
 @click.command()
@@ -99,7 +84,7 @@ def merge(folder: Path, sources: tuple[Path, ...], quiet: bool) -> None:
 
     Copies shards from the SOURCES, then writes manifest, card and lists.
     """
-    from synvid.dataset.build import merge_datasets
+    from synvid.dataset.merge import merge_datasets
 
     console = Console(quiet)
     copied, missing = merge_datasets(folder, list(sources))

@@ -6,7 +6,6 @@ clips of it are a random subset, and the same one each time.
 
 from __future__ import annotations
 
-import hashlib
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from pathlib import Path
@@ -15,10 +14,11 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
-from synvid.errors import DatasetError
 from synvid.numerics.rng import uniform
 from synvid.numerics.streams import Stream
+from synvid.os_errors import wrap_os_errors
 from synvid.scene.scene import Scene
+from synvid.storage.atomic_io import file_sha256
 
 __all__ = ["ClipSource", "FrameChooser", "FramePairs", "FrameSelection", "pair_starts"]
 
@@ -141,11 +141,5 @@ class ClipSource:
 
 
 def sha256_of_file(path: Path) -> str:
-    digest = hashlib.sha256()
-    try:
-        with path.open("rb") as file:
-            while block := file.read(1 << 20):
-                digest.update(block)
-    except OSError as error:
-        raise DatasetError(f"{path}: {error.strerror}.") from None
-    return digest.hexdigest()
+    with wrap_os_errors(path):
+        return file_sha256(path)

@@ -27,6 +27,7 @@ from torch.nn import functional
 
 from synvid.errors import ConfigurationError
 from synvid.os_errors import wrap_os_errors
+from synvid.storage.atomic_io import file_sha256
 from synvid_train.data.transforms import central_square
 from synvid_train.model.checkpoint import unpickle
 from synvid_train.model.convert import load_checkpoint
@@ -113,10 +114,6 @@ def find_extractor(text: str, device: torch.device | None = None) -> FeatureExtr
         return _videomae(path, device)
 
 
-def _hash(file: Path) -> str:
-    return hashlib.sha256(file.read_bytes()).hexdigest()
-
-
 def _digest(kind: str, file_hash: str) -> str:
     return hashlib.sha256(f"{kind} {_VERSION} {file_hash}".encode()).hexdigest()
 
@@ -146,7 +143,7 @@ def _efficientnet(device: torch.device) -> FeatureExtractor:
 
     name = "EfficientNet-Lite0"
     return FeatureExtractor(
-        "efficientnet_lite0", name, f"Fréchet distance on {name}", _digest("efficientnet-lite0", _hash(path)), features
+        "efficientnet_lite0", name, f"Fréchet distance on {name}", _digest("efficientnet-lite0", file_sha256(path)), features
     )
 
 
@@ -170,7 +167,7 @@ def _inception(path: Path, device: torch.device) -> FeatureExtractor:
         raise ConfigurationError(
             f"{path}: are not the weights of torch-fidelity's Inception-v3: {_last_line(error)}"
         ) from None
-    file_hash = _hash(path)
+    file_hash = file_sha256(path)
     official = file_hash.startswith(_FID_WEIGHTS)
     name = "Inception-v3" if official else f"Inception-v3 of {path.name}"
     key = "inception" if official else f"inception_{file_hash[:8]}"
@@ -202,7 +199,7 @@ def _script(path: Path, device: torch.device) -> FeatureExtractor:
         names = {argument.name for argument in model.forward.schema.arguments}  # type: ignore[attr-defined]
     except (RuntimeError, AttributeError) as error:
         raise ConfigurationError(f"{path}: is no TorchScript that can be loaded: {_first_line(error)}") from None
-    file_hash = _hash(path)
+    file_hash = file_sha256(path)
     options = {"return_features": True} if "return_features" in names else {}
     if {"rescale", "resize", "return_features"} <= names:
 

@@ -12,8 +12,6 @@ import json
 import os
 import pickle
 import re
-import secrets
-import stat
 import warnings
 from collections.abc import Iterator, Mapping
 from dataclasses import asdict, dataclass, field
@@ -28,6 +26,7 @@ from torch import Tensor
 
 from synvid.errors import ConfigurationError
 from synvid.os_errors import wrap_os_errors
+from synvid.storage.atomic_io import atomic_path
 from synvid_train.model.videomae import Architecture, VideoClassifier, VideoMAE
 
 __all__ = ["Checkpoint", "load_encoder", "load_training", "save_training", "save_weights"]
@@ -163,7 +162,7 @@ def save_training(
         "step": step,
         "extra": extra,
     }
-    with _whole(Path(path)) as temporary, temporary.open("wb") as file:
+    with wrap_os_errors(Path(path)), atomic_path(Path(path)) as temporary, temporary.open("wb") as file:
         _save_pickle(content, file)
 
 
@@ -173,24 +172,6 @@ def _header(checkpoint: Checkpoint) -> str:
     return json.dumps({"version": 1, "architecture": asdict(checkpoint.architecture), **about})
 
 
-@contextlib.contextmanager
-def _whole(path: Path) -> Iterator[Path]:
-    """A name beside a file to be written; what is there at the end is on the disk before it takes the file's name."""
-    with wrap_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-        try:
-            temporary.touch()  # with the permissions that new files have; safetensors would give them to nobody else
-            mode = temporary.stat().st_mode
-            yield temporary
-            temporary.chmod(stat.S_IMODE(mode))
-            with temporary.open("r+b") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
 def write_safetensors(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Write tensors and some words about them; whole or not at all.
 
@@ -198,7 +179,7 @@ def write_safetensors(path: Path, weights: Mapping[str, Tensor], metadata: dict[
         DatasetError: the file cannot be written; one that was there before is as it was.
     """
     plain = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    with _whole(path) as temporary:
+    with wrap_os_errors(path), atomic_path(path) as temporary:
         try:
             save_file(plain, temporary, metadata={"format": "pt", **metadata})
         except SafetensorError as error:  # it was an OSError before it came through Rust
