@@ -16,7 +16,7 @@ __all__ = ["CARD_FILE", "card_text", "is_edited_card"]
 CARD_FILE = "README.md"
 
 #: Last line of a card. If the hash does not match, somebody has edited the card, and it is never overwritten.
-_SEAL = "\n<!-- Written by synvid, SHA-256 %s: a card that is edited stays as it is. -->\n"
+_SEAL = "\n<!-- Written by synvid, SHA-256 %s. An edited card is never overwritten. -->\n"
 
 _SIZE_CATEGORIES = ((1_000, "n<1K"), (10_000, "1K<n<10K"), (100_000, "10K<n<100K"), (1_000_000, "100K<n<1M"))
 
