@@ -28,7 +28,7 @@ from PIL import Image, ImageDraw
 from skimage import draw
 
 import synvid
-from synvid.dataset.build import render_dataset
+from synvid.dataset.build import render_recipe
 from synvid.dataset.recipe import DatasetRecipe
 from synvid.dataset.shard import frame_chunks, render_shard
 from synvid.raster.simd import VECTOR
@@ -326,7 +326,7 @@ def end_to_end():
             for _ in range(1 if QUICK else 2):
                 with tempfile.TemporaryDirectory() as folder:
                     begin = time.perf_counter()
-                    render_dataset(recipe, Path(folder), workers=workers)
+                    render_recipe(recipe, Path(folder), workers=workers)
                     runs.append(clips / (time.perf_counter() - begin))
             rates.append(max(runs))
         rows.append([name, *rates, rates[1] / rates[0]])
@@ -339,7 +339,7 @@ def training_sample():
     for name in ("moving_circles", "moving_shapes", "accelerating_transforming_shapes"):
         for encoding in ("fast", "small"):
             with tempfile.TemporaryDirectory() as folder:
-                render_dataset(DatasetRecipe(synvid.load_preset(name), 6, shard_size=6, encoding=encoding), Path(folder))
+                render_recipe(DatasetRecipe(synvid.load_preset(name), 6, shard_size=6, encoding=encoding), Path(folder))
                 data = synvid.open_dataset(folder)
                 videos = [data.video(i) for i in range(len(data))]
                 frames = list(range(20, 84, 4))

@@ -17,7 +17,7 @@ import torch
 import transformers
 
 import synvid
-from synvid.dataset.build import render_dataset
+from synvid.dataset.build import render_recipe
 from synvid.dataset.recipe import DatasetRecipe
 from synvid_train.data.loader import load_batches
 from synvid_train.data.samples import TrainingClips
@@ -97,7 +97,7 @@ def bench_loader():
     with tempfile.TemporaryDirectory() as folder:
         for encoding in ("fast", "small"):
             path = Path(folder, encoding)
-            render_dataset(DatasetRecipe(synvid.load_preset("moving_shapes"), 64, 0, 64, "tar", encoding), path, workers=2)
+            render_recipe(DatasetRecipe(synvid.load_preset("moving_shapes"), 64, 0, 64, "tar", encoding), path, workers=2)
             sources[f"decoded, {encoding}"] = ShardClips(synvid.open_dataset(path))
         torch.set_num_threads(1)
         for name, source in sources.items():

@@ -1,8 +1,8 @@
-"""What the bookkeeping of a million clips costs: seconds and peak memory of commands that have nothing to render.
+"""Time and peak memory of commands on a dataset of a million clips with nothing to render.
 
 python benchmarks/bookkeeping.py [CLIPS]
 
-The dataset is invented: records are as `synvid render` writes them, shards are sparse files without content.
+The dataset is simulated: records are as `synvid render` writes them, shards are sparse files without content.
 """
 
 from __future__ import annotations
@@ -16,13 +16,13 @@ import tempfile
 import time
 from pathlib import Path
 
-from synvid.dataset.build import render_dataset
+from synvid.dataset.build import render_recipe
 from synvid.dataset.layout import clip_key, record_path, shard_path
 from synvid.dataset.manifest import finish_dataset
 from synvid.dataset.reader import open_dataset
 from synvid.dataset.recipe import RECIPE_FILE, DatasetRecipe
 from synvid.dataset.record import write_record
-from synvid.dataset.verify import shard_state
+from synvid.dataset.status import dataset_status
 from synvid.preset import load_preset
 from synvid.storage.workspace import STATE_FOLDER
 
@@ -30,8 +30,8 @@ SHARD_SIZE, CLIP_BYTES = 64, 1_200_000
 SHA = hashlib.sha256(b"").hexdigest()
 
 
-def invent(folder: Path, clips: int) -> None:
-    """Write recipe, records and empty shards of a dataset."""
+def simulate_dataset(folder: Path, clips: int) -> None:
+    """Write the recipe, records and empty shards of a dataset."""
     recipe = DatasetRecipe(load_preset("moving_shapes"), clips, shard_size=SHARD_SIZE)
     (folder / "train").mkdir(parents=True)
     (folder / STATE_FOLDER).mkdir()
@@ -39,30 +39,25 @@ def invent(folder: Path, clips: int) -> None:
     video = recipe.preset.video
     for shard in range(recipe.num_shards):
         name, rows = shard_path(recipe, shard).as_posix(), []
-        for place, index in enumerate(recipe.indices(shard)):
-            about = {"key": clip_key(index), "index": index, "preset": recipe.preset.name, "seed": 0, "frames": 150}
+        for position, index in enumerate(recipe.indices(shard)):
+            clip = {"key": clip_key(index), "index": index, "preset": recipe.preset.name, "seed": 0, "frames": 150}
             size = {"fps": float(video.fps), "width": video.width, "height": video.height, "objects": 500}
-            where = {"shard": name, "offset": 512 + place * (CLIP_BYTES + 1536), "size": CLIP_BYTES}
-            rows.append({**about, **size, "sha256": SHA, "recipe": recipe.digest, **where})
+            location = {"shard": name, "offset": 512 + position * (CLIP_BYTES + 1536), "size": CLIP_BYTES}
+            rows.append({**clip, **size, "sha256": SHA, "recipe": recipe.digest, **location})
         with (folder / name).open("wb") as file:
             file.truncate(total := len(rows) * (CLIP_BYTES + 1536))
         write_record(recipe, folder, shard, [{"path": name, "bytes": total, "sha256": SHA}], rows, folder)
 
 
-def status(recipe: DatasetRecipe, folder: Path) -> None:
-    for shard in range(recipe.num_shards):
-        shard_state(recipe, folder, shard)
-
-
-def part(recipe: DatasetRecipe, folder: Path) -> None:
-    """A job of an array whose own shards are done, while another's is missing."""
+def render_part(recipe: DatasetRecipe, folder: Path) -> None:
+    """Render a part whose shards are done, while a shard of another part is missing."""
     other = record_path(folder, 1)
     other.rename(other.with_suffix(".aside"))
-    render_dataset(recipe, folder, part=(0, 1000))
+    render_recipe(recipe, folder, part=(0, 1000))
     other.with_suffix(".aside").rename(other)
 
 
-def pickled(_: DatasetRecipe, folder: Path) -> None:
+def open_and_pickle(_: DatasetRecipe, folder: Path) -> None:
     import pickle
 
     pickle.loads(pickle.dumps(open_dataset(folder)))  # noqa: S301
@@ -70,11 +65,11 @@ def pickled(_: DatasetRecipe, folder: Path) -> None:
 
 WORK = {
     "finish": finish_dataset,
-    "status": status,
-    "render, nothing to do": render_dataset,
-    "a part, nothing to do": part,
+    "status": lambda _, folder: dataset_status(folder),
+    "render, nothing to do": render_recipe,
+    "a part, nothing to do": render_part,
     "open_dataset": lambda _, folder: open_dataset(folder),
-    "open_dataset, pickled": pickled,
+    "open_dataset, pickled": open_and_pickle,
     "all rows read": lambda _, folder: sum(row["frames"] for row in open_dataset(folder)),
 }
 
@@ -89,19 +84,19 @@ def measure(name: str, folder: Path, answer: multiprocessing.SimpleQueue) -> Non
 
 def main() -> None:
     clips = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
-    with tempfile.TemporaryDirectory() as room:
-        folder = Path(room, "set")
-        invent(folder, clips)
+    with tempfile.TemporaryDirectory() as tmp_dir:
+        folder = Path(tmp_dir, "set")
+        simulate_dataset(folder, clips)
         context = multiprocessing.get_context("spawn")
-        found = {}
+        results = {}
         for name in WORK:
             answer = context.SimpleQueue()
             process = context.Process(target=measure, args=(name, folder, answer))
             process.start()
             process.join()
-            found[name] = answer.get()
-            print(f"{name:24} {found[name][0]:6.2f} s  {found[name][1]:6.0f} MB more", flush=True)
-    print(json.dumps({"clips": clips, "work": found}))
+            results[name] = answer.get()
+            print(f"{name:24} {results[name][0]:6.2f} s  {results[name][1]:6.0f} MB more", flush=True)
+    print(json.dumps({"clips": clips, "work": results}))
 
 
 if __name__ == "__main__":

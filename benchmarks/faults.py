@@ -1,11 +1,11 @@
-"""A campaign of faults: disturb renders and trainings at random, and check that nothing is lost and nothing is wrong.
+"""Fault campaign: disturb renders and trainings at random, and check that the results are complete and correct.
 
     make faults           # or: python benchmarks/faults.py [--seed N] [--minutes 10] [--only render|train] [--sequence 17]
 
-A sequence is some operations on one folder: commands that are killed, signalled, starved of disk, locks and links, raced
-against others; files that are damaged, swapped or put there by others. At its end one undisturbed command must leave a whole
-result, byte for byte that of a run which nobody disturbed. What is done follows from the seed and the number of the sequence;
-at which moment a signal arrives follows from the machine, too.
+A sequence is a number of operations on one folder: commands are killed, get signals, run on a full disk or without locks and
+links, or run at the same time; files are damaged, swapped or added. After each sequence one undisturbed command must give the
+bytes of an undisturbed run. The seed and the number of a sequence determine its operations; the timing of signals also depends
+on the machine.
 """
 
 from __future__ import annotations
@@ -28,109 +28,114 @@ import faults_render  # noqa: E402
 from tqdm import tqdm  # noqa: E402
 
 WIDTH = 80
-#: Of three sequences the last is one of training.
+#: Kinds of sequences, in turn.
 KINDS = ("render", "render", "train")
 
 
-def site_of(kind, root, folder, rng):
-    """The place of a sequence."""
+def make_scenario(kind, root, folder, rng):
+    """Make the scenario of a sequence."""
     if kind == "render":
-        return faults_render.RenderSite(root, folder, rng)
+        return faults_render.RenderScenario(root, folder, rng)
     import faults_train
 
-    return faults_train.TrainSite(root, folder, rng)
+    return faults_train.TrainScenario(root, folder, rng)
 
 
 def run_sequence(seed, number, root):
     """Run one sequence.
 
     Returns:
-        Its site, and the seconds it took.
+        The scenario, and the duration in seconds.
     """
     kind = KINDS[number % len(KINDS)]
     folder = root / f"sequence-{number}"
     shutil.rmtree(folder, ignore_errors=True)
     folder.mkdir(parents=True)
     begin = time.monotonic()
-    site = site_of(kind, root, folder, random.Random(f"{seed} {number}"))
-    site.run()
-    return site, time.monotonic() - begin
+    scenario = make_scenario(kind, root, folder, random.Random(f"{seed} {number}"))
+    scenario.run()
+    return scenario, time.monotonic() - begin
 
 
-def campaign(seed, numbers, minutes, root, keep=False, say=print):
-    """Run sequences until the time is over.
+def campaign(seed, numbers, minutes, root, keep=False, report=print):
+    """Run sequences for some minutes.
 
     Returns:
-        number → site.
+        number → scenario.
     """
-    sites, begin = {}, time.monotonic()
+    scenarios, begin = {}, time.monotonic()
     bar = tqdm(total=round(minutes * 60), unit="s", ncols=WIDTH, file=sys.stderr, disable=not sys.stderr.isatty(),
                bar_format="{desc} {percentage:3.0f}% |{bar}| {n:.0f}/{total:.0f} s, {remaining} left")  # fmt: skip
     for number in numbers:
         if time.monotonic() - begin > minutes * 60:
             break
         bar.set_description_str(f"sequence {number}")
-        sites[number], seconds = run_sequence(seed, number, root)
+        scenarios[number], seconds = run_sequence(seed, number, root)
         bar.update(min(time.monotonic() - begin, bar.total) - bar.n)
         bar.clear()
-        say(describe(number, sites[number], seconds))
+        report(describe(number, scenarios[number], seconds))
         sys.stdout.flush()
-        if not keep and not sites[number].failures:
+        if not keep and not scenarios[number].failures:
             shutil.rmtree(root / f"sequence-{number}", ignore_errors=True)
     bar.close()
-    return sites
+    return scenarios
 
 
-def describe(number, site, seconds):
-    """A line for a sequence, and one more for each failure."""
-    outcome = "FAILED" if site.failures else "ok"
+def describe(number, scenario, seconds):
+    """Describe a sequence: its operations, and a line for each failure."""
+    outcome = "FAILED" if scenario.failures else "ok"
     head = f"{number:4d} {KINDS[number % len(KINDS)]:6} {outcome:6} {seconds:5.1f} s  "
-    lines = textwrap.wrap(", ".join(site.done), WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
-    for failure in dict.fromkeys(site.failures):
+    lines = textwrap.wrap(", ".join(scenario.done), WIDTH, initial_indent=head, subsequent_indent=" " * len(head))
+    for failure in dict.fromkeys(scenario.failures):
         lines += textwrap.wrap(failure, WIDTH, initial_indent="     ! ", subsequent_indent="       ")
     return "\n".join(lines)
 
 
-def summary(sites):
-    """Tables: what was injected, and what was found."""
+def summarize(scenarios):
+    """Summarize the injected faults and the failures in tables."""
     injected, runs, failed = Counter(), Counter(), defaultdict(list)
-    for number, site in sites.items():
-        injected.update(site.faults)
-        runs.update(site.faults.keys())
-        for failure in dict.fromkeys(site.failures):
+    for number, scenario in scenarios.items():
+        injected.update(scenario.faults)
+        runs.update(scenario.faults.keys())
+        for failure in dict.fromkeys(scenario.failures):
             failed[failure.split(":")[0]].append(number)
     lines = ["", f"{'fault':34}{'injected':>10}{'sequences':>11}{'of them failed':>16}"]
     for name in sorted(injected):
-        count = sum(bool(site.failures) for site in sites.values() if site.faults[name])
+        count = sum(bool(scenario.failures) for scenario in scenarios.values() if scenario.faults[name])
         lines.append(f"{name:34}{injected[name]:10d}{runs[name]:11d}{count:16d}")
-    bad = sum(bool(site.failures) for site in sites.values())
-    lines += ["", f"{len(sites)} sequences, {sum(injected.values())} faults, {bad} sequences failed."]
+    bad = sum(bool(scenario.failures) for scenario in scenarios.values())
+    lines += ["", f"{len(scenarios)} sequences, {sum(injected.values())} faults, {bad} sequences failed."]
     for name, numbers in sorted(failed.items(), key=lambda item: -len(item[1])):
         text = f"{name}: {len(numbers)} of them: {', '.join(map(str, numbers))}"
         lines += textwrap.wrap(text, WIDTH, initial_indent="  ", subsequent_indent="    ")
     return "\n".join(lines)
 
 
-def main(words=None):
+def main(args=None):
     parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
-    parser.add_argument("--seed", type=int, default=0, help="of the campaign (default: 0)")
-    parser.add_argument("--minutes", type=float, default=10.0, help="after which no sequence begins (default: 10)")
-    parser.add_argument("--only", choices=("render", "train"), help="sequences of one kind")
-    parser.add_argument("--sequence", type=int, metavar="NUMBER", help="one sequence alone")
-    parser.add_argument("--keep", type=Path, metavar="DIR", help="keep all folders, in this one; those that failed, always")
-    given = parser.parse_args(words)
-    root = given.keep or Path(tempfile.mkdtemp(prefix="synvid-faults-"))
+    parser.add_argument("--seed", type=int, default=0, help="random seed of the campaign (default: 0)")
+    parser.add_argument("--minutes", type=float, default=10.0, help="start no sequence after this time (default: 10)")
+    parser.add_argument("--only", choices=("render", "train"), help="run only sequences of one kind")
+    parser.add_argument("--sequence", type=int, metavar="NUMBER", help="run only this sequence")
+    parser.add_argument(
+        "--keep",
+        type=Path,
+        metavar="DIR",
+        help="keep the folders of all sequences, here; those of failed ones are always kept",
+    )
+    options = parser.parse_args(args)
+    root = options.keep or Path(tempfile.mkdtemp(prefix="synvid-faults-"))
     root.mkdir(parents=True, exist_ok=True)
     root = root.resolve()
-    wanted = (number for number in range(1_000_000) if given.only in (None, KINDS[number % len(KINDS)]))
+    wanted = (number for number in range(1_000_000) if options.only in (None, KINDS[number % len(KINDS)]))
     faults_render.prepare(root)
-    numbers = wanted if given.sequence is None else [given.sequence]
-    sites = campaign(given.seed, numbers, given.minutes, root, given.keep is not None)
-    print(summary(sites))
-    failed = any(site.failures for site in sites.values())
+    numbers = wanted if options.sequence is None else [options.sequence]
+    scenarios = campaign(options.seed, numbers, options.minutes, root, options.keep is not None)
+    print(summarize(scenarios))
+    failed = any(scenario.failures for scenario in scenarios.values())
     if failed:
         print(f"The folders of sequences that failed are in {root}.")
-    elif given.keep is None:
+    elif options.keep is None:
         shutil.rmtree(root)
     return int(failed)
 

@@ -1,7 +1,7 @@
-"""Commands of synvid in processes that can be disturbed: killed, signalled, without locks, without links, on a full disk.
+"""Run commands of synvid in processes that can be killed or run under faulty conditions (no locks, a full disk, ...).
 
-A command is a fork of this process, which has imported everything and compiled every kernel, so that it starts in no time;
-it is a real process all the same, with a process group of its own.
+A command is forked from this process, in which everything is imported and the kernels are compiled, so that it starts quickly.
+It has its own process group.
 """
 
 from __future__ import annotations
@@ -25,11 +25,11 @@ from pathlib import Path
 import click
 import psutil
 
-#: Seconds after which a command hangs.
-PATIENCE = 45.0
+#: Seconds after which a command counts as hanging.
+TIMEOUT = 45.0
 
-#: How a command may be ended: name → signal, and whether the whole group gets it.
-FATES = {
+#: Ways to end a command: name → signal, and whether its whole process group gets it.
+SIGNALS = {
     "kill -9": (signal.SIGKILL, True),
     "kill -9 main": (signal.SIGKILL, False),
     "SIGTERM group": (signal.SIGTERM, True),
@@ -38,9 +38,9 @@ FATES = {
 }
 
 
-# ---- Conditions: called in the new process before the command -------------------------------------------------------
+# ---- Conditions, set in the new process before the command runs -----------------------------------------------------
 def no_locks(_rng: random.Random) -> None:
-    """A file system without locks."""
+    """Make file locks fail, as on a file system without them."""
 
     def refuse(*_: object) -> None:
         raise OSError(errno.ENOSYS, os.strerror(errno.ENOSYS))
@@ -49,7 +49,7 @@ def no_locks(_rng: random.Random) -> None:
 
 
 def no_links(_rng: random.Random) -> None:
-    """A file system without hard links."""
+    """Make hard links fail, as on a file system without them."""
 
     def refuse(source: object, target: object, **_: object) -> None:
         raise OSError(errno.EPERM, os.strerror(errno.EPERM), str(source), None, str(target))
@@ -58,19 +58,19 @@ def no_links(_rng: random.Random) -> None:
 
 
 def full_disk(rng: random.Random) -> None:
-    """No file grows beyond a few kilobytes; what is written beyond is refused."""
+    """Limit the size of files to a few kilobytes."""
     size = rng.randrange(0, 12_000)
     resource.setrlimit(resource.RLIMIT_FSIZE, (size, resource.RLIM_INFINITY))
 
 
 def failing_disk(rng: random.Random) -> None:
-    """Now and then there is no space left to make, sync or move a file."""
+    """Make one in ten calls that create, sync or move a file fail for lack of space."""
 
-    def flaky(plain: Callable[..., object]) -> Callable[..., object]:
-        def call(*words: object, **options: object) -> object:
+    def flaky(original: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **options: object) -> object:
             if rng.random() < 0.1:
-                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(words[0]))
-            return plain(*words, **options)
+                raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC), str(args[0]))
+            return original(*args, **options)
 
         return call
 
@@ -79,12 +79,12 @@ def failing_disk(rng: random.Random) -> None:
 
 
 def slow_disk(rng: random.Random) -> None:
-    """Making, linking and moving files takes up to 50 ms, which widens every race."""
+    """Make creating, linking and moving files take up to 50 ms, which widens races."""
 
-    def slow(plain: Callable[..., object]) -> Callable[..., object]:
-        def call(*words: object, **options: object) -> object:
+    def slow(original: Callable[..., object]) -> Callable[..., object]:
+        def call(*args: object, **options: object) -> object:
             time.sleep(rng.random() * 0.05)
-            return plain(*words, **options)
+            return original(*args, **options)
 
         return call
 
@@ -104,95 +104,96 @@ CONDITIONS = {
 # ---- A command ------------------------------------------------------------------------------------------------------
 @dataclass
 class Process:
-    """A command that runs.
+    """A running command.
 
     Attributes:
-        words: of the command line.
-        pid: of the process, and of its group.
-        sent: signals that it was sent.
-        code: its exit code once it is over; negative: the signal that killed it.
-        said: what it wrote to stderr.
+        args: command-line arguments.
+        pid: id of the process and of its group.
+        pipe: file descriptor to read its stderr from.
+        sent: signals sent to it.
+        code: exit code after it has ended; negative: the signal that killed it.
+        stderr: what it wrote to stderr so far.
         begin, end: monotonic seconds.
-        hung: it had to be killed at the end of our patience.
+        hung: it was killed after the timeout.
     """
 
-    words: list[str]
+    args: list[str]
     pid: int
     pipe: int
     sent: list[int] = field(default_factory=list)
     code: int | None = None
-    said: str = ""
+    stderr: str = ""
     begin: float = field(default_factory=time.monotonic)
     end: float = 0.0
     hung: bool = False
 
     def send(self, number: int, group: bool) -> None:
-        """Send a signal to the process, or its group."""
+        """Send a signal to the process, or to its group."""
         self.sent.append(number)
         with contextlib.suppress(ProcessLookupError):
             (os.killpg if group else os.kill)(self.pid, number)
 
-    def over(self) -> bool:
-        """Whether it has ended; reads what it says."""
+    def poll(self) -> bool:
+        """Read its stderr, and return whether it has ended."""
         with contextlib.suppress(BlockingIOError):
             while text := os.read(self.pipe, 65536):
-                self.said += text.decode(errors="replace")
+                self.stderr += text.decode(errors="replace")
         if self.code is None:
             pid, status = os.waitpid(self.pid, os.WNOHANG)
             if pid:
                 self.code, self.end = os.waitstatus_to_exitcode(status), time.monotonic()
         return self.code is not None
 
-    def wait(self, seconds: float = PATIENCE) -> bool:
-        """Wait for its end; False if it still runs then."""
+    def wait(self, seconds: float = TIMEOUT) -> bool:
+        """Wait until it ends; return False if it still runs after some seconds."""
         deadline = time.monotonic() + seconds
-        while not self.over():
+        while not self.poll():
             if time.monotonic() > deadline:
                 return False
             time.sleep(0.005)
-        self.over()  # its last words
+        self.poll()  # reads the rest of stderr
         return True
 
     def finish(self) -> None:
-        """Wait for its end, and end it if it has none."""
+        """Wait until it ends, and kill it after the timeout."""
         if not self.wait():
             self.hung = True
-            self.send(signal.SIGUSR1, group=True)  # where it hangs, for commands.log
+            self.send(signal.SIGUSR1, group=True)  # prints its stacks, for commands.log
             self.wait(1.0)
             self.send(signal.SIGKILL, group=True)
             self.wait()
         os.close(self.pipe)
 
-    def note(self, folder: Path) -> None:
-        """Add what was done and said to `commands.log` of a folder."""
+    def write_log(self, folder: Path) -> None:
+        """Append the command and its stderr to `commands.log` in a folder."""
         with (folder / "commands.log").open("a") as file:
             facts = f"exit code {self.code}, signals {self.sent}, {self.end - self.begin:.1f} s"
-            file.write(f"$ {' '.join(self.words)}\n# {facts}\n{self.said}\n")
+            file.write(f"$ {' '.join(self.args)}\n# {facts}\n{self.stderr}\n")
 
-    def wrong(self, codes: tuple[int, ...] = (0, 1, 2)) -> str:
-        """What is wrong with the way it ended; empty if nothing is.
+    def problem(self, codes: tuple[int, ...] = (0, 1, 2)) -> str:
+        """Return what is wrong with how it ended, or an empty string.
 
         Args:
-            codes: that an undisturbed command may have; one that got a signal may also end by it.
+            codes: exit codes that an undisturbed command may have. After a signal it may also end with the signal's code.
         """
         allowed = {*codes, *(-number for number in self.sent), *(128 + number for number in self.sent)}
         if self.hung:
             return "hangs"
-        if "Traceback" in self.said:
-            return f"traceback: {self.said.strip().splitlines()[-1][:150]}"
+        if "Traceback" in self.stderr:
+            return f"traceback: {self.stderr.strip().splitlines()[-1][:150]}"
         if self.code not in allowed:
-            return f"exit code {self.code}: {self.said.strip()[-150:]}"
-        if self.code in (1, 2) and not self.said.strip():
-            return f"exit code {self.code} without a sentence"
+            return f"exit code {self.code}: {self.stderr.strip()[-150:]}"
+        if self.code in (1, 2) and not self.stderr.strip():
+            return f"exit code {self.code} without an error message"
         return ""
 
 
-def start(main: click.Group, words: list[str], conditions: dict[str, int] | None = None) -> Process:
+def start(main: click.Group, args: list[str], conditions: dict[str, int] | None = None) -> Process:
     """Start a command in a process group of its own.
 
     Args:
         main: the click group.
-        words: of the command line.
+        args: command-line arguments.
         conditions: names of `CONDITIONS` → seed.
     """
     pipe, end = os.pipe()
@@ -200,33 +201,33 @@ def start(main: click.Group, words: list[str], conditions: dict[str, int] | None
     pid = os.fork()
     if pid == 0:
         os.close(pipe)
-        _live(main, words, conditions or {}, end)
+        _run_child(main, args, conditions or {}, end)
     os.close(end)
     with contextlib.suppress(OSError):
-        os.setpgid(pid, pid)  # here and there: whoever is first
-    return Process(words, pid, pipe)
+        os.setpgid(pid, pid)  # in both processes, since either may be first
+    return Process(args, pid, pipe)
 
 
-def _live(main: click.Group, words: list[str], conditions: dict[str, int], end: int) -> None:
-    """Be the command; never returns."""
+def _run_child(main: click.Group, args: list[str], conditions: dict[str, int], end: int) -> None:
+    """Run the command in the forked process and exit."""
     code: object = 1
     try:
         with contextlib.suppress(OSError):
             os.setpgid(0, 0)
         signal.signal(signal.SIGINT, signal.default_int_handler)
         signal.signal(signal.SIGTERM, signal.SIG_DFL)
-        nowhere = os.open(os.devnull, os.O_RDWR)
-        for descriptor, target in ((nowhere, 0), (nowhere, 1), (end, 2)):
+        null = os.open(os.devnull, os.O_RDWR)
+        for descriptor, target in ((null, 0), (null, 1), (end, 2)):
             os.dup2(descriptor, target)
         sys.stdout, sys.stderr = open(1, "w", closefd=False), open(2, "w", buffering=1, closefd=False)  # noqa: SIM115
         faulthandler.register(signal.SIGUSR1, sys.stderr)
         for name, seed in conditions.items():
             CONDITIONS[name](random.Random(seed))
-        main(args=words, prog_name=main.name)
+        main(args=args, prog_name=main.name)
         code = 0
     except SystemExit as leaving:
         code = leaving.code
-    except KeyboardInterrupt:  # before or after the command, where the interpreter itself would be starting or ending
+    except KeyboardInterrupt:  # outside the command, where a real interpreter would be starting or exiting
         code = 130
     except BaseException:  # noqa: BLE001
         traceback.print_exc()
@@ -236,8 +237,8 @@ def _live(main: click.Group, words: list[str], conditions: dict[str, int], end: 
         os._exit(code if isinstance(code, int) else 0 if code is None else 1)
 
 
-def left_alive(groups: set[int], seconds: float = 10.0) -> list[int]:
-    """Processes of some groups that are still alive after a while."""
+def live_processes(groups: set[int], seconds: float = 10.0) -> list[int]:
+    """Return the processes of some groups that are still alive after some seconds."""
     deadline = time.monotonic() + seconds
     while True:
         alive = []

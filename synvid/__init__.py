@@ -19,8 +19,16 @@ from synvid.version import __version__ as __version__
 
 if TYPE_CHECKING:
     from synvid.clip import Clip as Clip
+    from synvid.dataset.build import RenderResult as RenderResult
+    from synvid.dataset.build import render_dataset as render_dataset
+    from synvid.dataset.merge import MergeResult as MergeResult
+    from synvid.dataset.merge import merge_datasets as merge_datasets
     from synvid.dataset.reader import Dataset as Dataset
     from synvid.dataset.reader import open_dataset as open_dataset
+    from synvid.dataset.status import DatasetStatus as DatasetStatus
+    from synvid.dataset.status import dataset_status as dataset_status
+    from synvid.dataset.verify import VerifyResult as VerifyResult
+    from synvid.dataset.verify import verify_dataset as verify_dataset
     from synvid.errors import ConfigurationError as ConfigurationError
     from synvid.errors import DatasetError as DatasetError
     from synvid.preset import Preset as Preset
@@ -37,15 +45,23 @@ _MODULES = {
     "ConfigurationError": "errors",
     "Dataset": "dataset.reader",
     "DatasetError": "errors",
+    "DatasetStatus": "dataset.status",
+    "MergeResult": "dataset.merge",
     "Preset": "preset",
+    "RenderResult": "dataset.build",
     "Scene": "scene.scene",
+    "VerifyResult": "dataset.verify",
+    "dataset_status": "dataset.status",
     "generate": "renderer",
     "list_presets": "preset",
     "load_preset": "preset",
     "make_clip": "renderer",
+    "merge_datasets": "dataset.merge",
     "open_dataset": "dataset.reader",
     "render": "renderer",
+    "render_dataset": "dataset.build",
     "sample_scene": "scene.sample",
+    "verify_dataset": "dataset.verify",
 }
 
 __all__ = ["__version__", *_MODULES]  # noqa: PLE0604  # ruff does not see that they are strings

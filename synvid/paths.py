@@ -38,7 +38,10 @@ def cache_folder() -> Path:
 
 def user_cache() -> Path | None:
     """The cache folder of synvid in the user's cache directory; None if the user has no home directory."""
-    folder = platformdirs.user_cache_path("synvid", appauthor=False)
+    try:
+        folder = platformdirs.user_cache_path("synvid", appauthor=False)
+    except RuntimeError:  # recent versions of platformdirs
+        return None
     return folder if folder.is_absolute() else None  # "~/.cache" was not expanded: HOME is not set, no such user id
 
 

@@ -1,4 +1,4 @@
-"""The campaign of faults: two short sequences of it, and that it can fail."""
+"""The fault campaign of the benchmarks: two short sequences, and the failures it detects."""
 
 import random
 import sys
@@ -16,41 +16,42 @@ import faults_render
 
 @pytest.fixture
 def root(tmp_path, monkeypatch):
-    """A folder for a campaign, whose commands may not think themselves part of a job array."""
+    """A folder for a campaign, with an environment that is no job array."""
     monkeypatch.delenv("SLURM_ARRAY_TASK_ID", raising=False)
     faults_render.prepare(tmp_path)
     return tmp_path
 
 
-def test_two_sequences(root):
-    """Two sequences of renders are disturbed, lose nothing and are described."""
-    said = []
-    sites = faults.campaign(0, [0, 9], 5, root, say=said.append)
-    assert [site.failures for site in sites.values()] == [[], []], said
-    assert all(site.faults and site.done for site in sites.values())
-    assert max(map(len, "\n".join([*said, faults.summary(sites)]).splitlines())) <= 80
-    assert "2 sequences" in faults.summary(sites)
+def test_two_sequences_find_no_failures(root):
+    """Two sequences of disturbed renders find no failures and are described."""
+    messages = []
+    scenarios = faults.campaign(0, [0, 9], 5, root, report=messages.append)
+    assert [scenario.failures for scenario in scenarios.values()] == [[], []], messages
+    assert all(scenario.faults and scenario.done for scenario in scenarios.values())
+    assert max(map(len, "\n".join([*messages, faults.summarize(scenarios)]).splitlines())) <= 80
+    assert "2 sequences" in faults.summarize(scenarios)
 
 
-def test_it_finds_what_is_wrong(root, monkeypatch):
-    """A file that is lost, one that differs and one too many are each found."""
+def test_campaign_finds_missing_and_changed_files(root, monkeypatch):
+    """A missing file, a changed one and an unexpected one are each found."""
     folder = root / "folder"
     folder.mkdir()
-    site = faults_render.RenderSite(root, folder, random.Random(3))
-    site.out.mkdir()
-    site.finish(site.start(site.line(1, site.out)))
-    plain = faults_render.contents
+    scenario = faults_render.RenderScenario(root, folder, random.Random(3))
+    scenario.out.mkdir()
+    scenario.finish(scenario.start(scenario.command(1, scenario.out)))
+    original = faults_render.contents
 
-    def contents(place):
-        files = plain(place)
-        if place == site.out:
+    def contents(path):
+        files = original(path)
+        if path == scenario.out:
             files[".synvid/shard-000000.json"] += b" "
             files["more"] = files.pop("lists/videomae.csv")
         return files
 
     monkeypatch.setattr(faults_render, "contents", contents)
-    site.strangers["mine.txt"] = b"mine"
-    site.check()
-    assert [failure.split(":")[0] for failure in site.failures] == [
-        "files too many", "files are missing", "differs from the undisturbed dataset", "a stranger's file is gone or changed",
+    scenario.user_files["mine.txt"] = b"mine"
+    scenario.check()
+    assert [failure.split(":")[0] for failure in scenario.failures] == [
+        "unexpected files", "files are missing", "differs from the undisturbed dataset",
+        "a file of the user is missing or changed",
     ]  # fmt: skip

@@ -1,4 +1,4 @@
-"""A shard's record is bound to its recipe, what is read is checked, and nothing is removed before all is known to be right."""
+"""Records of shards and rows of the manifest are checked when read; overwriting; the dataset card."""
 
 import json
 import shutil
@@ -19,9 +19,9 @@ LAYOUTS = ("tar", "files")
 def render(out, *more, seed=1, n=8, layout="tar", code=0):
     settings = [part for setting in SMALL for part in ("--set", setting)]
     what = ("--preset", "moving_circles", "--n", n, "--shard-size", 2, "--format", layout, "--seed", seed, *settings)
-    found, talk, data = ended(main, "render", *what, "--out", out, "--workers", 1, *more)
-    assert (found, "Traceback" in talk) == (code, False), talk
-    return talk, data
+    found, stderr, data = ended(main, "render", *what, "--out", out, "--workers", 1, *more)
+    assert (found, "Traceback" in stderr) == (code, False), stderr
+    return stderr, data
 
 
 def contents(folder):
@@ -30,7 +30,7 @@ def contents(folder):
 
 @pytest.fixture(scope="module")
 def finished(tmp_path_factory):
-    """Datasets of two seeds in each layout, which no test may change."""
+    """Datasets of two seeds in each layout; tests must not change them."""
     root = tmp_path_factory.mktemp("records")
     for layout in LAYOUTS:
         for seed in (1, 2):
@@ -40,7 +40,7 @@ def finished(tmp_path_factory):
 
 @pytest.fixture
 def dataset(finished, tmp_path):
-    """A copy of one of them."""
+    """Copy one of them."""
 
     def copy(layout="tar", seed=1):
         return shutil.copytree(finished / f"{layout}{seed}", tmp_path / f"{layout}{seed}")
@@ -57,34 +57,34 @@ def replace_shard(folder, other, layout):
     shutil.copy(record_path(other, 1), record_path(folder, 1))
 
 
-# ---- Bound to a recipe -----------------------------------------------------------------------------------------------
+# ---- Recipe and records----------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_shard_of_another_seed_is_found_and_rendered_anew(layout, dataset, finished):
-    """A shard and its record of another seed under the right name: `status` and `verify` say so, `render` mends it."""
+def test_shard_of_another_seed_is_damaged_and_rendered_again(layout, dataset, finished):
+    """A shard and record of another seed: `status` and `verify` report them, `render` renders the shard again."""
     folder = dataset(layout)
     replace_shard(folder, finished / f"{layout}2", layout)
     _, _, data = ended(main, "status", folder, "--json")
     assert json.loads(data)["damaged"] == [1]
-    code, talk, _ = ended(main, "verify", folder, "--workers", 1)
+    code, stderr, _ = ended(main, "verify", folder, "--workers", 1)
     assert code == 1
-    assert "its record is damaged, or of another recipe" in talk
+    assert "its record is damaged, or of another recipe" in stderr
     assert "2 clips rendered, 6 already rendered" in render(folder, layout=layout)[0]
     assert contents(folder) == contents(finished / f"{layout}1")
 
 
-def test_merge_takes_no_shard_of_another_seed(dataset, finished):
-    """`merge` passes over a foreign shard in a source, and says what is missing."""
+def test_merge_skips_a_shard_of_another_seed(dataset, finished):
+    """`merge` skips such a shard in a source and reports it as missing."""
     folder, source = dataset(), finished / "tar1"
     replace_shard(folder, finished / "tar2", "tar")
     source = shutil.copytree(folder, folder.with_name("source"))
     target = folder.with_name("target")
-    code, talk, _ = ended(main, "merge", target, source)
+    code, stderr, _ = ended(main, "merge", target, source)
     assert code == 1
-    assert "1 shards are still missing" in talk
+    assert "1 shards are still missing" in stderr
 
 
-def test_the_digest_of_the_recipe_stands_in_records_rows_and_members(finished):
-    """Record, manifest and the JSON member beside a video name the recipe's digest."""
+def test_records_rows_and_members_hold_the_recipe_digest(finished):
+    """Record, manifest and the JSON member beside a video hold the digest of the recipe."""
     import tarfile
 
     recipe = DatasetRecipe.load(finished / "tar1")
@@ -95,38 +95,39 @@ def test_the_digest_of_the_recipe_stands_in_records_rows_and_members(finished):
         assert json.load(tar.extractfile("000000000.json"))["recipe"] == recipe.digest
 
 
-def test_a_run_whose_recipe_has_been_replaced_installs_nothing(dataset, finished, monkeypatch):
-    """A run beside which another recipe has taken the folder throws its shard away and says why."""
+def test_shard_is_not_committed_after_the_recipe_changed(dataset, finished, monkeypatch):
+    """If another recipe has been put into the folder during a run, the run discards its shard and reports why."""
     import synvid.dataset.shard as shard_module
 
     folder = dataset()
     record_path(folder, 3).unlink()
-    original = shard_module.install
+    original = shard_module.commit_shard
 
-    def install(*args):
+    def commit_shard(*args):
         shutil.copy(finished / "tar2" / "synvid.yaml", folder / "synvid.yaml")
         original(*args)
 
-    monkeypatch.setattr(shard_module, "install", install)
-    talk, _ = render(folder, code=1)
-    assert "synvid.yaml: is another one than when this run began" in talk
+    monkeypatch.setattr(shard_module, "commit_shard", commit_shard)
+    stderr, _ = render(folder, code=1)
+    assert "synvid.yaml: has changed since this run began" in stderr
     assert not record_path(folder, 3).exists()
     assert DatasetRecipe.load(folder).seed == 2
 
 
-def test_without_hard_links_only_one_recipe_is_first(tmp_path, monkeypatch):
-    """Where hard links are refused, of two recipes written at once one is first and the other is told so."""
-    from synvid.storage import atomic_io
+def test_create_exclusive_without_hard_links(tmp_path, monkeypatch):
+    """On a file system without hard links, only one of two files created at the same time succeeds."""
+    from synvid.storage.atomic_io import create_exclusive
+    from synvid.storage.workspace import workspace
 
     monkeypatch.setattr("os.link", lambda *_: (_ for _ in ()).throw(PermissionError(1, "Operation not permitted")))
-    with atomic_io.workspace(tmp_path) as room:
-        assert atomic_io.create_exclusive(tmp_path / "synvid.yaml", "one", room)
-        monkeypatch.setattr("pathlib.Path.exists", lambda _: False)  # as just before the other wrote it
-        assert not atomic_io.create_exclusive(tmp_path / "synvid.yaml", "two", room)
+    with workspace(tmp_path) as tmp_dir:
+        assert create_exclusive(tmp_path / "synvid.yaml", "one", tmp_dir)
+        monkeypatch.setattr("pathlib.Path.exists", lambda _: False)  # as just before the other process wrote it
+        assert not create_exclusive(tmp_path / "synvid.yaml", "two", tmp_dir)
     assert (tmp_path / "synvid.yaml").read_text() == "one"
 
 
-# ---- Checked where it is read ----------------------------------------------------------------------------------------
+# ---- Checks of rows and records-------------------------------------------------------------------------------------
 def change_row(row, key, value):
     return {other: old for other, old in row.items() if other != key} if value is None else {**row, key: value}
 
@@ -150,8 +151,8 @@ CHANGES = [
 
 
 @pytest.mark.parametrize(("key", "value"), CHANGES)
-def test_a_wrong_row_of_the_manifest_is_one_sentence(key, value, dataset):
-    """Whatever is wrong with a row is found when it is read: the sentence names file, line and key."""
+def test_wrong_manifest_row_raises_when_read(key, value, dataset):
+    """Whatever is wrong with a row: the error message names file, line and key."""
     folder = dataset()
     path = folder / "manifest.jsonl"
     rows = [json.loads(line) for line in path.read_text().splitlines()]
@@ -165,22 +166,22 @@ def test_a_wrong_row_of_the_manifest_is_one_sentence(key, value, dataset):
 
 
 @pytest.mark.parametrize(("key", "value"), CHANGES[3:])  # without the others no list of videos can be written
-def test_a_record_with_a_wrong_row_is_found(key, value, dataset, finished):
-    """A record that was written with a wrong row: `verify` names the shard, and the next `render` makes it anew."""
+def test_record_with_a_wrong_row_is_found(key, value, dataset, finished):
+    """`verify` names the shard of a record with a wrong row, and the next `render` renders it again."""
     folder = dataset()
     recipe = DatasetRecipe.load(folder)
     record, rows = ShardRecord.read(recipe, folder, 1), read_rows(recipe, folder, 1)
     rows[1] = change_row(rows[1], key, value)
     write_record(recipe, folder, 1, record.files, rows, folder)
-    code, talk, _ = ended(main, "verify", folder, "--workers", 1)
-    assert (code, "Traceback" in talk) == (1, False), talk
-    assert "train/shard-000001.tar" in talk
+    code, stderr, _ = ended(main, "verify", folder, "--workers", 1)
+    assert (code, "Traceback" in stderr) == (1, False), stderr
+    assert "train/shard-000001.tar" in stderr
     render(folder)
     assert contents(folder) == contents(finished / "tar1")
 
 
-def test_lines_of_the_manifest_that_are_swapped_are_found_at_once(dataset):
-    """Two lines in each other's place are found when the dataset is opened, as are a missing end and an empty line."""
+def test_swapped_manifest_lines_raise_when_opened(dataset):
+    """Swapped lines, a missing final newline and an empty line are found when the dataset is opened."""
     folder = dataset()
     path = folder / "manifest.jsonl"
     lines = path.read_text().splitlines(keepends=True)
@@ -194,8 +195,8 @@ def test_lines_of_the_manifest_that_are_swapped_are_found_at_once(dataset):
             synvid.open_dataset(folder)
 
 
-def test_the_manifest_is_scanned_in_pieces(finished, monkeypatch):
-    """Rows are found whatever the size of the pieces in which the manifest is scanned."""
+def test_manifest_does_not_depend_on_the_scan_size(finished, monkeypatch):
+    """Rows are found for any chunk size of the scan."""
     import synvid.dataset.manifest as module
 
     whole = list(synvid.open_dataset(finished / "files1"))
@@ -206,22 +207,22 @@ def test_the_manifest_is_scanned_in_pieces(finished, monkeypatch):
 
 # ---- Overwriting -----------------------------------------------------------------------------------------------------
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_overwriting_with_the_same_recipe_goes_on(layout, dataset, finished):
-    """--overwrite of the very dataset that is there renders what is missing, and touches nothing else."""
+def test_overwrite_with_the_same_recipe_continues(layout, dataset, finished):
+    """--overwrite of the same dataset renders what is missing and touches nothing else."""
     folder = dataset(layout)
     record_path(folder, 2).unlink()
     ages = {path: path.stat().st_mtime_ns for path in folder.glob("*/shard-000001*")}
-    talk, _ = render(folder, "--overwrite", layout=layout)
-    assert "2 clips rendered, 6 already rendered" in talk
+    stderr, _ = render(folder, "--overwrite", layout=layout)
+    assert "2 clips rendered, 6 already rendered" in stderr
     assert {path: path.stat().st_mtime_ns for path in folder.glob("*/shard-000001*")} == ages
     assert contents(folder) == contents(finished / f"{layout}1")
 
 
-def test_overwriting_by_parts_is_refused(dataset, finished, monkeypatch):
-    """--overwrite with --part, or in a job array, is refused before anything is done."""
+def test_overwrite_with_parts_raises(dataset, finished, monkeypatch):
+    """--overwrite with --part, or in a job array, is rejected before anything is changed."""
     folder = dataset()
-    talk, _ = render(folder, "--overwrite", "--part", "0/2", seed=2, code=2)
-    assert "--overwrite with part 0/2" in talk
+    stderr, _ = render(folder, "--overwrite", "--part", "0/2", seed=2, code=2)
+    assert "--overwrite with part 0/2" in stderr
     for name, value in {"ID": 1, "MIN": 0, "MAX": 1, "STEP": 1, "COUNT": 2}.items():
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
     render(folder, "--overwrite", seed=2, code=2)
@@ -229,38 +230,38 @@ def test_overwriting_by_parts_is_refused(dataset, finished, monkeypatch):
 
 
 @pytest.mark.parametrize("mistake", [("--encoder", "ffmpeg", "--codec", "nonsense"), ("--set", "objects.count=-1")])
-def test_a_mistake_beside_overwrite_removes_nothing(mistake, dataset, finished):
-    """What is wrong with a new dataset is found before the old one is touched."""
+def test_overwrite_with_wrong_settings_removes_nothing(mistake, dataset, finished):
+    """Wrong settings of a new dataset are found before the old one is changed."""
     folder = dataset()
     render(folder, "--overwrite", *mistake, seed=2, code=2)
     assert contents(folder) == contents(finished / "tar1")
 
 
 @pytest.mark.parametrize("layout", LAYOUTS)
-def test_a_smaller_set_takes_over_the_shards_that_fit(layout, dataset):
-    """--overwrite with fewer clips keeps whole shards that are the same, and removes the others."""
+def test_overwrite_with_fewer_clips_keeps_full_shards(layout, dataset):
+    """--overwrite with fewer clips keeps full shards and removes the others."""
     folder = dataset(layout)
-    talk, _ = render(folder, "--overwrite", n=5, layout=layout)
-    assert "1 clips rendered, 4 already rendered" in talk
+    stderr, _ = render(folder, "--overwrite", n=5, layout=layout)
+    assert "1 clips rendered, 4 already rendered" in stderr
     fresh = folder.with_name("fresh")
     render(fresh, n=5, layout=layout)
     assert contents(folder) == contents(fresh)
 
 
-def test_a_folder_in_use_is_not_overwritten(dataset, finished):
+def test_overwrite_of_a_folder_in_use_raises(dataset, finished):
     """While another run works in a folder, its dataset is not replaced."""
     from synvid.storage.workspace import workspace
 
     folder = dataset()
     with workspace(folder):
-        talk, _ = render(folder, "--overwrite", seed=2, code=2)
-    assert "another run is working here" in talk
+        stderr, _ = render(folder, "--overwrite", seed=2, code=2)
+    assert "another run is working here" in stderr
     assert contents(folder) == contents(finished / "tar1")
 
 
 # ---- The card --------------------------------------------------------------------------------------------------------
-def test_an_edited_card_is_kept(dataset, finished):
-    """`render`, `merge` and `verify` leave an edited card as it is; an overwritten set's card stays under another name."""
+def test_edited_card_is_kept(dataset, finished):
+    """`render`, `merge` and `verify` keep an edited card; when the dataset is overwritten, the card is renamed."""
     folder = dataset()
     card = folder / "README.md"
     edited = card.read_text().replace("pretty_name", "license: mit\npretty_name")
@@ -275,26 +276,26 @@ def test_an_edited_card_is_kept(dataset, finished):
     assert card.read_bytes() == (finished / "tar2" / "README.md").read_bytes()
 
 
-def test_a_card_that_nobody_edited_follows_the_set(dataset):
-    """A card that is as synvid wrote it is written anew when the set has become another."""
+def test_unedited_card_is_updated(dataset):
+    """A card that nobody has edited is written again when the dataset changes."""
     folder = dataset()
     render(folder, "--overwrite", n=5)
     assert "# moving_circles: 5 synthetic clips" in (folder / "README.md").read_text()
     assert not (folder / "README.old.md").exists()
 
 
-# ---- Small things ----------------------------------------------------------------------------------------------------
-def test_what_systems_leave_in_folders_is_no_obstacle(tmp_path):
-    """.DS_Store and lost+found do not make a folder somebody else's; a link to nothing is named."""
+# ---- Other ------------------------------------------------------------------------------------------------------------
+def test_files_of_operating_systems_do_not_make_a_folder_foreign(tmp_path):
+    """.DS_Store and lost+found are ignored; a broken link is an error that names it."""
     (tmp_path / "set" / "lost+found").mkdir(parents=True)
     (tmp_path / "set" / ".DS_Store").write_text("")
     render(tmp_path / "set", n=2)
     (tmp_path / "link").symlink_to(tmp_path / "nowhere")
-    assert "link: is a link to nothing" in render(tmp_path / "link", n=2, code=2)[0]
+    assert "link: is a broken link" in render(tmp_path / "link", n=2, code=2)[0]
 
 
-def test_a_part_reads_only_what_it_needs(dataset, monkeypatch):
-    """A part that is done, in a set that is not, reads the records of its own shards and no rows."""
+def test_finished_part_reads_only_its_own_records(dataset, monkeypatch):
+    """A finished part of an unfinished dataset reads the records of its own shards, and no rows."""
     folder, read = dataset(), []
     record_path(folder, 3).unlink()
     original = ShardRecord.read.__func__

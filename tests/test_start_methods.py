@@ -1,4 +1,4 @@
-"""Processes begun by fork, forkserver (the default of Python 3.14) and spawn give what one process gives."""
+"""The start methods fork, forkserver (the default of Python 3.14) and spawn give the results of a single process."""
 
 import multiprocessing
 import subprocess
@@ -10,7 +10,7 @@ import pytest
 import torch
 from running import noise_clip, write_video
 
-from synvid.dataset.build import render_dataset
+from synvid.dataset.build import render_recipe
 from synvid.dataset.recipe import DatasetRecipe
 from synvid.preset import load_preset
 from synvid.runtime.progress import Progress
@@ -24,14 +24,14 @@ from synvid_train.eval.feature_extraction import ClipSelection, extract_features
 from synvid_train.eval.feature_extractors import FeatureExtractor
 from synvid_train.training_recipe import load_recipe
 
-pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="of these only spawn is there")
+pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="elsewhere only spawn exists")
 
 CLIPS = 4
 
 
 @pytest.fixture(params=["fork", "forkserver", "spawn"])
 def method(request, monkeypatch):
-    """Makes it the way in which processes begin, for what chooses none and for our pool, which chooses."""
+    """Set the start method of multiprocessing, and of our pool, which has its own default."""
     before = multiprocessing.get_start_method(allow_none=True)
     context = multiprocessing.get_context(request.param)
     multiprocessing.set_start_method(request.param, force=True)
@@ -50,17 +50,17 @@ def files(folder):
 
 
 @pytest.mark.usefixtures("method")
-def test_render(preset, tmp_path):
-    """A dataset rendered by two workers is the one of a single process, byte for byte."""
+def test_render_with_start_method(preset, tmp_path):
+    """A dataset rendered by two worker processes equals that of one process, byte for byte."""
     recipe = DatasetRecipe(preset, CLIPS, shard_size=2)
     for name, workers in (("one", 1), ("two", 2)):
-        assert render_dataset(recipe, tmp_path / name, workers=workers).finished
+        assert render_recipe(recipe, tmp_path / name, workers=workers).finished
     assert files(tmp_path / "two") == files(tmp_path / "one")
 
 
 @pytest.mark.usefixtures("method")
-def test_textures(tmp_path):
-    """A bank of textures, as `render`, `stats` and `preview` build it, is the one of a single process."""
+def test_textures_with_start_method(tmp_path):
+    """A texture bank built by two worker processes equals that of one process."""
     for name, workers in (("one", 1), ("two", 2)):
         build_bank(tmp_path / f"{name}.bank", make_bank_header("stylegan-high-freq", 70, 32, 3), None, workers, Progress())
     assert (tmp_path / "two.bank").read_bytes() == (tmp_path / "one.bank").read_bytes()
@@ -75,8 +75,8 @@ def mean_network():
 
 @pytest.mark.usefixtures("method")
 @pytest.mark.parametrize("kind", ["preset", "videos", "dataset"])
-def test_compare(kind, preset, tmp_path):
-    """What a network sees in a source is the same where other processes read it."""
+def test_features_with_start_method(kind, preset, tmp_path):
+    """The features of a source are the same if another process reads it."""
     if kind == "preset":
         source = resolve_source("moving_circles", prepare=lambda _: preset)
     elif kind == "videos":
@@ -84,7 +84,7 @@ def test_compare(kind, preset, tmp_path):
             write_video(tmp_path / "videos" / f"{k}.mp4", noise_clip(k))
         source = resolve_source(str(tmp_path / "videos"))
     else:
-        render_dataset(DatasetRecipe(preset, CLIPS, shard_size=2), tmp_path / "set")
+        render_recipe(DatasetRecipe(preset, CLIPS, shard_size=2), tmp_path / "set")
         source = resolve_source(str(tmp_path / "set"))
     found = [
         extract_features(source, mean_network(), ClipSelection(2, 3), workers, cache=tmp_path / f"cache{workers}")
@@ -96,14 +96,14 @@ def test_compare(kind, preset, tmp_path):
 
 @pytest.mark.usefixtures("method")
 @pytest.mark.parametrize("kind", ["rendered", "decoded"])
-def test_training(kind, preset, tmp_path):
-    """Batches of a training are the same where other processes load them."""
+def test_batches_with_start_method(kind, preset, tmp_path):
+    """Training batches are the same if other processes load them."""
     if kind == "rendered":
         source = RenderedClips(preset, 0, CLIPS)
     else:
         import synvid
 
-        render_dataset(DatasetRecipe(preset, CLIPS, shard_size=2), tmp_path / "set")
+        render_recipe(DatasetRecipe(preset, CLIPS, shard_size=2), tmp_path / "set")
         source = ShardClips(synvid.open_dataset(tmp_path / "set"))
     recipe = load_recipe("laptop_pretrain").override({"model.image_size": 32})
     clips = TrainingClips(source, recipe, 3, pretraining=True)
@@ -134,8 +134,8 @@ if __name__ == "__main__":
 
 
 @pytest.mark.parametrize("name", ["fork", "forkserver", "spawn"])
-def test_workers_end_with_their_parent(name, tmp_path):
-    """A process whose parent is killed ends, also one that a server of forks began; while it lives, they live."""
+def test_workers_exit_with_killed_parent(name, tmp_path):
+    """A process whose parent is killed ends, also one started by a fork server."""
     program = tmp_path / "program.py"
     program.write_text(ORPHANS)
     ended = subprocess.run([sys.executable, program, name], stdout=subprocess.PIPE, text=True, check=False, timeout=60)

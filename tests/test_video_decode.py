@@ -411,7 +411,7 @@ def test_real_clips_of_variable_rate_video_keep_its_pace(folder, tmp_path):
     """At each of its times a real clip shows the frame of the video that has begun last."""
     (tmp_path / "video.mkv").write_bytes((folder / "variable_rate.mkv").read_bytes())
     real, video = RealVideos.find(tmp_path), Video(width=WIDTH, height=HEIGHT, fps=50.0, num_frames_range=(70, 70))
-    shown = [read_number(frame) for piece in real.pieces("video.mkv", video, 0, 0) for frame in piece]
+    shown = [read_number(frame) for piece in real.frame_chunks("video.mkv", video, 0, 0) for frame in piece]
     n = np.arange(COUNT)
     begins = np.round((n + 0.9 * (n % 4 >= 2)) / 25, 3)
     with VideoFile(tmp_path / "video.mkv") as file:

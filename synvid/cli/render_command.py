@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import dataclasses
 import json
 import re
 from pathlib import Path
@@ -25,14 +24,13 @@ from synvid.cli.options import (
 )
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.formatting import format_count, format_duration, format_size
-from synvid.paths import find_pattern_character
 from synvid.runtime.slurm import slurm_array_part
-from synvid.textures.resolve import find_image_files, missing_banks, parse_texture_options, resolve_textures
+from synvid.textures.resolve import parse_texture_options
 
 if TYPE_CHECKING:
+    from synvid.dataset.build import RenderResult
+    from synvid.dataset.plan import RenderPlan
     from synvid.dataset.recipe import DatasetRecipe
-    from synvid.textures.bank import BankHeader
-    from synvid.textures.image_folder import ImageFiles
 
 __all__ = ["render"]
 
@@ -101,50 +99,33 @@ def render(
     If it is interrupted, the same command continues where it stopped.
     """
     console = Console(quiet)
-    made = _recipe(preset, n, recipe, seed, settings, shard_size, layout, encoding, encoder, codec, real)
-    share = _parse_part(part)
-    if overwrite and share[1] > 1:
-        raise ConfigurationError(
-            f"--overwrite with part {share[0]}/{share[1]}: parts would remove each other's shards; "
-            "render all with --overwrite --part 0/1, or choose another folder."
-        )
+    chosen = _recipe(preset, n, recipe, seed, settings, shard_size, layout, encoding, encoder, codec, real)
+    shards = _parse_part(part)
 
-    from synvid.dataset.build import check_folder, render_dataset
-    from synvid.numerics.jit import is_cold
+    from synvid.dataset.build import run_plan
+    from synvid.dataset.plan import InputPaths, plan_render
     from synvid.runtime.local_executor import default_workers
 
     workers = workers or default_workers()
-    if not (out / "synvid.yaml").is_file():
-        check_folder(made, out, overwrite)
-    pictures = find_image_files(images)
-    missing = missing_banks(made.preset, parse_texture_options(textures), pictures) if dry_run else []
-    if not missing:
-        made = _with_sources(made, out, recipe is not None, textures, pictures, real, workers, console)
-        check_folder(made, out, overwrite)
+    inputs = InputPaths(parse_texture_options(textures), images, real)
+    plan = plan_render(
+        chosen, out, part=shards, overwrite=overwrite, inputs=inputs, workers=workers, reporter=console, dry_run=dry_run
+    )
     if dry_run:
-        _plan(made, missing, out, workers, share, as_json)
+        _print_plan(plan, workers, as_json)
         return
     exit_on_sigterm()
-    pattern = find_pattern_character(out.absolute())
-    if pattern:
-        console.message(
-            f"{out.absolute()}: `datasets` and webdataset interpret {pattern} in a path as a pattern or a separator, and will "
-            "not find the clips; letters, digits, _ - . and spaces are safe."
-        )
-    if is_cold():
-        console.message("Compiling the kernels, once on this machine; this takes about ten seconds.")
-    if share[0] >= made.num_shards:
-        click.echo(f"Part {share[0]}/{share[1]} is empty: the dataset has {format_count(made.num_shards, 'shard')}.", err=True)
-    bar = console.progress(made.preset.name)
-    result = render_dataset(made, out, workers=workers, part=share, overwrite=overwrite, progress=bar)
-    _report(made, out, result, as_json, console)
+    if shards[0] >= plan.recipe.num_shards:
+        count = format_count(plan.recipe.num_shards, "shard")
+        click.echo(f"Part {shards[0]}/{shards[1]} is empty: the dataset has {count}.", err=True)
+    _report(plan.recipe, out, run_plan(plan, workers, console), as_json, console)
 
 
 def _recipe(
     preset: str | None, n: int | None, recipe: Path | None, seed: int, settings: tuple[str, ...], shard_size: int, layout: str,
     encoding: str, encoder: str, codec: str, real: Path | None,
 ) -> DatasetRecipe:  # fmt: skip
-    from synvid.dataset.real_videos import RealVideos
+    from synvid.dataset.build import make_recipe
     from synvid.dataset.recipe import RECIPE_FILE, DatasetRecipe
     from synvid.preset import load_preset
 
@@ -157,39 +138,10 @@ def _recipe(
         return DatasetRecipe.load(recipe.parent)
     if preset is None or n is None:
         raise ConfigurationError("--preset and --n are needed, for example --preset moving_shapes --n 100.")
-    videos = None if real is None else RealVideos.find(real)
-    return DatasetRecipe(
-        load_preset(preset).override_text(settings), n, seed, shard_size, layout, encoding, encoder, codec, real=videos
-    )
-
-
-def _with_sources(
-    recipe: DatasetRecipe, out: Path, is_known: bool, textures: tuple[str, ...], pictures: ImageFiles | None,
-    real: Path | None, workers: int | None, console: Console,
-) -> DatasetRecipe:  # fmt: skip
-    """The recipe with the paths of its texture banks and real videos; a recipe with digests only accepts files that match."""
-    from synvid.dataset.locate import bank_info, locate_inputs, remember_path
-    from synvid.dataset.recipe import RECIPE_FILE
-    from synvid.dataset.recipe import DatasetRecipe as Known
-    from synvid.preset import BANK_SUFFIX
-    from synvid.textures.bank_cache import find_bank
-
-    own = recipe.preset.with_banks({name: Path(name).name for name in recipe.preset.banks() if name.endswith(BANK_SUFFIX)})
-    if not is_known and (out / RECIPE_FILE).is_file() and not textures and pictures is None:
-        there = Known.load(out)
-        if there.preset == own:  # goes on with the banks it has, whatever would be built today
-            recipe, is_known = dataclasses.replace(recipe, preset=own, banks=there.banks), True
-    if is_known:
-        return locate_inputs(recipe, parse_texture_options(textures), pictures, real)
-    preset, _ = resolve_textures(recipe.preset, parse_texture_options(textures), pictures, workers, console)
-    banks, places = {}, {}
-    for name, place in zip(own.banks(), preset.banks(), strict=True):
-        bank = find_bank(place)
-        banks[name], places[name] = bank_info(bank.header), str(bank.path)
-        remember_path(bank.header.digest, bank.path)
-    if recipe.real is not None:
-        remember_path(recipe.real.digest, Path(recipe.real.path))
-    return dataclasses.replace(recipe, preset=own, banks=banks, places=places)
+    return make_recipe(
+        load_preset(preset).override_text(settings), n, real=real, seed=seed, shard_size=shard_size, format=layout,
+        encoding=encoding, encoder=encoder, codec=codec,
+    )  # fmt: skip
 
 
 #: Options that --recipe replaces, and the parameter names of those that have another name.
@@ -219,51 +171,28 @@ def _parse_part(text: str | None) -> tuple[int, int]:
     return i, n
 
 
-def _plan(
-    recipe: DatasetRecipe, banks: list[BankHeader], out: Path, workers: int, part: tuple[int, int], as_json: bool
-) -> None:
+def _print_plan(plan: RenderPlan, workers: int, as_json: bool) -> None:
     """Print what a run would render; its size and time, estimated from two clips, unless texture banks must be built first."""
-    from synvid.dataset.build import pending_shards
-
-    missing, records = pending_shards(recipe, out, part)
-    done = sum(len(recipe.indices(shard)) for shard in records)
-    clips = sum(len(recipe.indices(shard)) for shard in missing)
-    plan: dict[str, Any] = {"clips": clips, "shards": len(missing), "done": done, "bytes": None, "seconds": None}
-    if not banks:
-        bytes_each, seconds_each = _try_clips(recipe)
-        plan["bytes"] = round(clips * bytes_each)
-        plan["seconds"] = round(clips * seconds_each / max(1, min(workers, len(missing))), 1)
+    counts: dict[str, Any] = {"clips": plan.clips_to_render, "shards": len(plan.to_render), "done": plan.clips_done}
+    size, seconds = (None, None) if plan.banks_to_build else plan.estimate(workers)
     if as_json:
-        built = [{"kind": header.kind, "n": header.n, "bytes": header.file_bytes} for header in banks]
-        click.echo(json.dumps({**plan, "banks_to_build": built}))
+        banks = [{"kind": header.kind, "n": header.n, "bytes": header.file_bytes} for header in plan.banks_to_build]
+        rounded = None if seconds is None else round(seconds, 1)
+        click.echo(json.dumps({**counts, "bytes": size, "seconds": rounded, "banks_to_build": banks}))
         return
-    click.echo(f"preset   {recipe.preset.name}, seed {recipe.seed}")
-    click.echo(f"clips    {clips} to render, {done} done")
-    click.echo(f"shards   {len(missing)} to write, of {recipe.num_shards}")
-    for header in banks:
+    click.echo(f"preset   {plan.recipe.preset.name}, seed {plan.recipe.seed}")
+    click.echo(f"clips    {plan.clips_to_render} to render, {plan.clips_done} done")
+    click.echo(f"shards   {len(plan.to_render)} to write, of {plan.recipe.num_shards}")
+    for header in plan.banks_to_build:
         click.echo(f"textures {header.n:,} of kind {header.kind} to build first, {format_size(header.file_bytes)}")
-    if banks:
+    if size is None or seconds is None:
         click.echo("size     and time: unknown until the textures are built")
     else:
-        click.echo(f"size     about {format_size(plan['bytes'])}")
-        click.echo(f"time     about {format_duration(plan['seconds'])} with {workers} worker{'s' if workers > 1 else ''}")
+        click.echo(f"size     about {format_size(size)}")
+        click.echo(f"time     about {format_duration(seconds)} with {workers} worker{'s' if workers > 1 else ''}")
 
 
-def _try_clips(recipe: DatasetRecipe) -> tuple[float, float]:
-    """Bytes and seconds of a clip, the mean of two clips."""
-    import time
-
-    from synvid.dataset.shard import render_clip
-
-    encoder, seconds, sizes = recipe.make_encoder(), [], []
-    for index in (0, 0, recipe.n // 2):  # the first also compiles
-        begin = time.perf_counter()
-        sizes.append(len(render_clip(recipe, index, encoder)[0]))
-        seconds.append(time.perf_counter() - begin)
-    return sum(sizes[1:]) / 2, sum(seconds[1:]) / 2
-
-
-def _report(recipe: DatasetRecipe, out: Path, result: Any, as_json: bool, console: Console) -> None:
+def _report(recipe: DatasetRecipe, out: Path, result: RenderResult, as_json: bool, console: Console) -> None:
     from synvid.dataset.layout import shard_path
     from synvid.formatting import describe_unreadable
 

@@ -1,1 +1,1 @@
-"""Datasets on disk: recipe → shards → manifest, and back."""
+"""Datasets on disk: recipe → plan → shards → records → manifest, and reading them back."""

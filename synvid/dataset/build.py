@@ -1,46 +1,45 @@
-"""A dataset in a folder: opened, rendered shard by shard, joined from parts."""
+"""Render a dataset: recipe → plan → executor → shards → records → manifest."""
 
 from __future__ import annotations
 
-import contextlib
-import enum
-import os
 import time
-from collections.abc import Callable
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Any
 
-from synvid.dataset.card import CARD_FILE, is_edited_card
-from synvid.dataset.layout import MANIFEST_FILES, VIDEO_LIST, damaged_path, record_path, shard_files, shard_path
-from synvid.dataset.locate import locate_inputs
+from synvid.dataset.folder import claim_folder
 from synvid.dataset.manifest import finish_dataset
-from synvid.dataset.recipe import RECIPE_FILE, DatasetRecipe
+from synvid.dataset.plan import InputPaths, RenderPlan, plan_render
+from synvid.dataset.real_videos import RealVideos
+from synvid.dataset.recipe import DatasetRecipe
 from synvid.dataset.record import ShardRecord
-from synvid.dataset.shard import SKIPPED, copy_shard, render_shard, warm_up_kernels
-from synvid.dataset.verify import ShardState, shard_state
-from synvid.errors import ConfigurationError
-from synvid.os_errors import wrap_os_errors
-from synvid.runtime.local_executor import run_tasks
-from synvid.runtime.progress import Progress
+from synvid.dataset.shard import SKIPPED_VIDEOS, render_shard, warm_up_kernels
+from synvid.dataset.status import ShardState, shard_state
+from synvid.numerics.jit import is_cold
+from synvid.paths import expand_user
+from synvid.preset import Preset, load_preset
+from synvid.runtime.local_executor import check_workers, run_tasks
+from synvid.runtime.progress import Reporter
 from synvid.runtime.signals import defer_signals
-from synvid.storage.atomic_io import atomic_write, create_exclusive, pop_lines
-from synvid.storage.workspace import STATE_FOLDER, remove_stale_workspaces, workspace
+from synvid.storage.atomic_io import pop_lines
+from synvid.storage.workspace import STATE_FOLDER, remove_stale_workspaces
 
-__all__ = ["FolderState", "RenderResult", "check_folder", "merge_datasets", "pending_shards", "render_dataset"]
+__all__ = ["RenderResult", "make_recipe", "render_dataset", "render_recipe", "run_plan"]
 
 
-@dataclass
+@dataclass(frozen=True)
 class RenderResult:
     """What a run did.
 
     Attributes:
-        clips: rendered now.
-        skipped: clips that were there already.
-        failed: shard → what went wrong.
-        finished: whether the whole dataset is there.
-        seconds: it took.
-        bytes: of the files of the part that is there.
-        unreadable: real videos that could not be decoded, and gave way to others.
+        clips: number of clips rendered.
+        skipped: number of clips that were done before.
+        failed: error messages of the shards that failed, by shard number.
+        finished: whether the whole dataset is done.
+        seconds: duration of the run, without the planning.
+        bytes: size of the finished shards of the part.
+        unreadable: names of real videos that could not be decoded and were replaced by others.
     """
 
     clips: int = 0
@@ -52,248 +51,177 @@ class RenderResult:
     unreadable: list[str] = field(default_factory=list)
 
 
-class FolderState(enum.Enum):
-    """What a folder is to a dataset."""
-
-    EMPTY = "empty"
-    OURS = "holds this dataset, or a part of it"
-    SHORTER = "holds the beginning of this dataset, which has more clips now"
-    OTHER = "holds another dataset, which is to be overwritten"
-
-
-def check_folder(recipe: DatasetRecipe, folder: Path, overwrite: bool = False) -> FolderState:
-    """What a folder is to a dataset; changes nothing.
+def render_dataset(
+    preset: str | Path | Preset,
+    n: int,
+    out: str | Path,
+    *,
+    seed: int = 0,
+    overrides: Mapping[str, Any] | None = None,
+    shard_size: int = 64,
+    format: str = "tar",  # noqa: A002  # as in `synvid.yaml`
+    encoding: str = "fast",
+    encoder: str = "pyav",
+    codec: str = "",
+    textures: Mapping[str, str | Path] | None = None,
+    images: str | Path | None = None,
+    real: str | Path | None = None,
+    workers: int | None = None,
+    part: tuple[int, int] = (0, 1),
+    overwrite: bool = False,
+    reporter: Reporter | None = None,
+) -> RenderResult:
+    """Render a dataset into a folder, or continue one: clips that are done are kept.
 
     Args:
-        recipe: of the dataset.
-        folder: in which it shall be.
-        overwrite: whether another dataset may be removed.
+        preset: a preset, the name of one, or the path of a YAML file.
+        n: number of clips. A dataset in the folder can grow.
+        out: folder of the dataset; created if needed.
+        seed: random seed.
+        overrides: settings that differ from the preset, for example {"objects.count": 200}.
+        shard_size: number of clips per shard.
+        format: `tar` (WebDataset shards) or `files` (one file per clip).
+        encoding: `fast`, `small`, `yuv444` or `lossless`.
+        encoder: `pyav`, or `ffmpeg` for the program that imageio-ffmpeg finds.
+        codec: with `ffmpeg`, the codec to use instead of the default.
+        textures: paths of texture banks, by their name in the preset. By default they are built in the user's cache.
+        images: folder of image files, for presets that show natural images.
+        real: folder of videos, for presets that mix in real clips.
+        workers: number of processes; None for all cores.
+        part: (i, n): render only shards i, i + n, i + 2 n, ..., for runs on several machines.
+        overwrite: remove another dataset that is in the folder.
+        reporter: receives messages and progress; silent by default.
+
+    Returns:
+        What was done. Shards that failed are listed in `failed`; calling again renders them.
 
     Raises:
-        ConfigurationError: it holds another dataset, or other things.
-        DatasetError: the file system refuses.
+        ConfigurationError: an argument is wrong, or the folder holds something else.
+        DatasetError: the file system refuses, or a texture bank is damaged.
+
+    >>> import tempfile, synvid
+    >>> small = {"video.width": 32, "video.height": 32, "video.num_frames_range": [4, 8], "objects.count": 5}
+    >>> folder = tempfile.mkdtemp()
+    >>> result = synvid.render_dataset("moving_shapes", n=3, out=folder, overrides=small, workers=1)
+    >>> result.clips, result.finished
+    (3, True)
+    >>> len(synvid.open_dataset(folder))
+    3
     """
-    with wrap_os_errors(folder):
-        others = os.path.lexists(folder) and any(path.name not in _IGNORED for path in _entries(folder))
-        present = (folder / RECIPE_FILE).is_file()  # asked after `others`: a run beside this one may just be putting it there
-        if others and not present:
-            raise ConfigurationError(
-                f"{folder}: is not empty and holds no dataset of synvid; choose an empty folder for --out."
-            )
-        if not present:
-            return FolderState.EMPTY
-        there = DatasetRecipe.load(folder)
-        differences = recipe.differences(there)
-    if recipe.n != there.n and len(differences) == 1:  # clips do not depend on how many there are
-        if recipe.n > there.n:
-            return FolderState.SHORTER
-        if not overwrite:
-            raise ConfigurationError(
-                f"{folder}: holds {there.n} clips of this dataset, {recipe.n} are asked for; it can grow, but not shrink: "
-                f"--n {there.n} or more goes on with it, --overwrite removes what is too much."
-            )
-    if differences and not overwrite:
-        more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
-        raise ConfigurationError(
-            f"{folder}: holds a dataset of another configuration (asked, there: {'; '.join(differences[:3])}{more}); "
-            "choose another folder, or --overwrite it."
-        )
-    return FolderState.OTHER if differences else FolderState.OURS
+    inputs = InputPaths(dict(textures or {}), _expand(images), _expand(real))
+    recipe = make_recipe(
+        preset, n, overrides=overrides, real=inputs.real, seed=seed, shard_size=shard_size, format=format, encoding=encoding,
+        encoder=encoder, codec=codec,
+    )  # fmt: skip
+    return render_recipe(
+        recipe, expand_user(out), workers=workers, part=part, overwrite=overwrite, inputs=inputs, reporter=reporter
+    )
 
 
-def _open_folder(recipe: DatasetRecipe, folder: Path, overwrite: bool = False) -> None:
-    """Make a folder the home of a dataset, unless it is; removes another dataset only when told to.
+def _expand(path: str | Path | None) -> Path | None:
+    return None if path is None else expand_user(path)
+
+
+def make_recipe(
+    preset: str | Path | Preset,
+    n: int,
+    *,
+    overrides: Mapping[str, Any] | None = None,
+    real: Path | None = None,
+    **settings: Any,
+) -> DatasetRecipe:
+    """Make a recipe without texture banks, which `plan_render` adds.
+
+    Args:
+        preset: a preset, the name of one, or the path of a YAML file.
+        n: number of clips.
+        overrides: settings that differ from the preset.
+        real: folder of videos, for presets that mix in real clips.
+        **settings: further attributes of `DatasetRecipe`.
 
     Raises:
-        ConfigurationError: it holds another dataset, or other things.
-        DatasetError: the file system refuses.
+        ConfigurationError: a setting is wrong, or there are no videos in the folder.
     """
-    home = check_folder(recipe, folder, overwrite)
-    with wrap_os_errors(folder):
-        if home is FolderState.OTHER:
-            _replace(DatasetRecipe.load(folder), recipe, folder)
-        elif home is FolderState.SHORTER:
-            _grow(recipe, folder)
-        elif home is FolderState.EMPTY:
-            with workspace(folder) as room:
-                first = create_exclusive(folder / RECIPE_FILE, recipe.to_yaml(), room)
-            if not first:  # another run has just begun here: of the same recipe?
-                check_folder(recipe, folder)
-        _remove_replaced(recipe, folder)
+    videos = None if real is None else RealVideos.find(real)
+    if isinstance(preset, Preset):
+        preset = preset.override(overrides) if overrides else preset
+    else:
+        preset = load_preset(str(preset), overrides)
+    return DatasetRecipe(preset, n, real=videos, **settings)
 
 
-#: Where the recipe of a dataset is kept while its files are removed.
-_REPLACED = Path(STATE_FOLDER, "replaced.yaml")
-#: Left by operating systems in any folder, or kept by us.
-_IGNORED = {STATE_FOLDER, ".DS_Store", "Thumbs.db", "desktop.ini", "lost+found"}
-
-
-def _entries(folder: Path) -> list[Path]:
-    if not folder.is_dir():
-        what = "a link to nothing" if folder.is_symlink() and not folder.exists() else "a file"
-        raise ConfigurationError(f"{folder}: is {what}; --out must be a folder.")
-    return list(folder.iterdir())
-
-
-def _replace(old: DatasetRecipe, new: DatasetRecipe, folder: Path) -> None:
-    """Make the home of one dataset that of another, whose recipe is put in place before the old shards are removed.
-
-    From then on no shard of the old one is installed, and none counts. What is to be removed is noted first, so that the
-    next run goes on with it if this one is killed.
-    """
-    remove_stale_workspaces(folder)
-    if any((folder / STATE_FOLDER).glob("tmp-*.lock")):
-        raise ConfigurationError(f"{folder}: another run is working here; --overwrite it when it has ended.")
-    with workspace(folder) as room:
-        atomic_write(folder / _REPLACED, old.to_yaml(), room)
-        atomic_write(folder / RECIPE_FILE, new.to_yaml(), room)
-
-
-def _grow(recipe: DatasetRecipe, folder: Path) -> None:
-    """Make the home of a dataset that of the same one with more clips; full shards stay, and another run may be working."""
-    last = DatasetRecipe.load(folder).num_shards - 1
-    with workspace(folder) as room:
-        atomic_write(folder / RECIPE_FILE, recipe.to_yaml(), room)
-    for name in (MANIFEST_FILES[recipe.format], VIDEO_LIST):  # of a finished dataset, which it is no longer
-        (folder / name).unlink(missing_ok=True)
-    if ShardRecord.read(recipe, folder, last) is None:  # it was not full, and no other run has made it so
-        record_path(folder, last).unlink(missing_ok=True)
-
-
-def _remove_replaced(recipe: DatasetRecipe, folder: Path) -> None:
-    """Remove a dataset that has been replaced, and nothing that synvid has not written."""
-    noted = folder / _REPLACED
-    if not noted.is_file():
-        return
-    old = DatasetRecipe.read(noted)
-    if old.differences(recipe):  # else the run that noted it was killed before it put its own recipe in place
-        if is_edited_card(folder / CARD_FILE):  # what it says is of the old dataset
-            (folder / CARD_FILE).replace(_free_name(folder / "README.old.md"))
-        done = [shard for shard in range(recipe.num_shards) if ShardRecord.read(recipe, folder, shard)]  # they fit it, too
-        kept = {name for shard in done for name in shard_files(recipe, shard)}
-        names = [MANIFEST_FILES[old.format], CARD_FILE, VIDEO_LIST]
-        for shard in range(old.num_shards):
-            names += shard_files(old, shard)
-            if shard not in done:
-                record_path(folder, shard).unlink(missing_ok=True)
-                damaged_path(folder, shard).unlink(missing_ok=True)
-        for name in names:
-            if name not in kept:
-                (folder / name).unlink(missing_ok=True)
-        (folder / STATE_FOLDER / SKIPPED).unlink(missing_ok=True)
-        for parent in sorted({parent for name in names for parent in Path(name).parents if parent != Path()}, reverse=True):
-            with contextlib.suppress(OSError):  # not empty: somebody else's files
-                (folder / parent).rmdir()
-    noted.unlink(missing_ok=True)
-
-
-def _free_name(path: Path) -> Path:
-    """The path, or with a number in it one where nothing is."""
-    number, free = 1, path
-    while os.path.lexists(free):
-        number += 1
-        free = path.with_name(f"{path.stem}-{number}{path.suffix}")
-    return free
-
-
-def pending_shards(
-    recipe: DatasetRecipe, folder: Path, part: tuple[int, int] = (0, 1)
-) -> tuple[list[int], dict[int, ShardRecord]]:
-    """Shards of a part that are still to be rendered, and the records of the others."""
-    done = {}
-    shards = range(part[0], recipe.num_shards, part[1])
-    for shard in shards:
-        record = ShardRecord.read(recipe, folder, shard)
-        if record is not None and record.fits_files(folder):
-            done[shard] = record
-    return [shard for shard in shards if shard not in done], done
-
-
-def render_dataset(
+def render_recipe(
     recipe: DatasetRecipe,
     folder: Path,
     *,
-    workers: int = 1,
+    workers: int | None = 1,
     part: tuple[int, int] = (0, 1),
     overwrite: bool = False,
-    progress: Progress | None = None,
+    inputs: InputPaths | None = None,
+    reporter: Reporter | None = None,
 ) -> RenderResult:
-    """Render what is missing of a dataset.
+    """Render what is missing of the dataset of a recipe; see `render_dataset` for arguments, result and errors."""
+    workers = check_workers(workers)
+    plan = plan_render(recipe, folder, part=part, overwrite=overwrite, inputs=inputs, workers=workers, reporter=reporter)
+    return run_plan(plan, workers, reporter)
+
+
+def run_plan(plan: RenderPlan, workers: int = 1, reporter: Reporter | None = None) -> RenderResult:
+    """Render the shards of a plan, then write the manifest if the whole dataset is done.
 
     Args:
-        recipe: what to make.
-        folder: where; created if need be. What is there of the same recipe is kept.
-        workers: processes.
-        part: (i, n): only shards i, i + n, i + 2 n, ...
-        overwrite: remove another dataset that is there; the same one is gone on with.
-        progress: told of every clip.
-
-    Returns:
-        What was done. Shards that failed are listed in it; the others are in place.
+        plan: from `plan_render`, not of a dry run.
+        workers: number of processes.
+        reporter: receives messages and progress; silent by default.
 
     Raises:
-        ConfigurationError: the folder holds something else, or the encoder refuses.
+        ConfigurationError: another run has put another dataset into the folder, or the encoder rejects its settings.
         DatasetError: the file system refuses.
     """
-    begin = time.monotonic()
-    check_folder(recipe, folder, overwrite)
-    missing, records = pending_shards(recipe, folder, part)
-    done = sum(len(recipe.indices(shard)) for shard in records)
-    if missing:
-        recipe = locate_inputs(recipe)
-        warm_up_kernels(recipe)
+    start = time.monotonic()
+    recipe, folder, reporter = plan.recipe, plan.folder, reporter or Reporter()
+    _report_patterns(folder, reporter)
+    if plan.to_render:
+        if is_cold():
+            reporter.message("Compiling the kernels, once on this machine: about ten seconds.")
+        warm_up_kernels(recipe)  # before the folder changes: settings that the encoder rejects must not cost an old dataset
     with defer_signals():
-        _open_folder(recipe, folder, overwrite)
+        claim_folder(recipe, folder, plan.overwrite)
         remove_stale_workspaces(folder)
-        tasks = [(shard, len(recipe.indices(shard))) for shard in missing]
-        failed = run_tasks(_RenderShard(recipe, folder), tasks, workers, progress or Progress(), done)
-        clips = sum(count for shard, count in tasks if shard not in failed)
-        finished = not failed and finish_dataset(recipe, folder, {} if missing else records)
-        unreadable = pop_lines(folder / STATE_FOLDER / SKIPPED)
-    records |= {shard: record for shard in missing if (record := ShardRecord.read(recipe, folder, shard)) is not None}
-    size = sum(record.size for record in records.values())
-    return RenderResult(clips, done, failed, finished, time.monotonic() - begin, size, unreadable)
+        tasks = [(shard, len(recipe.indices(shard))) for shard in plan.to_render]
+        progress = reporter.progress(recipe.preset.name)
+        failed = run_tasks(_RenderShard(recipe, folder), tasks, workers, progress, plan.clips_done)
+        # If shards were rendered, hours may have passed: the records of the plan are then read again, not trusted.
+        records = None if failed else finish_dataset(recipe, folder, {} if tasks else plan.done)
+        unreadable = pop_lines(folder / STATE_FOLDER / SKIPPED_VIDEOS)
+    if records is not None:
+        size = sum(record.size for record in records[plan.part[0] :: plan.part[1]])
+    else:
+        size = sum(record.size for record in plan.done.values())
+        size += sum(record.size for shard in plan.to_render if (record := ShardRecord.read(recipe, folder, shard)))
+    clips = sum(count for shard, count in tasks if shard not in failed)
+    return RenderResult(clips, plan.clips_done, failed, records is not None, time.monotonic() - start, size, unreadable)
 
 
-def merge_datasets(folder: Path, sources: list[Path]) -> tuple[int, list[int]]:
-    """Copy finished shards from other folders of the same recipe, and finish the dataset if it is whole.
-
-    Where they have different numbers of clips, the dataset grows to the largest.
-
-    Returns:
-        How many shards were copied, and which are still missing.
-
-    Raises:
-        ConfigurationError: a source is of another configuration.
-        DatasetError: a folder holds no dataset, or the file system refuses.
-    """
-    first = DatasetRecipe.load(folder if (folder / RECIPE_FILE).is_file() or not sources else sources[0])
-    recipes = [first, *(DatasetRecipe.load(source) for source in sources)]
-    recipe = max(recipes, key=lambda one: one.n)
-    for source, other in zip(sources, recipes[1:], strict=True):
-        differences = first.differences(replace(other, n=first.n))
-        if differences:
-            raise ConfigurationError(f"{source}: is of another configuration than {folder}: {'; '.join(differences[:3])}.")
-    _open_folder(recipe, folder)
-    copied = 0
-    for source in sources:
-        for shard in pending_shards(recipe, folder)[0]:
-            if shard_state(recipe, source, shard) is ShardState.DONE:
-                copy_shard(recipe, source, folder, shard)
-                copied += 1
-    return copied, [] if finish_dataset(recipe, folder) else pending_shards(recipe, folder)[0]
+def _report_patterns(folder: Path, reporter: Reporter) -> None:
+    """Warn of a path in which other loaders will not find the clips."""
+    path = folder.absolute()
+    pattern = find_pattern_character(path)
+    if pattern:
+        reporter.message(
+            f"{path}: `datasets` and webdataset interpret {pattern} in a path as a pattern or a separator, and will "
+            "not find the clips; letters, digits, _ - . and spaces are safe."
+        )
 
 
 @dataclass(frozen=True)
 class _RenderShard:
-    """Render one shard, unless somebody else just has."""
+    """Renders one shard in a worker process."""
 
     recipe: DatasetRecipe
     folder: Path
 
-    def __call__(self, shard: int, tick: Callable[[], None]) -> None:
+    def __call__(self, shard: int, on_progress: Callable[[], None]) -> None:
+        # A second look besides the plan: another run in the same folder may have rendered the shard in the meantime.
         if shard_state(self.recipe, self.folder, shard) is not ShardState.DONE:
-            render_shard(self.recipe, self.folder, shard, tick)
-
-    def name(self, shard: int) -> str:
-        return shard_path(self.recipe, shard).as_posix()
+            render_shard(self.recipe, self.folder, shard, on_progress)

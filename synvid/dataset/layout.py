@@ -22,45 +22,45 @@ __all__ = [
 ]
 
 
-#: Name of the manifest in each layout; in the files layout Hugging Face `datasets` wants it called metadata.
+#: Name of the manifest in each layout; Hugging Face `datasets` requires the name of the second.
 MANIFEST_FILES = {"tar": "manifest.jsonl", "files": "metadata.jsonl"}
-#: The list of videos as VideoMAE's loaders read it.
+#: The list of videos in the format of VideoMAE's data loaders.
 VIDEO_LIST = "lists/videomae.csv"
 
 
 def clip_key(index: int) -> str:
-    """The name of a clip, nine digits."""
+    """Return the name of a clip: its index as nine digits."""
     return f"{index:09d}"
 
 
 def shard_name(recipe: DatasetRecipe, shard: int) -> str:
-    """Where a shard lies in the dataset: a tar file, or a folder of videos."""
+    """Return the path of a shard in the dataset, with `/`: a tar file, or a folder of videos."""
     return f"train/shard-{shard:06d}.tar" if recipe.format == "tar" else f"videos/{shard:06d}"
 
 
 def shard_path(recipe: DatasetRecipe, shard: int) -> Path:
-    """The same as a path."""
+    """Return the path of a shard relative to the dataset."""
     return Path(shard_name(recipe, shard))
 
 
 def shard_files(recipe: DatasetRecipe, shard: int) -> list[str]:
-    """The files of a shard, relative to the dataset."""
-    place = shard_name(recipe, shard)
-    return [place] if recipe.format == "tar" else [f"{place}/{clip_key(index)}.mp4" for index in recipe.indices(shard)]
+    """Return the files of a shard, relative to the dataset, with `/`."""
+    name = shard_name(recipe, shard)
+    return [name] if recipe.format == "tar" else [f"{name}/{clip_key(index)}.mp4" for index in recipe.indices(shard)]
 
 
 def record_path(folder: Path, shard: int) -> Path:
-    """Where the record of a shard lies."""
+    """Return the path of a shard's record."""
     return folder / STATE_FOLDER / f"shard-{shard:06d}.json"
 
 
 def damaged_path(folder: Path, shard: int) -> Path:
-    """Where `verify` puts the record of a shard that is not what it says."""
+    """Return the path to which `verify` moves the record of a damaged shard."""
     return folder / STATE_FOLDER / f"shard-{shard:06d}.damaged"
 
 
 def video_path(row: Mapping[str, Any]) -> str:
-    """A path that FFmpeg opens, relative to the dataset."""
+    """Return a path, relative to the dataset, at which FFmpeg opens the video of a manifest row."""
     if "file_name" in row:
         return str(row["file_name"])
     return f"subfile,,start,{row['offset']},end,{row['offset'] + row['size']},,:{row['shard']}"

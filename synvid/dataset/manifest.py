@@ -1,4 +1,4 @@
-"""The files that describe a finished dataset: manifest, card and lists. All follow from the recipe and the shards' records."""
+"""The describing files of a finished dataset (manifest, card, list of videos), which follow from its recipe and records."""
 
 from __future__ import annotations
 
@@ -25,56 +25,63 @@ from synvid.storage.workspace import STATE_FOLDER, remove_stale_workspaces, work
 __all__ = ["Manifest", "finish_dataset", "read_shard_records", "stale_files"]
 
 
-#: What stands before the nine digits of a key in a row of each layout.
-_HEADS = {"tar": '{"key": "', "files": '{"file_name": "videos/000000/'}
-_DIGITS = 9
+#: The text of a manifest line before the nine digits of the clip's key, in each layout.
+_LINE_STARTS = {"tar": '{"key": "', "files": '{"file_name": "videos/000000/'}
+_KEY_DIGITS = 9
 _NEWLINE = ord("\n")
 _SCAN_BYTES = 1 << 23
 
 
-def finish_dataset(recipe: DatasetRecipe, folder: Path, known: Mapping[int, ShardRecord] = MappingProxyType({})) -> bool:
-    """Write the describing files if all shards are done, and remove what killed runs left.
+# ---- Writing -------------------------------------------------------------------------------------------------------
+def finish_dataset(
+    recipe: DatasetRecipe, folder: Path, known: Mapping[int, ShardRecord] = MappingProxyType({})
+) -> list[ShardRecord] | None:
+    """Write the describing files if all shards are done, and remove the temporary files of killed runs.
 
-    A card that somebody has edited stays as it is.
+    A card that somebody has edited is kept.
 
     Args:
-        recipe: of the dataset.
-        folder: of the dataset.
-        known: records of shards that have just been found to be done.
+        recipe: the recipe of the dataset.
+        folder: the dataset.
+        known: records that were read just before; they are not read again.
 
     Returns:
-        Whether the dataset is finished.
+        The records of all shards, or None if the dataset is not finished.
 
     Raises:
         DatasetError: the file system refuses, or a record is damaged.
     """
     remove_stale_workspaces(folder)
     records = read_shard_records(recipe, folder, known)
-    if records is None or DatasetRecipe.load(folder).differences(recipe):  # another run has made it larger
-        return False
+    # Read the recipe again: another run may have made the dataset larger since this run began.
+    if records is None or DatasetRecipe.load(folder).differences(recipe):
+        return None
     with wrap_os_errors(folder):
-        for damaged in (folder / STATE_FOLDER).glob("*.damaged"):  # left where a run was killed after it had mended a shard
+        for damaged in (folder / STATE_FOLDER).glob("*.damaged"):  # of a run that was killed just after it repaired a shard
             damaged.unlink()
         stale = stale_files(recipe, folder, records)
         if stale:
-            with workspace(folder) as room:
+            with workspace(folder) as tmp_dir:
                 for name in stale:
-                    atomic_write(folder / name, _description(recipe, folder, records, name), room)
-    return True
+                    atomic_write(folder / name, _content(recipe, folder, records, name), tmp_dir)
+    return records
 
 
 def read_shard_records(
     recipe: DatasetRecipe, folder: Path, known: Mapping[int, ShardRecord] = MappingProxyType({})
 ) -> list[ShardRecord] | None:
-    """The heads of all records, those that are not known; None unless every shard is done.
+    """Read the records of all shards, in order; None unless all shards are done.
 
-    One that is missing is seen before any is read.
+    Args:
+        recipe: the recipe of the dataset.
+        folder: the dataset.
+        known: records that need not be read.
     """
     state = folder / STATE_FOLDER
     with wrap_os_errors(state):
         names = {entry.name for entry in os.scandir(state)} if state.is_dir() else set()
     if any(record_path(folder, shard).name not in names for shard in range(recipe.num_shards)):
-        return None
+        return None  # without reading any: this is the usual case when parts run in parallel
     records = []
     for shard in range(recipe.num_shards):
         record = known.get(shard) or ShardRecord.read(recipe, folder, shard)
@@ -85,65 +92,64 @@ def read_shard_records(
 
 
 def stale_files(recipe: DatasetRecipe, folder: Path, records: list[ShardRecord]) -> list[str]:
-    """Those of the describing files that are missing or not as they should be; an edited card is as it should be.
+    """Return the names of the describing files that are missing or differ from the records; an edited card is not stale.
 
     Args:
-        recipe: of the dataset.
-        folder: of the dataset.
-        records: of all shards, in order.
+        recipe: the recipe of the dataset.
+        folder: the dataset.
+        records: the records of all shards, in order.
     """
-    stale = [name for name, same in _compare_lines(recipe, folder, records).items() if not same]
+    stale = [name for name, is_same in _compare_lines(recipe, folder, records).items() if not is_same]
     card = folder / CARD_FILE
     return stale if is_edited_card(card) or _equals(card, card_text(recipe, records).encode()) else [*stale, CARD_FILE]
 
 
 def _compare_lines(recipe: DatasetRecipe, folder: Path, records: list[ShardRecord]) -> dict[str, bool]:
-    """Whether manifest and list are the lines of the records, one record after the other."""
-    same = {}
+    """Return for the manifest and the list of videos whether they are the concatenated lines of the records."""
+    is_same = {name: (folder / name).is_file() for name in (MANIFEST_FILES[recipe.format], VIDEO_LIST)}
     with contextlib.ExitStack() as stack:
-        files = {}
-        for name in (MANIFEST_FILES[recipe.format], VIDEO_LIST):
-            same[name] = (folder / name).is_file()
-            if same[name]:
-                files[name] = stack.enter_context((folder / name).open("rb"))
-        for shard, record in enumerate(records):
+        files = {name: stack.enter_context((folder / name).open("rb")) for name in is_same if is_same[name]}
+        for shard, record in enumerate(records if files else []):
             lines = record.read_lines(folder, shard, check=False) or (b"", b"")
             for name, file in files.items():
-                some = lines[name == VIDEO_LIST]
-                same[name] = same[name] and file.read(len(some)) == some
+                expected = lines[name == VIDEO_LIST]
+                is_same[name] = is_same[name] and file.read(len(expected)) == expected
         for name, file in files.items():
-            same[name] = same[name] and not file.read(1)
-    return same
+            is_same[name] = is_same[name] and not file.read(1)
+    return is_same
 
 
-def _description(recipe: DatasetRecipe, folder: Path, records: list[ShardRecord], name: str) -> Iterator[bytes]:
-    """A describing file, a shard at a time."""
+def _content(recipe: DatasetRecipe, folder: Path, records: list[ShardRecord], name: str) -> Iterator[bytes]:
+    """Yield the content of a describing file, one shard at a time."""
     if name == CARD_FILE:
         yield card_text(recipe, records).encode()
         return
     for shard, record in enumerate(records):
         lines = record.read_lines(folder, shard)
         if lines is None:
-            raise DatasetError(f"{record_path(folder, shard)}: is damaged; `synvid verify` and `synvid render` mend it.")
+            raise DatasetError(f"{record_path(folder, shard)}: is damaged; `synvid verify` and `synvid render` repair it.")
         yield lines[name == VIDEO_LIST]
 
 
-def _equals(path: Path, text: bytes) -> bool:
+def _equals(path: Path, content: bytes) -> bool:
     try:
-        return path.read_bytes() == text
+        return path.read_bytes() == content
     except OSError:
         return False
 
 
-# ---- The manifest, read back ---------------------------------------------------------------------------------------
+# ---- Reading -------------------------------------------------------------------------------------------------------
 class Manifest(Sequence[dict[str, Any]]):
-    """The rows of a finished dataset, read from the file when they are asked for: a million take 8 MB.
+    """The manifest rows of a finished dataset, read from the file on access; a million rows take 8 MB of memory.
 
-    When it is opened, every line is seen to be there and to be of the clip whose place it has; all else is checked when a row
-    is read.
+    Opening checks the number of lines and the key of each; everything else is checked when a row is read.
+
+    Args:
+        recipe: the recipe of the dataset.
+        folder: the dataset.
 
     Raises:
-        DatasetError: it is missing or damaged.
+        DatasetError: the manifest is missing or damaged.
     """
 
     def __init__(self, recipe: DatasetRecipe, folder: Path) -> None:
@@ -151,46 +157,54 @@ class Manifest(Sequence[dict[str, Any]]):
         self.path = folder / MANIFEST_FILES[recipe.format]
         if not self.path.is_file():
             raise DatasetError(
-                f"{folder}: not finished ({self.path.name} is missing); `synvid status {folder}` says what is done."
+                f"{folder}: not finished ({self.path.name} is missing); `synvid status {folder}` lists what is done."
             )
         with wrap_os_errors(self.path):
             self._starts = self._find_lines()
 
     def _find_lines(self) -> NDArray[np.int64]:
-        """Where each line begins, and where the last one ends."""
-        at = len(_HEADS[self.recipe.format])  # where the key's nine digits stand
-        starts, found, rest = [np.zeros(1, np.int64)], 0, b""
+        """Return the offset of each line, and of the end of the last: int64 (n + 1,)."""
+        key_start = len(_LINE_STARTS[self.recipe.format])
+        offsets, count, rest = [np.zeros(1, np.int64)], 0, b""
         with self.path.open("rb") as file:
             position = 0
-            while piece := file.read(_SCAN_BYTES):
-                text = np.frombuffer(rest + piece, np.uint8)
+            while chunk := file.read(_SCAN_BYTES):
+                text = np.frombuffer(rest + chunk, np.uint8)
                 ends = np.flatnonzero(text == _NEWLINE) + 1
-                begins = np.concatenate([np.zeros(1, np.int64), ends])[:-1]
-                self._check_order(text, begins + at, ends, found)
-                starts.append(position + ends)
-                found += len(ends)
-                kept = int(ends[-1]) if len(ends) else 0
-                rest = text[kept:].tobytes()
-                position += kept
+                starts = np.concatenate([np.zeros(1, np.int64), ends])[:-1]
+                self._check_order(text, starts + key_start, ends, count)
+                offsets.append(position + ends)
+                count += len(ends)
+                used = int(ends[-1]) if len(ends) else 0
+                rest = text[used:].tobytes()
+                position += used
         if rest:
-            raise self._damaged(found)
-        if found != self.recipe.n:
+            raise self._damaged(count)
+        if count != self.recipe.n:
             raise DatasetError(
-                f"{self.path}: has {found} rows, not {self.recipe.n}; `synvid merge {self.folder}` writes it anew."
+                f"{self.path}: has {count} rows, not {self.recipe.n}; `synvid merge {self.folder}` writes it again."
             )
-        return np.concatenate(starts)
+        return np.concatenate(offsets)
 
     def _check_order(self, text: NDArray[np.uint8], keys: NDArray[np.int64], ends: NDArray[np.int64], first: int) -> None:
-        """See that the line at each place has the key of that place."""
-        places = np.minimum(keys[:, None] + np.arange(_DIGITS), len(text) - 1)
-        numbers = (text[places].astype(np.int64) - ord("0")) @ 10 ** np.arange(_DIGITS - 1, -1, -1)
-        wrong = (numbers != first + np.arange(len(keys))) | (keys + _DIGITS >= ends)
+        """Check that each line has the key of its position.
+
+        Args:
+            text: uint8 (bytes,).
+            keys, ends: offsets in `text` of the keys and of the ends of the lines.
+            first: position of the first of these lines in the manifest.
+        """
+        digits = np.minimum(keys[:, None] + np.arange(_KEY_DIGITS), len(text) - 1)
+        numbers = (text[digits].astype(np.int64) - ord("0")) @ 10 ** np.arange(_KEY_DIGITS - 1, -1, -1)
+        wrong = (numbers != first + np.arange(len(keys))) | (keys + _KEY_DIGITS >= ends)
         if wrong.any():
             raise self._damaged(first + int(wrong.argmax()))
 
     def _damaged(self, index: int, problem: str = "") -> DatasetError:
-        why = f" ({problem})" if problem else ""
-        return DatasetError(f"{self.path}, line {index + 1}: is damaged{why}; `synvid merge {self.folder}` writes it anew.")
+        details = f" ({problem})" if problem else ""
+        return DatasetError(
+            f"{self.path}, line {index + 1}: is damaged{details}; `synvid merge {self.folder}` writes it again."
+        )
 
     def __len__(self) -> int:
         return self.recipe.n
@@ -212,11 +226,11 @@ class Manifest(Sequence[dict[str, Any]]):
     def __getitem__(self, i: slice) -> list[dict[str, Any]]: ...
 
     def __getitem__(self, i: int | slice) -> dict[str, Any] | list[dict[str, Any]]:
-        """The row of clip i.
+        """Return the row of clip i, or the rows of a slice.
 
         Raises:
-            DatasetError: it is damaged.
-            IndexError: there is no such clip.
+            DatasetError: a row is damaged.
+            IndexError: there is no clip i.
         """
         if isinstance(i, slice):
             return [self[k] for k in range(*i.indices(len(self)))]

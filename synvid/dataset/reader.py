@@ -1,4 +1,4 @@
-"""Reading a dataset back: rows, scenes, decoded and rendered clips."""
+"""Read a dataset: manifest rows, scenes, decoded and rendered clips."""
 
 from __future__ import annotations
 
@@ -25,7 +25,7 @@ from synvid.video.decode import decode
 
 __all__ = ["Dataset", "open_dataset"]
 
-#: Clips that a notebook shows of a dataset.
+#: Number of clips that a notebook shows of a dataset.
 _SHOWN_CLIPS = 4
 
 
@@ -34,10 +34,11 @@ class Dataset:
     """A finished dataset on disk.
 
     Attributes:
-        path: its folder.
-        recipe: what it was made from.
-        textures, images: where its banks of textures are, as given to `open_dataset`.
-        rows: the manifest, one mapping a clip; read from its file, and checked, as they are asked for.
+        path: the folder.
+        recipe: the recipe.
+        rows: the manifest, one mapping per clip; read from its file and checked on access.
+        textures: paths of texture banks, as given to `open_dataset`.
+        images: folder of image files, as given to `open_dataset`.
     """
 
     path: Path
@@ -57,28 +58,28 @@ class Dataset:
 
     @cached_property
     def located(self) -> DatasetRecipe:
-        """The recipe with its banks of textures found, or built, on this machine; looked for once.
+        """The recipe with the paths of its texture banks on this machine; they are found, or built, on first access.
 
         Raises:
-            ConfigurationError: one is not there, or not the one that the dataset was made from.
+            ConfigurationError: a bank is missing, or not the one that the dataset was made from.
         """
-        pictures = None if self.images is None else ImageFiles(self.images)
-        return locate_inputs(self.recipe, self.textures, pictures, need_real=False)
+        images = None if self.images is None else ImageFiles(self.images)
+        return locate_inputs(self.recipe, self.textures, images, need_real=False)
 
     def scene(self, i: int) -> Scene:
-        """The scene of clip i, sampled again.
+        """Sample the scene of clip i again.
 
         Raises:
-            ConfigurationError: it is a real clip, or a bank of textures is not the one it was made from.
+            ConfigurationError: clip i is a real clip, or a texture bank is missing or not the right one.
         """
-        return sample_scene(self.located.local, self.recipe.seed, self.rows[i]["index"])
+        return sample_scene(self.located.local_preset, self.recipe.seed, self.rows[i]["index"])
 
     def scene_without_banks(self, i: int) -> Scene:
-        """The scene of clip i, for which no bank is looked for; to render it would be refused until one has been found."""
+        """Sample the scene of clip i without looking for its texture banks, without which it cannot be rendered."""
         if not self.recipe.banks or "located" in vars(self):
             return self.scene(i)
-        nowhere = {name: f"{facts.digest[:12]}.bank" for name, facts in self.recipe.banks.items()}
-        return sample_scene(self.recipe.preset.with_banks(nowhere), self.recipe.seed, self.rows[i]["index"])
+        unknown_paths = {name: f"{bank.digest[:12]}.bank" for name, bank in self.recipe.banks.items()}
+        return sample_scene(self.recipe.preset.with_banks(unknown_paths), self.recipe.seed, self.rows[i]["index"])
 
     def render(self, i: int, frames: Iterable[int] | None = None) -> Clip:
         """Render clip i again, or some of its frames: exactly the frames that were encoded.
@@ -104,16 +105,17 @@ class Dataset:
             DatasetError: the shard is missing or damaged, or the clip has no such frame.
         """
         row = self.rows[i]
-        real = self.recipe.preset.preset_for_clip(row["index"]) is None
-        numbers = None if frames is None else parse_frames(frames)
-        decoded = decode(io.BytesIO(self.video(i)), numbers, f"{self.path}, clip {row['key']}")
-        return Clip(frames=decoded, fps=self.recipe.preset.video.fps, scene=None if real else self.scene_without_banks(i))
+        is_real = self.recipe.preset.preset_for_clip(row["index"]) is None
+        decoded = decode(
+            io.BytesIO(self.video(i)), None if frames is None else parse_frames(frames), f"{self.path}, clip {row['key']}"
+        )
+        return Clip(frames=decoded, fps=self.recipe.preset.video.fps, scene=None if is_real else self.scene_without_banks(i))
 
     def video(self, i: int) -> bytes:
-        """The MP4 file of clip i.
+        """Return the MP4 file of clip i.
 
         Raises:
-            DatasetError: the shard is missing or shorter than it should be.
+            DatasetError: the shard is missing or too short.
         """
         row = self.rows[i]
         path = self.path / str(row.get("shard") or row["file_name"])
@@ -124,7 +126,7 @@ class Dataset:
         except OSError as error:
             raise DatasetError(f"{path}: {error.strerror}.") from None
         if len(data) != row["size"]:
-            raise DatasetError(f"{path}: ends too soon; `synvid verify {self.path}` and `synvid render` mend it.")
+            raise DatasetError(f"{path}: ends too soon; `synvid verify {self.path}` and `synvid render` repair it.")
         return data
 
     def _repr_html_(self) -> str:
@@ -141,13 +143,13 @@ def open_dataset(path: str | Path, textures: Mapping[str, str] | None = None, im
     """Open a finished dataset.
 
     Args:
-        path: the folder that `synvid render --out` wrote.
-        textures: where banks of textures are on this machine, {name in the recipe: path}; without, they are looked for.
-        images: folder of pictures, from which a bank of natural images can be built again.
+        path: the folder that `render_dataset` or `synvid render --out` wrote.
+        textures: paths of texture banks on this machine, by their name in the recipe; by default they are looked for.
+        images: folder of image files, from which a bank of natural images can be built again.
 
     Raises:
-        DatasetError: there is none, or it is not finished.
-        ConfigurationError: its recipe is damaged or of another output version.
+        DatasetError: the folder holds no dataset, or it is not finished.
+        ConfigurationError: the recipe is damaged, or has another output version.
     """
     folder = expand_user(path)
     recipe = DatasetRecipe.load(folder)
@@ -155,5 +157,6 @@ def open_dataset(path: str | Path, textures: Mapping[str, str] | None = None, im
         if name not in recipe.banks:
             names = ", ".join(recipe.banks) or "none"
             raise ConfigurationError(f"textures {name!r}: {folder} has no such bank; its banks: {names}.")
-    shown = None if images is None else expand_user(images)
-    return Dataset(path=folder, recipe=recipe, rows=Manifest(recipe, folder), textures=dict(textures or {}), images=shown)
+    image_folder = None if images is None else expand_user(images)
+    rows = Manifest(recipe, folder)
+    return Dataset(path=folder, recipe=recipe, rows=rows, textures=dict(textures or {}), images=image_folder)

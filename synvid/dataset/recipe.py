@@ -1,4 +1,4 @@
-"""What a dataset is made from: a preset, a seed, a number of clips, and how they are stored. Kept as `synvid.yaml`."""
+"""The recipe of a dataset: preset, seed, number of clips and storage format. Stored as `synvid.yaml`."""
 
 from __future__ import annotations
 
@@ -10,7 +10,6 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
-import numpy as np
 import yaml
 
 from synvid.config.strict_yaml import read_yaml
@@ -24,28 +23,29 @@ from synvid.video.encode import Encoder, check_size, make_encoder
 __all__ = ["FORMATS", "OUTPUT_VERSION", "RECIPE_FILE", "BankInfo", "DatasetRecipe"]
 
 
-#: Raised when the frames of some preset change; the changelog says how.
+#: Increased when the frames of any preset change; see the changelog.
 OUTPUT_VERSION = 1
 
+#: Layouts: WebDataset shards, or one file per clip.
 FORMATS = ("tar", "files")
 
 _MAX_CLIPS = 999_999_999
-#: Keys of `synvid.yaml` that change no byte of a clip.
+#: Keys of `synvid.yaml` that do not affect the clips.
 _NOT_CONTENT = {"synvid", "preset.description"}
 
 
 @dataclass(frozen=True)
 class BankInfo:
-    """What is known of a bank of textures wherever it lies; enough to build it again.
+    """Identity of a texture bank, independent of its path; enough to build it again.
 
     Attributes:
-        kind: of its textures.
-        n: how many they are.
-        digest: SHA-256 of all that it holds.
-        seed: of the textures.
-        size: height and width, pixels.
-        version: of the kind.
-        source: of images: a hash of the names and sizes of the files.
+        kind: kind of textures.
+        n: number of textures.
+        digest: SHA-256 of the content.
+        seed: random seed of the textures.
+        size: height and width of a texture, pixels.
+        version: version of the generator.
+        source: for images, a hash of the names and sizes of the image files.
     """
 
     kind: str
@@ -59,18 +59,21 @@ class BankInfo:
 
 @dataclass(frozen=True)
 class DatasetRecipe:
-    """All that decides the bytes of a dataset.
+    """Everything that determines the bytes of a dataset.
 
     Attributes:
-        preset: the distribution.
+        preset: the distribution of the clips.
         n: number of clips; their indices are 0..n-1.
-        seed: of all clips.
-        shard_size: clips in a shard.
-        format: `tar` (shards of video and JSON pairs) or `files` (one file a clip).
+        seed: random seed of the dataset.
+        shard_size: number of clips per shard.
+        format: `tar` (shards of video and JSON pairs) or `files` (one file per clip).
         encoding, encoder, codec: see `make_encoder`.
-        banks: name → facts of every bank of textures that the preset names; of a bank that it names by path, the file's name.
+        banks: the texture banks of the preset, by name; the name of a bank given by path is its file name.
         real: the video files that real clips are cut from.
-        places: name → path of banks on this machine; no part of what is written. See `synvid.dataset.locate`.
+        bank_paths: paths of the banks on this machine, by name; not written to `synvid.yaml`. See `synvid.dataset.locate`.
+
+    Raises:
+        ConfigurationError: a value is out of range, or does not fit the preset.
     """
 
     preset: Preset
@@ -83,7 +86,7 @@ class DatasetRecipe:
     codec: str = ""
     banks: Mapping[str, BankInfo] = field(default_factory=dict)
     real: RealVideos | None = None
-    places: Mapping[str, str] = field(default_factory=dict, compare=False)
+    bank_paths: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
         for name, low, high in (("n", 1, _MAX_CLIPS), ("seed", 0, 2**64 - 1), ("shard_size", 1, 1_000_000)):
@@ -95,48 +98,38 @@ class DatasetRecipe:
                 raise ConfigurationError(f"{name} is {getattr(self, name)!r}; it must be text.")
         if self.format not in FORMATS:
             raise ConfigurationError(f"format is {self.format!r}; it must be one of {', '.join(FORMATS)}.")
-        for name, facts in self.banks.items():
-            texts, numbers = (name, facts.kind, facts.digest, facts.source), (facts.n, facts.seed, facts.size, facts.version)
+        for name, bank in self.banks.items():
+            texts, numbers = (name, bank.kind, bank.digest, bank.source), (bank.n, bank.seed, bank.size, bank.version)
             if not all(isinstance(text, str) for text in texts) or not all(type(number) is int for number in numbers):
-                raise ConfigurationError(f"bank {name!r} is {asdict(facts)!r}; it must say kind, n, seed, size and digest.")
+                raise ConfigurationError(f"bank {name!r} is {asdict(bank)!r}; it must have kind, n, seed, size and digest.")
         wants_real = self.preset.mixture.source == REAL
         if wants_real and self.real is None:
-            raise ConfigurationError(f"preset {self.preset.name} mixes in real clips: --real DIR says where the videos are.")
+            raise ConfigurationError(f"preset {self.preset.name} mixes in real clips; give their folder with --real DIR.")
         if self.real is not None and not wants_real:
             raise ConfigurationError(f"preset {self.preset.name} has no real clips; leave out --real.")
         encoding = make_encoder(self.encoder, self.encoding, self.codec).encoding
         check_size(encoding, self.preset.video.width, self.preset.video.height)
 
     @cached_property
-    def local(self) -> Preset:
-        """The preset with its banks where they lie on this machine: what scenes that are to be rendered are drawn from."""
-        return self.preset.with_banks(self.places)
+    def local_preset(self) -> Preset:
+        """The preset with the paths of its banks on this machine, from which scenes are sampled for rendering."""
+        return self.preset.with_banks(self.bank_paths)
 
     @property
     def num_shards(self) -> int:
-        """How many shards the clips fill; only the last may be smaller."""
+        """Number of shards; only the last may be smaller than `shard_size`."""
         return -(-self.n // self.shard_size)
 
     def indices(self, shard: int) -> range:
-        """Clips of a shard."""
+        """Return the indices of the clips of a shard."""
         return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.n))
 
     def make_encoder(self) -> Encoder:
-        """The encoder of this recipe."""
+        """Return an encoder with these settings."""
         return make_encoder(self.encoder, self.encoding, self.codec)
 
-    def try_encoder(self) -> None:
-        """Encode one black frame, where the encoder is not ours.
-
-        Raises:
-            ConfigurationError: it refuses.
-        """
-        if self.encoder != "pyav":
-            width, height = self.preset.video.width, self.preset.video.height
-            self.make_encoder()([np.zeros((1, height, width, 3), np.uint8)], width, height, self.preset.video.fps)
-
     def to_dict(self) -> dict[str, Any]:
-        """As it stands in `synvid.yaml`."""
+        """Return the content of `synvid.yaml`."""
         settings: dict[str, Any] = {
             "synvid": __version__,
             "output_version": OUTPUT_VERSION,
@@ -150,23 +143,26 @@ class DatasetRecipe:
         if self.codec:
             settings["codec"] = self.codec
         if self.banks:
-            settings["banks"] = {name: asdict(facts) for name, facts in self.banks.items()}
+            settings["banks"] = {name: asdict(bank) for name, bank in self.banks.items()}
         if self.real is not None:
             settings["real"] = {"files": self.real.files, "digest": self.real.digest}
         return {**settings, "preset": self.preset.to_dict()}
 
     def to_yaml(self) -> str:
-        """The text of `synvid.yaml`."""
-        head = "# Everything that this dataset was made from: `synvid render` with these settings makes it again.\n"
+        """Return the text of `synvid.yaml`."""
+        head = "# The recipe of this dataset: `synvid render --recipe synvid.yaml` renders it again.\n"
         return head + yaml.dump(self.to_dict(), sort_keys=False, default_flow_style=None, width=100)
 
     @classmethod
     def load(cls, folder: Path) -> DatasetRecipe:
         """Read the recipe of a dataset.
 
+        Args:
+            folder: the dataset.
+
         Raises:
             DatasetError: the folder holds no dataset.
-            ConfigurationError: its recipe is damaged, or of another output version.
+            ConfigurationError: the recipe is damaged, or has another output version.
         """
         if not (folder / RECIPE_FILE).is_file():
             raise DatasetError(f"{folder}: no dataset here ({RECIPE_FILE} is missing).")
@@ -177,52 +173,52 @@ class DatasetRecipe:
         """Read a recipe from its file.
 
         Raises:
-            ConfigurationError: it is damaged, or of another output version.
+            ConfigurationError: the file is damaged, or has another output version.
         """
         settings = read_yaml(path)
         version = settings.pop("output_version", None)
         if version != OUTPUT_VERSION:
             raise ConfigurationError(
-                f"{path}: output_version is {version!r}, this synvid ({__version__}) makes {OUTPUT_VERSION}; "
-                "use the synvid that wrote it, or another folder."
+                f"{path}: output_version is {version!r}, but this synvid ({__version__}) has {OUTPUT_VERSION}; "
+                "use the version of synvid that wrote it, or another folder."
             )
         settings.pop("synvid", None)
         preset = settings.pop("preset", None)
-        foreign = f"{path}: is not as `synvid render` wrote it; restore it or use another folder."
-        known = {"n", "seed", "shard_size", "format", "encoding", "encoder", "codec", "banks", "real"}
-        if not isinstance(preset, dict) or not settings.keys() <= known or "n" not in settings:
-            raise ConfigurationError(foreign)
+        damaged = f"{path}: has been modified since `synvid render` wrote it; restore it or use another folder."
+        allowed = {"n", "seed", "shard_size", "format", "encoding", "encoder", "codec", "banks", "real"}
+        if not isinstance(preset, dict) or not settings.keys() <= allowed or "n" not in settings:
+            raise ConfigurationError(damaged)
         parsed = Preset.from_dict(preset, str(path))
         try:
             real = RealVideos(path="", **settings.pop("real")) if "real" in settings else None
-            banks = {name: BankInfo(**facts) for name, facts in settings.pop("banks", {}).items()}
+            banks = {name: BankInfo(**bank) for name, bank in settings.pop("banks", {}).items()}
             return cls(preset=parsed, banks=banks, real=real, **settings)
         except (TypeError, AttributeError):
-            raise ConfigurationError(foreign) from None
+            raise ConfigurationError(damaged) from None
         except ConfigurationError as error:
             raise ConfigurationError(f"{path}: {error}") from None
 
     @cached_property
     def digest(self) -> str:
-        """The first 128 bits of a SHA-256 of all that decides the bytes of the clips, 32 hexadecimal digits.
+        """The first 128 bits of the SHA-256 of everything that determines the clips, 32 hexadecimal digits.
 
-        Records, rows and the JSON members of shards are bound to their dataset by it. The number of clips does not count,
-        since a smaller set is the beginning of a larger one; nor do the version of synvid, a preset's description and the
-        places of banks and real videos.
+        Records, manifest rows and the JSON members of shards hold it. It does not depend on the number of clips, since a
+        smaller dataset is the beginning of a larger one, nor on the version of synvid, the preset's description and the paths
+        of texture banks and real videos.
         """
         contents = {key: value for key, value in _flat(self._contents()).items() if key not in {*_NOT_CONTENT, "n"}}
         return hashlib.sha256(json.dumps(contents, sort_keys=True, allow_nan=False).encode()).hexdigest()[:32]
 
     def differences(self, other: DatasetRecipe) -> list[str]:
-        """What differs from another recipe, as `key: ours, theirs`; the version of synvid does not count."""
+        """Return the settings that differ from another recipe, each as `key: value, other value`, except synvid's version."""
         mine, theirs = _flat(self._contents()), _flat(other._contents())
         keys = [key for key in {**mine, **theirs} if key not in _NOT_CONTENT]
         return [f"{key}: {mine.get(key)}, {theirs.get(key)}" for key in keys if mine.get(key) != theirs.get(key)]
 
     def _contents(self) -> dict[str, Any]:
-        """`to_dict` with banks and videos by what they hold, wherever they lie."""
+        """Return `to_dict` with texture banks and videos replaced by digests of their content."""
         renamed = self.preset.with_banks(
-            {name: f"{number}-{facts.digest[:12]}.bank" for number, (name, facts) in enumerate(self.banks.items())}
+            {name: f"{number}-{bank.digest[:12]}.bank" for number, (name, bank) in enumerate(self.banks.items())}
         )
         settings = {**self.to_dict(), "preset": renamed.to_dict()}
         settings.pop("banks", None)

@@ -1,7 +1,8 @@
-"""The record of a finished shard: written last, it means done. It is bound to the recipe of its dataset.
+"""The record of a finished shard. It is written last: a shard with a valid record is done.
 
-A record is a file of lines. The first is its head, JSON; then come the shard's lines of the manifest and of the list of
-videos, so that both files are the records' lines one after the other. Most work needs the heads only.
+A record holds the digest of its dataset's recipe. Its first line is a JSON object, the head; then follow the shard's lines of
+the manifest and of the list of videos, so that both files are concatenations of the records' lines. Most operations read only
+the heads.
 """
 
 from __future__ import annotations
@@ -20,9 +21,10 @@ from synvid.preset import REAL
 from synvid.storage.atomic_io import atomic_write
 from synvid.storage.workspace import STATE_FOLDER
 
-__all__ = ["ShardRecord", "read_rows", "row_problem", "write_record"]
+__all__ = ["Row", "ShardRecord", "read_rows", "row_problem", "write_record"]
 
 
+#: A row of the manifest, or the description of a file.
 Row = dict[str, Any]
 
 
@@ -32,11 +34,11 @@ class ShardRecord:
     """The head of a record.
 
     Attributes:
-        frames: of all clips.
-        files: path in the dataset, bytes and SHA-256 of every file.
-        lines: bytes of the shard's lines of the manifest, and of the list of videos.
-        sha256: of these lines.
-        start: where they begin in the record, bytes.
+        frames: number of frames of all clips.
+        files: path in the dataset, bytes and SHA-256 of every file of the shard.
+        lines: number of bytes of the shard's lines of the manifest, and of the list of videos.
+        sha256: SHA-256 of these lines.
+        start: offset of these lines in the record, bytes.
     """
 
     frames: int
@@ -47,14 +49,24 @@ class ShardRecord:
 
     @property
     def size(self) -> int:
-        """Bytes of all files."""
+        """Number of bytes of all files."""
         return sum(file["bytes"] for file in self.files)
 
     @classmethod
     def read(cls, recipe: DatasetRecipe, folder: Path, shard: int) -> ShardRecord | None:
-        """The head of a shard's record; None unless it is whole and of this recipe."""
+        """Read the head of a shard's record.
+
+        Args:
+            recipe: the recipe of the dataset.
+            folder: the dataset.
+            shard: number of the shard.
+
+        Returns:
+            None if the record is missing, damaged or of another recipe.
+        """
         try:
-            with open(f"{folder}/{STATE_FOLDER}/shard-{shard:06d}.json", "rb") as file:  # noqa: PTH123  # a million times
+            # open() of a string: Path objects take noticeable time for a million clips
+            with open(f"{folder}/{STATE_FOLDER}/shard-{shard:06d}.json", "rb") as file:  # noqa: PTH123
                 first = file.readline()
                 size = os.fstat(file.fileno()).st_size
             head = json.loads(first)
@@ -62,7 +74,7 @@ class ShardRecord:
             names = [item["path"] for item in record.files]
             numbers = (record.frames, *record.lines, *(item["bytes"] for item in record.files))
             hashes = (record.sha256, *(item["sha256"] for item in record.files))
-            whole = (
+            is_valid = (
                 head["recipe"] == recipe.digest
                 and head["clips"] == len(recipe.indices(shard))
                 and names == shard_files(recipe, shard)
@@ -72,25 +84,28 @@ class ShardRecord:
             )
         except (OSError, ValueError, KeyError, TypeError, AttributeError):
             return None
-        return record if whole else None
+        return record if is_valid else None
 
     def fits_files(self, folder: Path) -> bool:
-        """Whether the shard's files are there and have the sizes that the record says."""
+        """Return whether all files of the shard exist with the recorded sizes."""
         try:
             return all(os.stat(f"{folder}/{file['path']}").st_size == file["bytes"] for file in self.files)  # noqa: PTH116
         except OSError:
             return False
 
     def read_lines(self, folder: Path, shard: int, check: bool = True) -> tuple[bytes, bytes] | None:
-        """The shard's lines of the manifest and of the list of videos; None if they are not as they were written.
+        """Read the shard's lines of the manifest and of the list of videos.
 
         Args:
-            folder: of the dataset.
-            shard: its number.
-            check: compare them with their hash; else their number of bytes must do.
+            folder: the dataset.
+            shard: number of the shard.
+            check: compare the lines with their hash; else only with their number of bytes.
+
+        Returns:
+            None if the lines are not as recorded.
         """
         try:
-            with open(f"{folder}/{STATE_FOLDER}/shard-{shard:06d}.json", "rb") as file:  # noqa: PTH123  # a million times
+            with open(f"{folder}/{STATE_FOLDER}/shard-{shard:06d}.json", "rb") as file:  # noqa: PTH123  # see `read`
                 file.seek(self.start)
                 data = file.read()
         except OSError:
@@ -100,25 +115,34 @@ class ShardRecord:
         return data[: self.lines[0]], data[self.lines[0] :]
 
 
-def write_record(recipe: DatasetRecipe, folder: Path, shard: int, files: list[Row], rows: list[Row], room: Path) -> None:
-    """Declare a shard done, by way of a workspace."""
+def write_record(recipe: DatasetRecipe, folder: Path, shard: int, files: list[Row], rows: list[Row], tmp_dir: Path) -> None:
+    """Write the record of a shard atomically, which declares the shard done.
+
+    Args:
+        recipe: the recipe of the dataset.
+        folder: the dataset.
+        shard: number of the shard.
+        files: path in the dataset, bytes and SHA-256 of every file of the shard.
+        rows: the rows of the manifest.
+        tmp_dir: folder for the temporary file.
+    """
     manifest = "".join(json.dumps(row) + "\n" for row in rows).encode()
-    listed = _list_lines(rows)
+    video_list = _video_list(rows)
     head = {
         "recipe": recipe.digest,
         "clips": len(rows),
         "frames": sum(row["frames"] for row in rows),
         "files": files,
         "manifest": len(manifest),
-        "list": len(listed),
-        "sha256": hashlib.sha256(manifest + listed).hexdigest(),
+        "list": len(video_list),
+        "sha256": hashlib.sha256(manifest + video_list).hexdigest(),
     }
-    atomic_write(record_path(folder, shard), json.dumps(head).encode() + b"\n" + manifest + listed, room)
+    atomic_write(record_path(folder, shard), json.dumps(head).encode() + b"\n" + manifest + video_list, tmp_dir)
     damaged_path(folder, shard).unlink(missing_ok=True)
 
 
 def read_rows(recipe: DatasetRecipe, folder: Path, shard: int) -> list[Row] | None:
-    """The rows of a finished shard; None unless record and rows are whole, and of this recipe."""
+    """Read and check the manifest rows of a finished shard; None if its record or a row is damaged or of another recipe."""
     record = ShardRecord.read(recipe, folder, shard)
     lines = record.read_lines(folder, shard) if record else None
     if record is None or lines is None:
@@ -128,17 +152,17 @@ def read_rows(recipe: DatasetRecipe, folder: Path, shard: int) -> list[Row] | No
     except ValueError:
         return None
     indices = recipe.indices(shard)
-    sound = len(rows) == len(indices) and not any(map(row_problem, [recipe] * len(rows), indices, rows))
-    sound = sound and _list_lines(rows) == lines[1] and sum(row["frames"] for row in rows) == record.frames
-    return rows if sound and _fits_files(rows, record.files) else None
+    is_valid = len(rows) == len(indices) and not any(map(row_problem, [recipe] * len(rows), indices, rows))
+    is_valid = is_valid and _video_list(rows) == lines[1] and sum(row["frames"] for row in rows) == record.frames
+    return rows if is_valid and _fits_files(rows, record.files) else None
 
 
-def _list_lines(rows: Iterable[Row]) -> bytes:
+def _video_list(rows: Iterable[Row]) -> bytes:
     return "".join(f"{video_path(row)} 0 -1\n" for row in rows).encode()
 
 
 def _fits_files(rows: list[Row], files: list[Row]) -> bool:
-    """Whether every clip lies inside its file."""
+    """Return whether every clip lies inside its file."""
     if "file_name" in rows[0]:
         return [row["size"] for row in rows] == [file["bytes"] for file in files]
     return all(row["offset"] + row["size"] <= files[0]["bytes"] for row in rows)
@@ -146,46 +170,49 @@ def _fits_files(rows: list[Row], files: list[Row]) -> bool:
 
 # ---- Rows ----------------------------------------------------------------------------------------------------------
 def row_problem(recipe: DatasetRecipe, index: int, row: Any) -> str:
-    """What is wrong with a row of the manifest; empty if nothing is.
+    """Check a row of the manifest.
 
     Args:
-        recipe: of the dataset.
-        index: of the clip that it should describe.
-        row: as it was read.
+        recipe: the recipe of the dataset.
+        index: index of the clip that the row should describe.
+        row: the row, parsed from JSON.
+
+    Returns:
+        What is wrong, or an empty string.
     """
     if not isinstance(row, dict):
         return "is no JSON object"
-    expected = _known(recipe, index)
+    expected = _expected_values(recipe, index)
     for key, value in expected.items():
         if type(row.get(key)) is not type(value) or row[key] != value:
             return f"{key} is {row.get(key)!r}, not {value!r}"
-    free = {"frames": 1, "objects": 0, "size": 1, **({"offset": 512} if recipe.format == "tar" else {})}
-    for key, low in free.items():
-        if type(row.get(key)) is not int or row[key] < low:
-            return f"{key} is {row.get(key)!r}, not a whole number from {low}"
+    minimums = {"frames": 1, "objects": 0, "size": 1, **({"offset": 512} if recipe.format == "tar" else {})}
+    for key, minimum in minimums.items():
+        if type(row.get(key)) is not int or row[key] < minimum:
+            return f"{key} is {row.get(key)!r}, not a whole number from {minimum}"
     texts = {"sha256", *(("file",) if recipe.real is not None else ())}
     for key in texts:
         if not isinstance(row.get(key), str):
             return f"{key} is {row.get(key)!r}, not text"
     if len(row["sha256"]) != 64 or not set(row["sha256"]) <= set("0123456789abcdef"):
         return f"sha256 is {row['sha256']!r}, not 64 hexadecimal digits"
-    foreign = row.keys() - expected.keys() - free.keys() - texts
-    return f"has the key {min(foreign)!r}, which no row has" if foreign else ""
+    unexpected = row.keys() - expected.keys() - minimums.keys() - texts
+    return f"has the unexpected key {min(unexpected)!r}" if unexpected else ""
 
 
-def _known(recipe: DatasetRecipe, index: int) -> Row:
-    """What the recipe alone says of a clip."""
-    video, chosen = recipe.preset.video, recipe.preset.preset_for_clip(index)
-    place = shard_name(recipe, index // recipe.shard_size)
-    where = {"shard": place} if recipe.format == "tar" else {"file_name": f"{place}/{clip_key(index)}.mp4"}
+def _expected_values(recipe: DatasetRecipe, index: int) -> Row:
+    """Return the values of a row that follow from the recipe."""
+    video, preset = recipe.preset.video, recipe.preset.preset_for_clip(index)
+    name = shard_name(recipe, index // recipe.shard_size)
+    location = {"shard": name} if recipe.format == "tar" else {"file_name": f"{name}/{clip_key(index)}.mp4"}
     return {
         "key": clip_key(index),
         "index": index,
-        "preset": REAL if chosen is None else chosen.name,
+        "preset": REAL if preset is None else preset.name,
         "seed": recipe.seed,
         "fps": float(video.fps),
         "width": video.width,
         "height": video.height,
         "recipe": recipe.digest,
-        **where,
+        **location,
     }

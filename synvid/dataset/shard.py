@@ -1,4 +1,4 @@
-"""Rendering one shard: a pure function of the recipe and the shard's number."""
+"""Render one clip or one shard. Both depend only on the recipe and their number."""
 
 from __future__ import annotations
 
@@ -32,7 +32,7 @@ from synvid.storage.workspace import STATE_FOLDER, workspace
 from synvid.video.encode import Encoder
 
 __all__ = [
-    "SKIPPED",
+    "SKIPPED_VIDEOS",
     "commit_shard",
     "copy_shard",
     "frame_chunks",
@@ -45,75 +45,76 @@ __all__ = [
 
 T = TypeVar("T")
 
-#: Names of real videos that could not be decoded, until the run that tried has ended.
-SKIPPED = "unreadable.txt"
+#: File in the state folder to which worker processes append the names of undecodable real videos, until the end of the run.
+SKIPPED_VIDEOS = "unreadable.txt"
 
-#: Frames are rendered, hashed and encoded in pieces of about this many bytes: memory stays flat, and in the cache.
-_PIECE_BYTES = 4_000_000
+#: Frames are rendered, hashed and encoded in chunks of about this size, so that memory stays constant and caches warm.
+_CHUNK_BYTES = 4_000_000
 
 
 # ---- One clip -----------------------------------------------------------------------------------------------------
 def frame_chunks(scene: Scene) -> Iterator[NDArray[np.uint8]]:
-    """The frames of a scene in order, some at a time, uint8 (T, H, W, 3)."""
-    step = max(1, min(32, _PIECE_BYTES // (scene.height * scene.width * 3)))
+    """Render the frames of a scene in order, as chunks: uint8 (T, H, W, 3), RGB."""
+    step = max(1, min(32, _CHUNK_BYTES // (scene.height * scene.width * 3)))
     for start in range(0, scene.num_frames, step):
         yield render_frames(scene, range(start, min(start + step, scene.num_frames)))
 
 
 @dataclass
-class _FrameStream:
-    """Where the frames of a clip come from, and what has gone by of them.
+class _ClipFrames:
+    """The frames of a clip, counted and hashed while they are iterated over.
 
     Attributes:
-        preset: name of the one it was drawn from, or `real`.
-        objects: how many there are.
-        file: a real clip's.
-        frames: how many have been taken.
-        digest: of their bytes.
+        preset: name of the preset, or `real`.
+        num_objects: number of objects; 0 for a real clip.
+        file: name of the video file of a real clip, else empty.
+        chunks: uint8 (T, H, W, 3), RGB.
+        num_frames: number of frames iterated over so far.
+        digest: SHA-256 of these frames.
     """
 
     preset: str
-    objects: int
+    num_objects: int
     file: str
     chunks: Iterator[NDArray[np.uint8]]
-    frames: int = 0
+    num_frames: int = 0
     digest: Any = field(default_factory=hashlib.sha256)
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
-        for piece in self.chunks:
+        for chunk in self.chunks:
             raise_if_interrupted()
-            self.frames += len(piece)
-            self.digest.update(piece.data)
-            yield piece
+            self.num_frames += len(chunk)
+            self.digest.update(chunk.data)
+            yield chunk
 
 
-def _sources(recipe: DatasetRecipe, index: int) -> Iterator[_FrameStream]:
-    """The source of a clip; of a real one, those that follow take its place when it cannot be decoded."""
-    chosen = recipe.preset.preset_for_clip(index)
-    if chosen is not None:
-        scene = sample_scene(recipe.local, recipe.seed, index)
-        yield _FrameStream(chosen.name, scene.num_objects, "", frame_chunks(scene))
+def _candidates(recipe: DatasetRecipe, index: int) -> Iterator[_ClipFrames]:
+    """Yield the frames of a clip; for a real clip also those of further video files, in case the first cannot be decoded."""
+    preset = recipe.preset.preset_for_clip(index)
+    if preset is not None:
+        scene = sample_scene(recipe.local_preset, recipe.seed, index)
+        yield _ClipFrames(preset.name, scene.num_objects, "", frame_chunks(scene))
         return
-    assert recipe.real is not None  # Recipe has seen to it
+    assert recipe.real is not None  # checked by DatasetRecipe
     for name in recipe.real.candidates(recipe.seed, recipe.preset.mixture.rank(index)):
-        yield _FrameStream(REAL, 0, name, recipe.real.pieces(name, recipe.preset.video, recipe.seed, index))
+        yield _ClipFrames(REAL, 0, name, recipe.real.frame_chunks(name, recipe.preset.video, recipe.seed, index))
 
 
-def _first_sound(
-    recipe: DatasetRecipe, index: int, use: Callable[[_FrameStream], T], skipped: Path | None
-) -> tuple[T, _FrameStream]:
-    """Use the first source of a clip that can be read to its end; names of the others are added to a file."""
-    for source in _sources(recipe, index):
+def _use_first_decodable(
+    recipe: DatasetRecipe, index: int, use: Callable[[_ClipFrames], T], skipped: Path | None
+) -> tuple[T, _ClipFrames]:
+    """Apply a function to the first candidate that can be decoded; append the names of the others to the file `skipped`."""
+    for clip in _candidates(recipe, index):
         try:
-            result = use(source)
+            result = use(clip)
         except UndecodableError:
             pass
         else:
-            if source.frames:
-                return result, source
+            if clip.num_frames:
+                return result, clip
         if skipped is not None:
             with skipped.open("a", encoding="utf-8", errors="surrogateescape") as file:
-                file.write(source.file + "\n")
+                file.write(clip.file + "\n")
     path = recipe.real.path if recipe.real else ""
     raise DatasetError(f"{path}: none of its videos can be decoded.")
 
@@ -122,147 +123,176 @@ def render_clip(recipe: DatasetRecipe, index: int, encoder: Encoder, skipped: Pa
     """Render and encode one clip.
 
     Args:
-        recipe: of the dataset.
-        index: of the clip.
-        encoder: of the recipe.
-        skipped: a file to which the names of real videos that cannot be decoded are added.
+        recipe: the recipe of the dataset.
+        index: index of the clip.
+        encoder: from `recipe.make_encoder()`.
+        skipped: file to which the names of undecodable real videos are appended.
 
     Returns:
-        The bytes of the MP4 file, and the clip's row of the manifest without its place.
+        The MP4 file, and the clip's manifest row without its location.
+
+    Raises:
+        DatasetError: no real video can be decoded.
     """
     size = recipe.preset.video
-    video, source = _first_sound(recipe, index, lambda some: encoder(some, size.width, size.height, size.fps), skipped)
-    return video, _row(recipe, index, source)
+    video, clip = _use_first_decodable(
+        recipe, index, lambda frames: encoder(frames, size.width, size.height, size.fps), skipped
+    )
+    return video, _manifest_row(recipe, index, clip)
 
 
 def frames_sha256(recipe: DatasetRecipe, index: int) -> str:
-    """SHA-256 of a clip's frames, rendered anew: its uint8 (T, H, W, 3) RGB bytes."""
-    _, source = _first_sound(recipe, index, lambda some: sum(1 for _ in some), None)
-    return str(source.digest.hexdigest())
+    """Render a clip again and return the SHA-256 of its frames, the bytes of uint8 (T, H, W, 3), RGB."""
+    _, clip = _use_first_decodable(recipe, index, lambda frames: sum(1 for _ in frames), None)
+    return str(clip.digest.hexdigest())
 
 
 def warm_up_kernels(recipe: DatasetRecipe) -> None:
-    """Compile, or load from the cache, all that rendering a clip needs, so that worker processes find it done."""
+    """Render and encode one frame, which compiles the kernels or loads them from the cache, before processes are forked.
+
+    Raises:
+        ConfigurationError: the encoder rejects its settings.
+    """
     video = recipe.preset.video
     index = next((index for index in range(recipe.n) if recipe.preset.preset_for_clip(index) is not None), None)
     if index is not None:
-        frames = render_frames(sample_scene(recipe.local, recipe.seed, index), [0])
+        frames = render_frames(sample_scene(recipe.local_preset, recipe.seed, index), [0])
         recipe.make_encoder()([frames], video.width, video.height, video.fps)
 
 
-def _row(recipe: DatasetRecipe, index: int, source: _FrameStream) -> Row:
-    """What a manifest says of a clip besides its place: flat, reals with a point, nothing null."""
+def _manifest_row(recipe: DatasetRecipe, index: int, clip: _ClipFrames) -> Row:
+    """Return the manifest row without the location: a flat object, without null, `fps` with a decimal point."""
     video = recipe.preset.video
     row = {
         "key": clip_key(index),
         "index": index,
-        "preset": source.preset,
+        "preset": clip.preset,
         "seed": recipe.seed,
-        "frames": source.frames,
+        "frames": clip.num_frames,
         "fps": float(video.fps),
         "width": video.width,
         "height": video.height,
-        "objects": source.objects,
-        "sha256": source.digest.hexdigest(),
+        "objects": clip.num_objects,
+        "sha256": clip.digest.hexdigest(),
         "recipe": recipe.digest,
     }
-    return {**row, "file": source.file} if recipe.real is not None else row
+    return {**row, "file": clip.file} if recipe.real is not None else row
 
 
 # ---- One shard -----------------------------------------------------------------------------------------------------
-def render_shard(recipe: DatasetRecipe, folder: Path, shard: int, tick: Callable[[], None] = lambda: None) -> None:
-    """Render a shard into a dataset: all of it, or nothing.
+def render_shard(recipe: DatasetRecipe, folder: Path, shard: int, on_progress: Callable[[], None] = lambda: None) -> None:
+    """Render a shard into a dataset, completely or not at all.
 
     Args:
-        recipe: of the dataset.
-        folder: of the dataset.
-        shard: its number.
-        tick: called after every clip; what it raises ends the work and leaves nothing behind.
+        recipe: the recipe of the dataset.
+        folder: the dataset.
+        shard: number of the shard.
+        on_progress: called after each clip. An exception it raises ends the work; temporary files are removed.
 
     Raises:
-        DatasetError: the file system refuses.
+        DatasetError: the file system refuses, or the folder now holds another dataset.
     """
-    with wrap_os_errors(folder), workspace(folder) as room:
-        made = room / "shard"
+    with wrap_os_errors(folder), workspace(folder) as tmp_dir:
+        rendered = tmp_dir / "shard"
         write = _write_tar if recipe.format == "tar" else _write_files
-        rows = write(recipe, shard, made, folder / STATE_FOLDER / SKIPPED, tick)
-        commit_shard(made, folder, recipe, shard, rows)
+        rows = write(recipe, shard, rendered, folder / STATE_FOLDER / SKIPPED_VIDEOS, on_progress)
+        commit_shard(rendered, folder, recipe, shard, rows)
 
 
 def copy_shard(recipe: DatasetRecipe, source: Path, folder: Path, shard: int) -> None:
     """Copy a finished shard from another folder of the same recipe.
 
+    Args:
+        recipe: the recipe of both datasets.
+        source: the dataset to copy from.
+        folder: the dataset to copy to.
+        shard: number of the shard.
+
     Raises:
-        DatasetError: the source's record is gone, or the file system refuses.
+        DatasetError: the source is damaged, or the file system refuses.
     """
     record, rows = ShardRecord.read(recipe, source, shard), read_rows(recipe, source, shard)
     if record is None or rows is None:
-        raise DatasetError(f"{record_path(source, shard)}: is damaged; `synvid verify` and `synvid render` mend it.")
-    with wrap_os_errors(folder), workspace(folder) as room:
-        made, place = room / "shard", source / shard_path(recipe, shard)
-        if place.is_dir():
-            shutil.copytree(place, made)
+        raise DatasetError(f"{record_path(source, shard)}: is damaged; `synvid verify` and `synvid render` repair it.")
+    with wrap_os_errors(folder), workspace(folder) as tmp_dir:
+        copied, path = tmp_dir / "shard", shard_path(recipe, shard)
+        if (source / path).is_dir():
+            shutil.copytree(source / path, copied)
         else:
-            shutil.copyfile(place, made)
-        found = list_files(made, shard_path(recipe, shard))
-        altered = [file["path"] for file in record.files if file not in found] or [place.name] * (found != record.files)
-        if altered:
-            raise DatasetError(f"{source / altered[0]}: has been altered; `synvid verify` and `synvid render` mend it.")
-        commit_shard(made, folder, recipe, shard, rows)
+            shutil.copyfile(source / path, copied)
+        files = list_files(copied, path)
+        altered = [file["path"] for file in record.files if file not in files]
+        if altered or files != record.files:
+            name = altered[0] if altered else path
+            raise DatasetError(f"{source / name}: has been altered; `synvid verify` and `synvid render` repair it.")
+        commit_shard(copied, folder, recipe, shard, rows)
 
 
-def commit_shard(made: Path, folder: Path, recipe: DatasetRecipe, shard: int, rows: list[Row]) -> None:
-    """Move a finished shard from a workspace to its place and declare it done.
+def commit_shard(rendered: Path, folder: Path, recipe: DatasetRecipe, shard: int, rows: list[Row]) -> None:
+    """Move a finished shard from a workspace into the dataset, then write its record.
+
+    Args:
+        rendered: the tar file, or the folder of videos, in a workspace.
+        folder: the dataset.
+        recipe: the recipe of the dataset.
+        shard: number of the shard.
+        rows: the shard's rows of the manifest.
 
     Raises:
-        DatasetError: the folder has become the home of another dataset in the meantime, or the file system refuses.
+        DatasetError: the folder now holds another dataset, or the file system refuses.
     """
-    there = DatasetRecipe.load(folder)
-    if (there.digest, there.indices(shard)) != (recipe.digest, recipe.indices(shard)):
-        raise DatasetError(f"{folder / RECIPE_FILE}: is another one than when this run began; the shard is thrown away.")
-    place = shard_path(recipe, shard)
-    files = list_files(made, place)
-    target = folder / place
-    (target if made.is_dir() else target.parent).mkdir(parents=True, exist_ok=True)
-    for file in files:  # one by one: a folder may hold somebody else's files, too
-        (made / Path(file["path"]).name if made.is_dir() else made).replace(folder / file["path"])
-    write_record(recipe, folder, shard, files, rows, made.parent)
+    # Read again for each shard: another run may have overwritten the dataset, or made it larger, since this run began.
+    current = DatasetRecipe.load(folder)
+    if (current.digest, current.indices(shard)) != (recipe.digest, recipe.indices(shard)):
+        raise DatasetError(f"{folder / RECIPE_FILE}: has changed since this run began; the shard is discarded.")
+    path = shard_path(recipe, shard)
+    files = list_files(rendered, path)
+    target = folder / path
+    (target if rendered.is_dir() else target.parent).mkdir(parents=True, exist_ok=True)
+    for file in files:  # one by one: the folder may also hold files of the user
+        (rendered / Path(file["path"]).name if rendered.is_dir() else rendered).replace(folder / file["path"])
+    write_record(recipe, folder, shard, files, rows, rendered.parent)
 
 
-def list_files(made: Path, place: Path) -> list[Row]:
-    """The files of a shard with size and hash, under the names they have in the dataset."""
-    files = [(path, place / path.name) for path in sorted(made.iterdir())] if made.is_dir() else [(made, place)]
-    return [{"path": name.as_posix(), "bytes": path.stat().st_size, "sha256": file_sha256(path)} for path, name in files]
+def list_files(rendered: Path, path: Path) -> list[Row]:
+    """List the files of a shard with path in the dataset, bytes and SHA-256.
+
+    Args:
+        rendered: the tar file or the folder of videos, wherever it is.
+        path: path of the shard in the dataset.
+    """
+    files = [(file, path / file.name) for file in sorted(rendered.iterdir())] if rendered.is_dir() else [(rendered, path)]
+    return [{"path": name.as_posix(), "bytes": file.stat().st_size, "sha256": file_sha256(file)} for file, name in files]
 
 
-def _write_tar(recipe: DatasetRecipe, shard: int, path: Path, skipped: Path, tick: Callable[[], None]) -> list[Row]:
-    """A tar file of {key}.mp4 and {key}.json, with nothing in it that depends on when or by whom it was written."""
+def _write_tar(recipe: DatasetRecipe, shard: int, path: Path, skipped: Path, on_progress: Callable[[], None]) -> list[Row]:
+    """Write a tar file of {key}.mp4 and {key}.json, without dates and owners, and return its manifest rows."""
     encoder, rows, name = recipe.make_encoder(), [], shard_path(recipe, shard).as_posix()
     with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for index in recipe.indices(shard):
             video, row = render_clip(recipe, index, encoder, skipped)
-            offset = _add(tar, f"{row['key']}.mp4", video)
-            _add(tar, f"{row['key']}.json", json.dumps(row).encode())
+            offset = _add_member(tar, f"{row['key']}.mp4", video)
+            _add_member(tar, f"{row['key']}.json", json.dumps(row).encode())
             rows.append({**row, "shard": name, "offset": offset, "size": len(video)})
-            tick()
+            on_progress()
         tar.close()
         file.flush()
         os.fsync(file.fileno())
     return rows
 
 
-def _add(tar: tarfile.TarFile, name: str, data: bytes) -> int:
-    """Append a member; where in the tar file its data begin."""
+def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> int:
+    """Append a member to a tar file and return the offset of its data."""
     member = tarfile.TarInfo(name)
     member.size = len(data)
-    start = tar.offset + tarfile.BLOCKSIZE
+    offset = tar.offset + tarfile.BLOCKSIZE
     tar.addfile(member, io.BytesIO(data))
-    return start
+    return offset
 
 
-def _write_files(recipe: DatasetRecipe, shard: int, path: Path, skipped: Path, tick: Callable[[], None]) -> list[Row]:
-    """A folder of {key}.mp4."""
-    encoder, rows, place = recipe.make_encoder(), [], shard_path(recipe, shard)
+def _write_files(recipe: DatasetRecipe, shard: int, path: Path, skipped: Path, on_progress: Callable[[], None]) -> list[Row]:
+    """Write a folder of {key}.mp4 and return its manifest rows."""
+    encoder, rows, folder = recipe.make_encoder(), [], shard_path(recipe, shard)
     path.mkdir()
     for index in recipe.indices(shard):
         video, row = render_clip(recipe, index, encoder, skipped)
@@ -271,6 +301,6 @@ def _write_files(recipe: DatasetRecipe, shard: int, path: Path, skipped: Path, t
             file.write(video)
             file.flush()
             os.fsync(file.fileno())
-        rows.append({"file_name": (place / name).as_posix(), **row, "size": len(video)})
-        tick()
+        rows.append({"file_name": (folder / name).as_posix(), **row, "size": len(video)})
+        on_progress()
     return rows

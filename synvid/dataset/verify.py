@@ -1,60 +1,124 @@
-"""What is there of a dataset, and whether it is what its records say."""
+"""Check every hash of a dataset, and optionally that its clips render to the same frames."""
 
 from __future__ import annotations
 
 import contextlib
-import enum
-from collections.abc import Callable
-from dataclasses import dataclass
+from collections.abc import Callable, Mapping
+from dataclasses import dataclass, field
 from pathlib import Path
 
-from synvid.dataset.layout import damaged_path, record_path
+from synvid.dataset.layout import damaged_path, record_path, shard_name
+from synvid.dataset.locate import locate_inputs
 from synvid.dataset.manifest import read_shard_records, stale_files
 from synvid.dataset.recipe import DatasetRecipe
 from synvid.dataset.record import ShardRecord, read_rows
 from synvid.dataset.shard import frames_sha256
+from synvid.dataset.status import ShardState, shard_state
+from synvid.paths import expand_user
+from synvid.runtime.local_executor import check_workers, run_tasks
+from synvid.runtime.progress import Reporter
 from synvid.storage.atomic_io import file_sha256
+from synvid.textures.resolve import find_image_files
 
-__all__ = ["ShardState", "VerifyShard", "shard_state", "stale_descriptions"]
-
-
-class ShardState(enum.Enum):
-    """Of a shard."""
-
-    DONE = "done"
-    MISSING = "missing"
-    DAMAGED = "damaged"
-
-
-def shard_state(recipe: DatasetRecipe, folder: Path, shard: int) -> ShardState:
-    """Whether a shard of this recipe is there, told from the head of its record and the sizes of its files."""
-    record = ShardRecord.read(recipe, folder, shard)
-    if record is None:
-        broken = record_path(folder, shard).exists() or damaged_path(folder, shard).exists()
-        return ShardState.DAMAGED if broken else ShardState.MISSING
-    return ShardState.DONE if record.fits_files(folder) else ShardState.DAMAGED
+__all__ = ["VerifyResult", "verify_dataset"]
 
 
 @dataclass(frozen=True)
-class VerifyShard:
-    """Read a shard again and compare every hash; `deep` renders its clips again as well.
+class VerifyResult:
+    """What `verify_dataset` found.
 
-    A damaged shard loses its record, so that the next `render` makes it anew.
+    Attributes:
+        shards: number of shards of the dataset.
+        bad_shards: shard → what is wrong with it, for shards that are damaged, missing or render to other frames.
+        stale_files: manifest, list or card → what is wrong with it. Checked only if all shards are right.
     """
+
+    shards: int
+    bad_shards: dict[str, str] = field(default_factory=dict)
+    stale_files: dict[str, str] = field(default_factory=dict)
+
+    @property
+    def problems(self) -> dict[str, str]:
+        """All problems, by path in the dataset."""
+        return self.bad_shards | self.stale_files
+
+    @property
+    def ok(self) -> bool:
+        """Whether there are no problems."""
+        return not self.problems
+
+
+def verify_dataset(
+    folder: str | Path,
+    rerender: bool = False,
+    *,
+    textures: Mapping[str, str | Path] | None = None,
+    images: str | Path | None = None,
+    real: str | Path | None = None,
+    workers: int | None = None,
+    reporter: Reporter | None = None,
+) -> VerifyResult:
+    """Read a whole dataset and compare every hash.
+
+    A damaged shard loses its record, so that the next `render_dataset` renders it again. Nothing else is changed.
+
+    Args:
+        folder: the dataset.
+        rerender: also render every clip again and compare its frames.
+        textures: paths of texture banks on this machine, by their name in the recipe; with `rerender`.
+        images: folder of image files, to build a bank of natural images again; with `rerender`.
+        real: folder of the videos that real clips are cut from; with `rerender`.
+        workers: number of processes; None for all cores.
+        reporter: receives progress; silent by default.
+
+    Returns:
+        The problems, none if `result.ok`.
+
+    Raises:
+        DatasetError: the folder holds no dataset.
+        ConfigurationError: the recipe is damaged, or an input is missing or not the one that the dataset was made from.
+
+    >>> import tempfile, synvid
+    >>> folder = tempfile.mkdtemp()
+    >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
+    >>> result = synvid.render_dataset(preset, n=1, out=folder, workers=1)
+    >>> synvid.verify_dataset(folder, rerender=True, workers=1)
+    VerifyResult(shards=1, bad_shards={}, stale_files={})
+    """
+    folder, workers = expand_user(folder), check_workers(workers)
+    recipe = DatasetRecipe.load(folder)
+    if rerender:
+        image_files = find_image_files(None if images is None else expand_user(images))
+        recipe = locate_inputs(recipe, textures, image_files, None if real is None else expand_user(real))
+    tasks = [(shard, len(recipe.indices(shard))) for shard in range(recipe.num_shards)]
+    progress = (reporter or Reporter()).progress("verify")
+    errors = run_tasks(_VerifyShard(recipe, folder, rerender), tasks, workers, progress)
+    if errors:
+        return VerifyResult(recipe.num_shards, {shard_name(recipe, shard): error for shard, error in sorted(errors.items())})
+    records = read_shard_records(recipe, folder)
+    stale = [] if records is None else stale_files(recipe, folder, records)
+    return VerifyResult(
+        recipe.num_shards, stale_files=dict.fromkeys(stale, f"has been modified; `synvid merge {folder}` writes it again")
+    )
+
+
+@dataclass(frozen=True)
+class _VerifyShard:
+    """Verifies one shard in a worker process. If it is damaged, its record is renamed, which marks it as not done."""
 
     recipe: DatasetRecipe
     folder: Path
-    deep: bool
+    rerender: bool
 
-    def __call__(self, shard: int, tick: Callable[[], None]) -> None:
-        """Raises RuntimeError that says what is wrong."""
-        problem = self._problem(shard, tick)
+    def __call__(self, shard: int, on_progress: Callable[[], None]) -> None:
+        """Raise RuntimeError with the problem, if there is one."""
+        problem = self._find_problem(shard, on_progress)
         if problem:
-            with contextlib.suppress(OSError):  # there is none, or nothing may be written here
+            with contextlib.suppress(OSError):  # there is no record, or the folder is read-only
                 record_path(self.folder, shard).replace(damaged_path(self.folder, shard))
             raise RuntimeError(problem)
 
-    def _problem(self, shard: int, tick: Callable[[], None]) -> str:
+    def _find_problem(self, shard: int, on_progress: Callable[[], None]) -> str:
         record = ShardRecord.read(self.recipe, self.folder, shard)
         if record is None:
             if shard_state(self.recipe, self.folder, shard) is ShardState.MISSING:
@@ -72,13 +136,7 @@ class VerifyShard:
         if rows is None:
             return "the rows in its record are damaged"
         for row in rows:
-            if self.deep and frames_sha256(self.recipe, row["index"]) != row["sha256"]:
+            if self.rerender and frames_sha256(self.recipe, row["index"]) != row["sha256"]:
                 return f"clip {row['index']} renders to other frames"
-            tick()
+            on_progress()
         return ""
-
-
-def stale_descriptions(recipe: DatasetRecipe, folder: Path) -> list[str]:
-    """Describing files that are not as the records have them; empty if any shard has no record."""
-    records = read_shard_records(recipe, folder)
-    return [] if records is None else stale_files(recipe, folder, records)

@@ -1,4 +1,4 @@
-"""Numbered tasks in a pool of processes, robust against their death."""
+"""Run numbered tasks in a pool of worker processes; a dying worker fails only its own task."""
 
 from __future__ import annotations
 
@@ -24,55 +24,67 @@ from synvid.os_errors import wrap_os_errors
 from synvid.runtime.progress import Progress
 from synvid.runtime.signals import Cancelled, add_interrupt_check, defer_signals, interrupted, raise_if_interrupted
 
-__all__ = ["default_workers", "exit_with_parent", "run_tasks"]
+__all__ = ["INTERRUPTED", "check_workers", "default_workers", "exit_with_parent", "run_tasks"]
 
 
-_ATTEMPTS = 3
-_DEATHS = f"its worker died {_ATTEMPTS} times, of too little memory perhaps"
-#: What went wrong with a task that was not begun, or not ended, since the run was interrupted.
+_MAX_ATTEMPTS = 3
+_WORKER_DIED = f"its worker process died {_MAX_ATTEMPTS} times, possibly for lack of memory"
+#: Error message of a task that was not started or not finished because the run was interrupted.
 INTERRUPTED = "interrupted"
-_POLL = 0.1  # seconds
-#: Tasks a worker that are handed over before they are needed: waiting costs in proportion to them.
-_AHEAD = 4
+_POLL_SECONDS = 0.1
+#: Number of tasks per worker that are submitted ahead: the cost of `wait` is proportional to it.
+_QUEUED_PER_WORKER = 4
 
 
 def default_workers() -> int:
-    """The cores this process may use."""
+    """Return the number of CPU cores that this process may use."""
     return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
-def _shared_memory() -> Path:
-    """Where locks and memory lie that processes share: an error of theirs names no file."""
+def check_workers(workers: int | None) -> int:
+    """Return a number of worker processes; None stands for `default_workers()`.
+
+    Raises:
+        ConfigurationError: the number is not positive.
+    """
+    if workers is not None and workers < 1:
+        raise ConfigurationError(f"workers is {workers}; it must be a whole number from 1.")
+    return workers or default_workers()
+
+
+def _shared_memory_folder() -> Path:
+    """Return the folder of semaphores and shared memory, for errors of the operating system that name no file."""
     return path if (path := Path("/dev/shm")).is_dir() else Path(tempfile.gettempdir())  # noqa: S108
 
 
-class _Shared:
-    """What the processes of a run have in common, without a lock that could die with its holder.
+class _SharedState:
+    """Memory shared by the processes of a run, without locks: a killed process could hold one forever.
 
     Attributes:
-        counts: units done of each task; only who does the task writes its count.
-        busy: whether a task has been begun and not ended.
-        stop: whether to come to an end.
+        counts: int64 (num_tasks,), finished units of each task; written only by the worker of the task.
+        busy: int8 (num_tasks,), 1 while a worker runs the task.
+        stop: 1 if the workers shall stop.
     """
 
-    def __init__(self, context: Any, tasks: int) -> None:
-        self.counts = context.RawArray("q", tasks)
-        self.busy = context.RawArray("b", tasks)
+    def __init__(self, context: Any, num_tasks: int) -> None:
+        self.counts = context.RawArray("q", num_tasks)
+        self.busy = context.RawArray("b", num_tasks)
         self.stop = context.RawValue("b", 0)
 
-    def done(self) -> int:
-        """Units done of all tasks."""
+    def total(self) -> int:
+        """Return the number of finished units of all tasks."""
         return int(np.frombuffer(self.counts, np.int64).sum())
 
 
-_shared: _Shared | None = None
+#: State of a worker process, set by `_begin_worker`: the callable is sent once per worker, not with every task.
+_shared: _SharedState | None = None
 _call: Any = None
 
 
 def exit_with_parent() -> None:
-    """End this process when the one that started it has ended, whichever way it was started, also by a server of forks."""
+    """End this process when its parent process ends, with any start method (also forkserver)."""
     parent = multiprocessing.parent_process()
-    assert parent is not None  # a process of multiprocessing's
+    assert parent is not None  # this is a process of multiprocessing
 
     def watch() -> None:
         parent.join()
@@ -81,42 +93,47 @@ def exit_with_parent() -> None:
     threading.Thread(target=watch, daemon=True).start()
 
 
-def _begin_worker(shared: _Shared, call: Any) -> None:
-    """Between tasks: leave Ctrl-C to the parent, end when terminated, and die with the parent."""
-    global _shared, _call  # a worker's one link to its parent; the work is sent once, not with each task
+def _begin_worker(shared: _SharedState, call: Any) -> None:
+    """Initialize a worker process: ignore Ctrl-C (the parent handles it), exit on SIGTERM, exit with the parent."""
+    global _shared, _call
     _shared, _call = shared, call
     add_interrupt_check(lambda: bool(shared.stop.value))
-    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as it is in the background
+    if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in a background job
         signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, see `defer_signals`
     signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))
     exit_with_parent()
 
 
-def _work(place: int, task: int) -> str | None:
-    """Do one task in a worker; None, or what went wrong."""
+def _run_in_worker(position: int, task: int) -> str | None:
+    """Run a task in a worker process and return its error message, or None.
+
+    Args:
+        position: index of the task in the shared arrays.
+        task: number of the task.
+    """
     shared = _shared
     assert shared is not None  # set by _begin_worker
-    shared.counts[place], shared.busy[place] = 0, 1
+    shared.counts[position], shared.busy[position] = 0, 1
 
-    def tick() -> None:
+    def on_progress() -> None:
         raise_if_interrupted()
-        shared.counts[place] += 1
+        shared.counts[position] += 1
 
     with defer_signals():
-        problem = _attempt(_call, task, tick)
-    shared.busy[place] = 0
-    return problem
+        error = _attempt(_call, task, on_progress)
+    shared.busy[position] = 0
+    return error
 
 
-def _attempt(call: Any, task: int, tick: Callable[[], None]) -> str | None:
-    """Do one task; None, or what went wrong, unless it is something that must end the run."""
+def _attempt(call: Any, task: int, on_progress: Callable[[], None]) -> str | None:
+    """Run a task and return its error message, or None; errors that must end the whole run are raised."""
     try:
-        call(task, tick)
+        call(task, on_progress)
     except Cancelled:
         return INTERRUPTED
     except (ConfigurationError, DatasetError):
         raise
-    except Exception as error:  # noqa: BLE001  # one bad shard must not cost the others
+    except Exception as error:  # noqa: BLE001  # the other tasks go on
         return str(error) if type(error) is RuntimeError else f"{type(error).__name__}: {error}"
     return None
 
@@ -124,18 +141,22 @@ def _attempt(call: Any, task: int, tick: Callable[[], None]) -> str | None:
 def run_tasks(
     call: Any, tasks: Iterable[tuple[int, int]], workers: int, progress: Progress, done: int = 0, unit: str = "clip"
 ) -> dict[int, str]:
-    """Do numbered tasks in processes.
+    """Run numbered tasks in worker processes.
 
     Args:
-        call: call(task, tick) does one; it must be picklable, and calls `tick` after each of the task's units.
-        tasks: number and units of each.
-        workers: processes; with one, or one task, the work is done in this one.
-        progress: told of every unit.
-        done: units that were done before.
-        unit: what they are called.
+        call: `call(task, on_progress)` runs one task and calls `on_progress()` after each of its units. Must be picklable.
+        tasks: (number, number of units) of each task.
+        workers: number of processes. With one worker or one task, everything runs in this process.
+        progress: progress callback, in units.
+        done: number of units finished by earlier runs.
+        unit: name of a unit, for the progress callback.
 
     Returns:
-        Task → what went wrong, for those that failed.
+        Error messages of the tasks that failed, by task number.
+
+    Raises:
+        ConfigurationError: from `call`.
+        DatasetError: from `call`, or the workers cannot be started.
     """
     units = dict(tasks)
     progress.start(done + sum(units.values()), done, unit)
@@ -151,7 +172,7 @@ def run_tasks(
 def _run_here(call: Any, tasks: list[int], progress: Progress, done: int) -> dict[int, str]:
     failed, count = {}, done
 
-    def tick() -> None:
+    def on_progress() -> None:
         nonlocal count
         raise_if_interrupted()
         count += 1
@@ -159,112 +180,122 @@ def _run_here(call: Any, tasks: list[int], progress: Progress, done: int) -> dic
 
     for task in tasks:
         try:
-            problem = INTERRUPTED if interrupted() else _attempt(call, task, tick)
+            error = INTERRUPTED if interrupted() else _attempt(call, task, on_progress)
         except (ConfigurationError, DatasetError):
-            if not interrupted():  # an encoder's process may have been hit by the same signal
+            if not interrupted():  # else an encoder process may have been ended by the same signal
                 raise
-            problem = INTERRUPTED
-        if problem is not None:
-            failed[task] = problem
+            error = INTERRUPTED
+        if error is not None:
+            failed[task] = error
     return failed
 
 
 def _run_pool(call: Any, tasks: list[int], workers: int, progress: Progress, done: int) -> dict[int, str]:
-    """Run in a pool; when a worker dies, start a new pool for what is left.
+    """Run tasks in a pool; if a worker dies, start a new pool for the remaining tasks.
 
-    Which of the tasks that were being done is to blame cannot be told, since the pool ends the other workers, too. So these
-    come last, each alone in a pool of one worker, and one whose worker dies three times then fails.
+    When a worker dies the executor ends the others, too, so any task that was running may be the cause. These suspects run
+    last, each alone in a pool of one worker; a task whose worker dies three times there fails.
     """
     context = multiprocessing.get_context("fork" if sys.platform == "linux" else "spawn")
-    with wrap_os_errors(_shared_memory()):
-        run = _Run(call, context, _Shared(context, len(tasks)), progress, done, {})
-    left, suspects = deque(enumerate(tasks)), deque[tuple[int, int]]()
-    barren = 0  # pools in a row that died before a task was begun
-    while left and not interrupted() and barren < _ATTEMPTS:
-        before = len(left)
-        suspects += run.drain(left, workers)
-        barren = barren + 1 if len(left) == before else 0
+    with wrap_os_errors(_shared_memory_folder()):
+        run = _PoolRun(call, context, _SharedState(context, len(tasks)), progress, done, {})
+    remaining, suspects = deque(enumerate(tasks)), deque[tuple[int, int]]()
+    useless_pools = 0  # consecutive pools that died before any task was started
+    while remaining and not interrupted() and useless_pools < _MAX_ATTEMPTS:
+        before = len(remaining)
+        suspects += run.drain(remaining, workers)
+        useless_pools = useless_pools + 1 if len(remaining) == before else 0
     deaths = Counter[int]()
     while suspects and not interrupted():
         alone = deque([suspects.popleft()])
-        for place, task in (*run.drain(alone, 1), *alone):
+        for position, task in (*run.drain(alone, 1), *alone):
             deaths[task] += 1
-            if deaths[task] < _ATTEMPTS or interrupted():
-                suspects.append((place, task))
+            if deaths[task] < _MAX_ATTEMPTS or interrupted():
+                suspects.append((position, task))
             else:
-                run.failed[task] = _DEATHS
-    unfinished = (task for _, task in (*left, *suspects))
-    return run.failed | dict.fromkeys(unfinished, INTERRUPTED if interrupted() else _DEATHS)
+                run.failed[task] = _WORKER_DIED
+    unfinished = (task for _, task in (*remaining, *suspects))
+    return run.failed | dict.fromkeys(unfinished, INTERRUPTED if interrupted() else _WORKER_DIED)
 
 
 @dataclass
-class _Run:
-    """What does not change from pool to pool, and the tasks that failed."""
+class _PoolRun:
+    """State that is kept from one pool of a run to the next.
+
+    Attributes:
+        failed: error messages by task number.
+        last_report: time of the last progress report, monotonic seconds.
+    """
 
     call: Any
     context: Any
-    shared: _Shared
+    shared: _SharedState
     progress: Progress
     done: int
     failed: dict[int, str]
-    told: float = 0.0
+    last_report: float = 0.0
 
-    def drain(self, left: deque[tuple[int, int]], workers: int) -> list[tuple[int, int]]:
-        """Do tasks, (place, number), until none is left, a worker dies or the run is interrupted.
+    def drain(self, remaining: deque[tuple[int, int]], workers: int) -> list[tuple[int, int]]:
+        """Run tasks in a new pool until none remains, a worker dies or the run is interrupted.
 
         Args:
-            left: what is to be done; what has not been is in it at the end, but for what is returned.
-            workers: processes.
+            remaining: (position, task) of the tasks to run. At the end it holds those that were not run, without the suspects.
+            workers: number of processes.
 
         Returns:
-            Tasks whose worker died.
+            Suspects: tasks that were running when a worker died.
         """
-        count = min(workers, len(left))
-        start = (self.shared, self.call)
+        count = min(workers, len(remaining))
         waiting: dict[Future[str | None], tuple[int, int]] = {}
-        others = multiprocessing.active_children()
+        processes_before = multiprocessing.active_children()
         with (
-            wrap_os_errors(_shared_memory()),
-            ProcessPoolExecutor(count, self.context, _begin_worker, start) as pool,
+            wrap_os_errors(_shared_memory_folder()),
+            ProcessPoolExecutor(count, self.context, _begin_worker, (self.shared, self.call)) as pool,
         ):
             try:
-                while (left or waiting) and not interrupted():
-                    while left and len(waiting) < _AHEAD * count:
-                        future = pool.submit(_work, *left[0])
-                        waiting[future] = left.popleft()
-                    over, _ = wait(waiting, timeout=_POLL, return_when=FIRST_COMPLETED)
-                    self._tell()
-                    for future in over:
-                        self._settle(waiting[future], future.result())
+                while (remaining or waiting) and not interrupted():
+                    while remaining and len(waiting) < _QUEUED_PER_WORKER * count:
+                        future = pool.submit(_run_in_worker, *remaining[0])
+                        waiting[future] = remaining.popleft()
+                    finished, _ = wait(waiting, timeout=_POLL_SECONDS, return_when=FIRST_COMPLETED)
+                    self._report()
+                    for future in finished:
+                        self._collect(waiting[future], future.result())
                         del waiting[future]
             except BrokenProcessPool:
                 pass
-            except OSError:  # no more files or processes: those that have begun would wait for ever
-                for process in set(multiprocessing.active_children()).difference(others):
+            except OSError:  # no more files or processes: the workers that were started would wait forever
+                for process in set(multiprocessing.active_children()).difference(processes_before):
                     process.kill()
                 raise
             finally:
                 self.shared.stop.value = bool(waiting)
                 pool.shutdown(wait=True, cancel_futures=True)
         self.shared.stop.value = 0
-        self.progress.update(self.done + self.shared.done())
-        died = []
-        for future, (place, task) in reversed(waiting.items()):
-            ended = future.done() and not future.cancelled() and future.exception() is None
-            if ended and future.result() != INTERRUPTED:
-                self._settle((place, task), future.result())
-            elif self.shared.busy[place]:
-                died.append((place, task))
+        self.progress.update(self.done + self.shared.total())
+        return self._sort_unfinished(waiting, remaining)
+
+    def _sort_unfinished(
+        self, waiting: dict[Future[str | None], tuple[int, int]], remaining: deque[tuple[int, int]]
+    ) -> list[tuple[int, int]]:
+        """Collect what finished during the shutdown, put back what was not started, and return the suspects."""
+        suspects = []
+        for future, (position, task) in reversed(waiting.items()):
+            is_done = future.done() and not future.cancelled() and future.exception() is None
+            if is_done and future.result() != INTERRUPTED:
+                self._collect((position, task), future.result())
+            elif self.shared.busy[position]:
+                suspects.append((position, task))
             else:
-                left.appendleft((place, task))
-        return died
+                remaining.appendleft((position, task))
+        return suspects
 
-    def _tell(self) -> None:
-        """Report progress, ten times a second: to add up the counts costs in proportion to the tasks."""
-        if time.monotonic() - self.told >= _POLL:
-            self.progress.update(self.done + self.shared.done())
-            self.told = time.monotonic()
+    def _report(self) -> None:
+        """Report progress, at most ten times a second: the cost of the sum is proportional to the number of tasks."""
+        if time.monotonic() - self.last_report >= _POLL_SECONDS:
+            self.progress.update(self.done + self.shared.total())
+            self.last_report = time.monotonic()
 
-    def _settle(self, entry: tuple[int, int], problem: str | None) -> None:
-        if problem is not None:
-            self.failed[entry[1]] = problem
+    def _collect(self, entry: tuple[int, int], error: str | None) -> None:
+        if error is not None:
+            self.failed[entry[1]] = error

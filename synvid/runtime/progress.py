@@ -1,4 +1,4 @@
-"""How long work reports on itself: silent unless the caller says otherwise."""
+"""Progress callbacks and messages of long-running work. The defaults are silent: the library never prints."""
 
 from __future__ import annotations
 
@@ -11,43 +11,52 @@ __all__ = ["LogProgress", "Progress", "Reporter"]
 
 
 class Progress:
-    """Told how far the work is; this one says nothing. The command line has one that draws a bar, or says lines."""
+    """Progress callback that does nothing. `synvid.cli.console` has one that draws a bar or logs lines."""
 
     def start(self, total: int, done: int, unit: str) -> None:
-        """Work begins: `done` of `total` units have been done before."""
+        """Start counting.
+
+        Args:
+            total: number of units.
+            done: units finished by earlier runs.
+            unit: name of a unit, singular.
+        """
 
     def update(self, done: int) -> None:
-        """So many units are done now."""
+        """Set the number of finished units."""
 
     def note(self, words: str) -> None:
-        """How it goes, in a few words."""
+        """Set a short text to show with the next update, for example the loss."""
 
     def finish(self) -> None:
-        """Work has ended, well or not."""
+        """End, after success or failure."""
 
 
 class Reporter:
-    """Where long work reports: messages, and the progress of its parts. This one is silent; `synvid.cli.console` has another."""
+    """Receives the messages and progress of long-running work, and ignores them.
+
+    Subclass it to show them; `synvid.cli.console.Console` writes to stderr.
+    """
 
     def message(self, text: str) -> None:
         """Show one message."""
 
     def progress(self, label: str) -> Progress:  # noqa: ARG002
-        """A progress report of its own for a part of the work.
+        """Return a progress callback for one part of the work.
 
         Args:
-            label: shown in front of it.
+            label: name of the part.
         """
         return Progress()
 
 
 class LogProgress(Progress):
-    """A plain line at each tenth of the work, and where that takes long every ten minutes: for logs.
+    """Logs one line per tenth of the work, and at least one every ten minutes.
 
     Args:
-        label: what the lines begin with.
-        write: takes a line.
-        clock: seconds, from anywhere.
+        label: prefix of the lines.
+        write: writes one line.
+        clock: returns seconds, monotonic.
     """
 
     SECONDS = 600.0
@@ -57,25 +66,25 @@ class LogProgress(Progress):
         self.words = ""
 
     def start(self, total: int, done: int, unit: str) -> None:
-        """Count from here."""
-        self.total, self.first, self.unit = max(total, 1), done, unit
-        self.said, self.began = done, self.clock()
-        self.spoke = self.began
+        """Start counting."""
+        self.total, self.done_before, self.unit = max(total, 1), done, unit
+        self.last_done, self.start_time = done, self.clock()
+        self.last_time = self.start_time
 
     def update(self, done: int) -> None:
-        """Say a line, if it is time for one."""
+        """Log a line if one is due."""
         now = self.clock()
-        tenth = done > self.said and 10 * done // self.total > 10 * self.said // self.total
-        if tenth or now - self.spoke >= self.SECONDS:
-            self.write(self._line(done, now - self.began))
-            self.said, self.spoke = done, now
+        is_next_tenth = done > self.last_done and 10 * done // self.total > 10 * self.last_done // self.total
+        if is_next_tenth or now - self.last_time >= self.SECONDS:
+            self.write(self._line(done, now - self.start_time))
+            self.last_done, self.last_time = done, now
 
     def note(self, words: str) -> None:
-        """Say these words with the next line."""
+        """Set a text for the end of the next line."""
         self.words = words
 
     def _line(self, done: int, seconds: float) -> str:
-        rate = (done - self.first) / max(seconds, 1e-9)
+        rate = (done - self.done_before) / max(seconds, 1e-9)
         parts = [f"{done:,} of {self.total:,} {self.unit}s ({100 * done // self.total} %)", f"{rate:.3g} {self.unit}s/s"]
         if rate > 0:
             parts.append(

@@ -1,4 +1,4 @@
-"""Ctrl-C and termination as a question, asked between two pieces of work: nothing is broken off in the middle."""
+"""Deferred SIGINT and SIGTERM, polled between units of work so that nothing is interrupted in the middle."""
 
 from __future__ import annotations
 
@@ -13,84 +13,84 @@ __all__ = ["Cancelled", "add_interrupt_check", "defer_signals", "interrupted", "
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
-#: A second Ctrl-C ends the process at once; one signal that arrives twice, from a terminal and a launcher, is no second one.
-_SECOND = 0.3  # seconds
+#: A second Ctrl-C ends the process at once, unless it comes this soon: a terminal and a launcher may both send the first one.
+_REPEAT_DELAY = 0.3  # seconds
 
 _active = False
-_arrived: list[int] = []
-_since = 0.0
-_also: Callable[[], bool] | None = None
+_received: list[int] = []
+_first_time = 0.0
+_extra_check: Callable[[], bool] | None = None
 
 
 class Cancelled(BaseException):
-    """Raised by `raise_if_interrupted`; whoever runs the work takes it for an interruption."""
+    """Raised by `raise_if_interrupted`; the executor treats it as an interruption, not an error."""
 
 
 @contextlib.contextmanager
 def defer_signals() -> Iterator[None]:
-    """Put off Ctrl-C and termination till the end; long work inside asks `interrupted` whether to come to it.
+    """Defer SIGINT and SIGTERM to the end of the block; long work inside polls `interrupted`.
 
-    Inside another it does nothing, and outside the main thread, where no signal is ever handled, too. A signal that the
-    process ignores, as one in the background does, is ignored still.
+    Nested uses have no effect, nor do uses outside the main thread, where Python handles no signals. Signals that the process
+    ignores (SIGINT in a background job) stay ignored.
     """
-    global _active  # noqa: PLW0603  # signals are the whole process's
+    global _active  # noqa: PLW0603  # signals belong to the process
     if _active or threading.current_thread() is not threading.main_thread():
         yield
         return
-    # A Python function, never SIG_IGN: a signal that falls between Python's two tables of handlers would be complained of.
+    # A Python function, not SIG_IGN: Python reports an error if a signal arrives while its handler is replaced by SIG_IGN.
     numbers = [number for number in _SIGNALS if signal.getsignal(number) is not signal.SIG_IGN]
-    before = {number: signal.signal(number, _note) for number in numbers}
+    previous = {number: signal.signal(number, _record) for number in numbers}
     _active = True
     try:
         yield
     finally:
         _active = False
-        for number, handler in before.items():
+        for number, handler in previous.items():
             signal.signal(number, signal.SIG_DFL if handler is None else handler)
-        late = _arrived[:1]
-        _arrived.clear()
-        if late:
-            signal.raise_signal(late[0])
+        deferred = _received[:1]
+        _received.clear()
+        if deferred:
+            signal.raise_signal(deferred[0])
 
 
-def _note(number: int, _: object) -> None:
-    global _since  # noqa: PLW0603
-    if not _active:  # a forked process that has no handlers of its own yet
+def _record(number: int, _: object) -> None:
+    global _first_time  # noqa: PLW0603
+    if not _active:  # in a forked process that has not yet installed its own handlers
         return
-    if number == signal.SIGINT and _arrived and time.monotonic() - _since > _SECOND:
+    if number == signal.SIGINT and _received and time.monotonic() - _first_time > _REPEAT_DELAY:
         os._exit(128 + number)
-    if not _arrived:
-        _since = time.monotonic()
-    _arrived.append(number)
+    if not _received:
+        _first_time = time.monotonic()
+    _received.append(number)
 
 
 def interrupted() -> bool:
-    """Whether a signal has come since `defer_signals` began."""
-    return bool(_arrived) or (_also is not None and _also())
+    """Return whether a signal was received since `defer_signals` began, or the extra check says so."""
+    return bool(_received) or (_extra_check is not None and _extra_check())
 
 
-def add_interrupt_check(question: Callable[[], bool]) -> None:
-    """Take the answer of a function for an interruption as well: of a process that its parent stops."""
-    global _also  # noqa: PLW0603
-    _also = question
+def add_interrupt_check(check: Callable[[], bool]) -> None:
+    """Make `interrupted` also call this function: a parent process stops its workers this way."""
+    global _extra_check  # noqa: PLW0603
+    _extra_check = check
 
 
 def raise_if_interrupted() -> None:
-    """Come to an end here if a signal has come.
+    """Raise if a signal was received.
 
     Raises:
-        Cancelled: one has.
+        Cancelled: see `interrupted`.
     """
     if interrupted():
         raise Cancelled
 
 
-def _forget() -> None:
-    """A forked process begins anew; until it has handlers of its own, signals find the ones of its parent and do nothing."""
+def _reset_after_fork() -> None:
+    """Forget the parent's signals; until the forked process installs its own handlers, the inherited ones do nothing."""
     global _active  # noqa: PLW0603
     _active = False
-    _arrived.clear()
+    _received.clear()
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_reset_after_fork)

@@ -1,91 +1,130 @@
-"""Writing so that nobody ever sees half a file, whoever is killed or runs beside us."""
+"""Atomic writes, positioned reads and writes, and file hashes."""
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import os
 import secrets
-from collections.abc import Iterable
+import stat
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["atomic_write", "create_exclusive", "file_sha256", "pop_lines", "read_at", "write_at"]
+__all__ = ["atomic_path", "atomic_write", "create_exclusive", "file_sha256", "pop_lines", "read_at", "write_at"]
 
 
-def create_exclusive(path: Path, data: str, room: Path) -> bool:
-    """Write a file unless it is there, whole; False if somebody else was first."""
-    temporary = room / path.name
-    temporary.write_text(data, encoding="utf-8")
+@contextlib.contextmanager
+def atomic_path(path: Path) -> Iterator[Path]:
+    """Yield a temporary path for code that writes a file by name; the file then replaces `path` atomically.
+
+    The file has the permissions of any new file, whatever the code inside gives it. If the block raises, `path` is unchanged
+    and the temporary file is removed.
+
+    Args:
+        path: the file to write. Its folder is created if needed.
+
+    Yields:
+        A path in the same folder.
+    """
+    with _temporary_name(path, path.parent) as temporary:
+        temporary.touch()
+        mode = stat.S_IMODE(temporary.stat().st_mode)
+        yield temporary
+        temporary.chmod(mode)
+        with temporary.open("r+b") as file:
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+def atomic_write(path: Path, data: bytes | str | Iterable[bytes], tmp_dir: Path | None = None) -> None:
+    """Write a file atomically: a reader sees the old content or the new content, never a part.
+
+    Args:
+        path: the file. Its folder is created if needed.
+        data: the content, whole or in chunks.
+        tmp_dir: folder of the temporary file, on the same file system; a workspace is cleaned up if this process is killed.
+            By default it is the folder of `path`.
+    """
+    chunks = [data.encode() if isinstance(data, str) else data] if isinstance(data, (bytes, str)) else data
+    with _temporary_name(path, tmp_dir or path.parent) as temporary:
+        with temporary.open("wb") as file:
+            file.writelines(chunks)
+            file.flush()
+            os.fsync(file.fileno())
+        temporary.replace(path)
+
+
+@contextlib.contextmanager
+def _temporary_name(path: Path, tmp_dir: Path) -> Iterator[Path]:
+    path.parent.mkdir(parents=True, exist_ok=True)
+    temporary = tmp_dir / f".{path.name}.{secrets.token_hex(6)}"
+    try:
+        yield temporary
+    finally:
+        temporary.unlink(missing_ok=True)
+
+
+def create_exclusive(path: Path, text: str, tmp_dir: Path) -> bool:
+    """Create a file with its whole content, unless it exists.
+
+    Returns:
+        False if the file exists already.
+    """
+    temporary = tmp_dir / path.name
+    temporary.write_text(text, encoding="utf-8")
     try:
         os.link(temporary, path)
     except FileExistsError:
         return False
-    except OSError:  # no hard links here: create it, which only one of us can, and write it in one call
+    except OSError:  # no hard links on this file system: create the file and write it in a single call
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_EXCL | os.O_WRONLY, 0o644)
         except FileExistsError:
             return False
         with os.fdopen(descriptor, "wb", buffering=0) as file:
-            file.write(data.encode())
+            file.write(text.encode())
             os.fsync(file.fileno())
     return True
 
 
-def atomic_write(path: Path, data: bytes | str | Iterable[bytes], room: Path | None = None) -> None:
-    """Write a file under another name, then rename it: readers see the old one or the new one.
-
-    Args:
-        path: of the file.
-        data: its content, whole or piece by piece.
-        room: a workspace in which the other name lies, so that it is swept if we are killed; else it lies beside `path`.
-    """
-    path.parent.mkdir(parents=True, exist_ok=True)
-    temporary = (room or path.parent) / f".{path.name}.{secrets.token_hex(6)}"
-    try:
-        with temporary.open("wb") as file:
-            if isinstance(data, (bytes, str)):
-                data = [data.encode() if isinstance(data, str) else data]
-            file.writelines(data)
-            file.flush()
-            os.fsync(file.fileno())
-        temporary.replace(path)
-    finally:
-        temporary.unlink(missing_ok=True)
-
-
-def read_at(descriptor: int, count: int, at: int) -> bytes:
-    """Bytes of an open file from a place on; fewer where it ends."""
+def read_at(descriptor: int, count: int, offset: int) -> bytes:
+    """Read up to `count` bytes of an open file from an offset; fewer at the end of the file."""
     if hasattr(os, "pread"):
-        return os.pread(descriptor, count, at)
-    os.lseek(descriptor, at, os.SEEK_SET)  # Windows; nobody else uses the descriptor
+        return os.pread(descriptor, count, offset)
+    os.lseek(descriptor, offset, os.SEEK_SET)  # Windows; no other thread uses the descriptor
     return os.read(descriptor, count)
 
 
-def write_at(descriptor: int, data: memoryview, at: int) -> None:
-    """Write all of the data from a place on: a single call may write less."""
+def write_at(descriptor: int, data: memoryview, offset: int) -> None:
+    """Write all data to an open file at an offset; a single system call may write less."""
     data = data.cast("B") if data.ndim != 1 or data.format != "B" else data
     while data:
         if hasattr(os, "pwrite"):
-            written = os.pwrite(descriptor, data, at)
+            written = os.pwrite(descriptor, data, offset)
         else:
-            os.lseek(descriptor, at, os.SEEK_SET)
+            os.lseek(descriptor, offset, os.SEEK_SET)
             written = os.write(descriptor, data)
-        data, at = data[written:], at + written
+        data, offset = data[written:], offset + written
 
 
 def pop_lines(path: Path) -> list[str]:
-    """The lines of a file to which processes have added names, sorted, each once; the file is removed."""
+    """Read the distinct lines of a file, sorted, and remove the file; an empty list if there is none."""
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
         path.unlink()
-    except OSError:  # there is none, or another run has just taken it
+    except OSError:  # missing, or another run has just removed it
         return []
     return sorted(set(text.splitlines()))
 
 
 def file_sha256(path: Path) -> str:
-    """SHA-256 of a file."""
+    """Return the SHA-256 of a file's content, 64 hexadecimal digits.
+
+    Raises:
+        OSError: the file cannot be read.
+    """
     digest = hashlib.sha256()
     with path.open("rb") as file:
-        for piece in iter(lambda: file.read(1 << 20), b""):
-            digest.update(piece)
+        while chunk := file.read(1 << 20):
+            digest.update(chunk)
     return digest.hexdigest()

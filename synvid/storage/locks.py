@@ -1,9 +1,12 @@
-"""Files that say that something is in use, and by whom.
+"""Lock files that tell a live owner from a killed one, also without flock and across machines.
 
-A lock file holds host and process of its owner, who keeps a lock of the operating system on it, which dies with the process,
-and sets its date every ten seconds. So others can tell whether the owner lives: on the same machine by the lock; where locks
-do not exist (Lustre without flock, some network file systems) or the owner is on another machine, by the date, compared with
-the clock of the file system. What cannot be told counts as alive.
+The `filelock` package does not replace this module: on a file system without flock (Lustre, some network file systems) it
+cannot tell whether the owner of a lock file is alive.
+
+A lock file holds the host name and process id of its owner. The owner keeps an operating-system lock on it, which ends with
+the process, and updates the file's modification time every ten seconds (the heartbeat). On the same machine a lock is stale
+if nobody holds the operating-system lock. Elsewhere, or without such locks, it is stale if the modification time is too old
+by the clock of the file system. In doubt a lock counts as held.
 """
 
 from __future__ import annotations
@@ -25,63 +28,66 @@ from synvid.runtime.signals import interrupted
 __all__ = ["hold_lock", "is_stale"]
 
 
-#: Owners set the date of their lock files so often, and one that has not for so long is gone: seconds.
-_BEAT, _SILENCE = 10.0, 6 * 3600.0
-#: So many beats are waited for where a lock file is to be taken over.
-_LISTEN = 3.5
-#: Two processes that take over a dead lock file at the same moment, without locks, see each other after so many seconds.
-_SETTLE = 0.3
-#: Windows locks bytes, and nobody may read them: one that no file reaches.
+#: Interval of heartbeats, and age of the last one from which a lock is stale, seconds.
+_HEARTBEAT, _STALE_AGE = 10.0, 6 * 3600.0
+#: Number of heartbeat intervals to watch a lock file before taking it over.
+_WATCH_HEARTBEATS = 3.5
+#: Without operating-system locks, two processes may take over a stale lock together; they notice after this delay, seconds.
+_TAKEOVER_DELAY = 0.3
+#: Windows locks byte ranges, and nobody can read a locked byte: lock one beyond the end of any file.
 _LOCKED_BYTE = 1 << 30
 
 _HOST = socket.gethostname()
 
 
-def _module(name: str) -> Any:
-    """A module that not every operating system has, or None."""
+def _import_if_available(name: str) -> Any:
+    """Import a module that only some operating systems have, else return None."""
     try:
         return importlib.import_module(name)
     except ImportError:
         return None
 
 
-_fcntl, _msvcrt = _module("fcntl"), _module("msvcrt")
+_fcntl, _msvcrt = _import_if_available("fcntl"), _import_if_available("msvcrt")
 
 _held: dict[Path, int] = {}
-_heart: threading.Thread | None = None
+_heartbeat_thread: threading.Thread | None = None
 
 
 @contextlib.contextmanager
 def hold_lock(path: Path) -> Iterator[bool]:
-    """Hold a lock file as long as the block runs; it is removed at the end.
+    """Hold a lock file for the duration of the block; it is removed at the end.
+
+    Args:
+        path: the lock file.
 
     Yields:
-        Whether it is ours; False if another process that may be alive holds it.
+        Whether the lock was acquired; False if another process, which may be alive, holds it.
 
     Raises:
-        OSError: the file system refuses.
+        OSError: the file cannot be created or written.
     """
-    descriptor = _take(path)
+    descriptor = _acquire(path)
     if descriptor is None:
         yield False
         return
     _held[path] = descriptor
-    _start_heart()
+    _start_heartbeat()
     try:
         yield True
     finally:
         del _held[path]
-        if _fcntl is None:  # Windows removes no open file
+        if _fcntl is None:  # Windows cannot remove an open file
             os.close(descriptor)
-        if _fcntl is None or _is_at(descriptor, path):  # elsewhere nobody else can take it before it is gone
+        if _fcntl is None or _is_same_file(descriptor, path):  # remove before unlocking: nobody can take it over in between
             with contextlib.suppress(OSError):
                 path.unlink()
         if _fcntl is not None:
             os.close(descriptor)
 
 
-def _take(path: Path) -> int | None:
-    """Create and lock a lock file, or take over one whose owner is gone; None if somebody else has it."""
+def _acquire(path: Path) -> int | None:
+    """Create and lock a lock file, or take over a stale one; return its file descriptor, or None if it is held."""
     token = json.dumps({"host": _HOST, "pid": os.getpid(), "token": secrets.token_hex(8)}).encode()
     while True:
         existed = path.exists()
@@ -89,7 +95,7 @@ def _take(path: Path) -> int | None:
             return None
         try:
             descriptor = os.open(path, os.O_CREAT | os.O_RDWR | (0 if existed else os.O_EXCL), 0o644)
-        except FileExistsError:  # another was quicker
+        except FileExistsError:  # another process created it first
             continue
         locked = _lock(descriptor)
         if locked is False:
@@ -103,18 +109,18 @@ def _take(path: Path) -> int | None:
             path.unlink(missing_ok=True)
             raise
         if locked is None and existed:
-            time.sleep(_SETTLE)
-        if _is_at(descriptor, path) and (locked or _read(path) == token):
+            time.sleep(_TAKEOVER_DELAY)
+        if _is_same_file(descriptor, path) and (locked or _read(path) == token):
             return descriptor
-        os.close(descriptor)  # its owner removed it, or a cleaner did, or another took it over
+        os.close(descriptor)  # its owner or a clean-up removed it, or another process took it over
 
 
 def is_stale(path: Path, wait: bool = False) -> bool:
-    """Whether the owner of a lock file is known to be gone; a file that is not there has none.
+    """Return whether the owner of a lock file is known to be dead; False for a file that does not exist.
 
     Args:
-        path: of the file.
-        wait: where only the heart of the owner tells, listen for it, half a minute; else it must be hours that it is silent.
+        path: the lock file.
+        wait: if only the heartbeat can tell, watch for one for half a minute. Without, the last one must be hours old.
     """
     if path in _held:
         return False
@@ -124,22 +130,22 @@ def is_stale(path: Path, wait: bool = False) -> bool:
         return False
     try:
         owner = _owner(path)
-        if owner.get("host", _HOST) == _HOST:  # an empty one was just being made
+        if owner.get("host", _HOST) == _HOST:  # an empty file: its owner is about to write it
             locked = _lock(descriptor)
             if locked is not None:
                 return locked
             if _is_running(owner.get("pid")):
                 return False
-        return _has_stopped(path) if wait else _is_silent(path)
+        return _has_no_heartbeat(path) if wait else _is_too_old(path)
     except OSError:
         return False
     finally:
         os.close(descriptor)
 
 
-def _has_stopped(path: Path) -> bool:
-    """Whether the date of a lock file stands still."""
-    before, end = path.stat().st_mtime_ns, time.monotonic() + _LISTEN * _BEAT
+def _has_no_heartbeat(path: Path) -> bool:
+    """Watch a lock file for some heartbeat intervals; return whether its modification time did not change."""
+    before, end = path.stat().st_mtime_ns, time.monotonic() + _WATCH_HEARTBEATS * _HEARTBEAT
     while time.monotonic() < end and not interrupted():
         time.sleep(0.1)
         if path.stat().st_mtime_ns != before:
@@ -148,7 +154,7 @@ def _has_stopped(path: Path) -> bool:
 
 
 def _lock(descriptor: int) -> bool | None:
-    """Lock an open file; None where that cannot be done at all."""
+    """Lock an open file; return whether that succeeded, or None if the file system has no locks."""
     if _msvcrt is not None:
         os.lseek(descriptor, _LOCKED_BYTE, os.SEEK_SET)
         try:
@@ -172,7 +178,7 @@ def _lock(descriptor: int) -> bool | None:
 def _owner(path: Path) -> dict[str, object]:
     try:
         owner = json.loads(_read(path) or b"{}")
-    except ValueError:  # being written
+    except ValueError:  # half written
         return {"host": "?"}
     return owner if isinstance(owner, dict) else {"host": "?"}
 
@@ -184,8 +190,8 @@ def _read(path: Path) -> bytes:
         return b""
 
 
-def _is_at(descriptor: int, path: Path) -> bool:
-    """Whether an open file is still the one of that name."""
+def _is_same_file(descriptor: int, path: Path) -> bool:
+    """Return whether `path` still names this open file."""
     try:
         return os.path.samestat(os.fstat(descriptor), path.stat())
     except OSError:
@@ -193,8 +199,8 @@ def _is_at(descriptor: int, path: Path) -> bool:
 
 
 def _is_running(pid: object) -> bool:
-    """Whether a process of that number is running on this machine; True where that cannot be asked."""
-    if not isinstance(pid, int) or os.name == "nt":  # there, the question would end it
+    """Return whether a process with this id runs on this machine; True if unknown."""
+    if not isinstance(pid, int) or os.name == "nt":  # os.kill would end it there
         return isinstance(pid, int)
     try:
         os.kill(pid, 0)
@@ -205,41 +211,41 @@ def _is_running(pid: object) -> bool:
     return True
 
 
-def _is_silent(path: Path) -> bool:
-    """Whether the date of a lock file is old by the clock of its own file system."""
+def _is_too_old(path: Path) -> bool:
+    """Return whether the last heartbeat is hours old by the clock of the file system."""
     probe = path.with_name(f"tmp-{secrets.token_hex(6)}.clock")
     try:
         probe.touch()
-        return probe.stat().st_mtime - path.stat().st_mtime > _SILENCE
+        return probe.stat().st_mtime - path.stat().st_mtime > _STALE_AGE
     finally:
         probe.unlink(missing_ok=True)
 
 
-# ---- The heartbeat -------------------------------------------------------------------------------------------------
-def _start_heart() -> None:
-    global _heart  # noqa: PLW0603  # one a process
-    if _heart is None:
-        _heart = threading.Thread(target=_beat, daemon=True, name="synvid locks")
-        _heart.start()
+# ---- Heartbeat -----------------------------------------------------------------------------------------------------
+def _start_heartbeat() -> None:
+    global _heartbeat_thread  # noqa: PLW0603  # one per process
+    if _heartbeat_thread is None:
+        _heartbeat_thread = threading.Thread(target=_update_times, daemon=True, name="synvid locks")
+        _heartbeat_thread.start()
 
 
-def _beat() -> None:
+def _update_times() -> None:
     while True:
-        time.sleep(_BEAT)
+        time.sleep(_HEARTBEAT)
         for path in list(_held):
             with contextlib.suppress(OSError):
                 os.utime(path)
 
 
-def _forget() -> None:
-    """A forked process holds nothing: else a lock would live as long as the longest of them."""
-    global _heart  # noqa: PLW0603
+def _release_after_fork() -> None:
+    """Close inherited lock files: otherwise a lock would last as long as any forked process."""
+    global _heartbeat_thread  # noqa: PLW0603
     for descriptor in _held.values():
         with contextlib.suppress(OSError):
             os.close(descriptor)
     _held.clear()
-    _heart = None
+    _heartbeat_thread = None
 
 
 if hasattr(os, "register_at_fork"):
-    os.register_at_fork(after_in_child=_forget)
+    os.register_at_fork(after_in_child=_release_after_fork)

@@ -3,14 +3,11 @@
 from __future__ import annotations
 
 import argparse
-import contextlib
 import os
 import pickle
 import re
-import secrets
-import stat
 import warnings
-from collections.abc import Iterator, Mapping
+from collections.abc import Mapping
 from pathlib import Path
 from typing import IO, Any, TypeGuard
 
@@ -22,6 +19,7 @@ from torch import Tensor
 
 from synvid.errors import ConfigurationError
 from synvid.os_errors import wrap_os_errors
+from synvid.storage.atomic_io import atomic_path
 
 __all__ = ["Weights", "are_weights", "read_tensors", "unpickle", "write_pickle", "write_safetensors"]
 
@@ -39,24 +37,6 @@ def are_weights(weights: Any) -> TypeGuard[Weights]:
 
 
 # ---- Writing -----------------------------------------------------------------------------------------------------
-@contextlib.contextmanager
-def _atomic_file(path: Path) -> Iterator[Path]:
-    """Yield the path of a temporary file, which replaces `path` after it has been flushed to the disk."""
-    with wrap_os_errors(path):
-        path.parent.mkdir(parents=True, exist_ok=True)
-        temporary = path.with_name(f".{path.name}.{secrets.token_hex(6)}")
-        try:
-            temporary.touch()
-            mode = temporary.stat().st_mode  # the usual permissions; safetensors would create a file only its owner can read
-            yield temporary
-            temporary.chmod(stat.S_IMODE(mode))
-            with temporary.open("r+b") as file:
-                os.fsync(file.fileno())
-            temporary.replace(path)
-        finally:
-            temporary.unlink(missing_ok=True)
-
-
 def write_safetensors(path: Path, weights: Mapping[str, Tensor], metadata: dict[str, str]) -> None:
     """Write tensors and metadata as a safetensors file, atomically.
 
@@ -64,7 +44,7 @@ def write_safetensors(path: Path, weights: Mapping[str, Tensor], metadata: dict[
         DatasetError: the file cannot be written; an existing one is unchanged.
     """
     tensors = {name: value.detach().cpu().contiguous() for name, value in weights.items()}
-    with _atomic_file(path) as temporary:
+    with wrap_os_errors(path), atomic_path(path) as temporary:
         try:
             save_file(tensors, temporary, metadata={"format": "pt", **metadata})
         except SafetensorError as error:  # safetensors wraps OSErrors, and keeps only their text
@@ -80,7 +60,7 @@ def write_pickle(path: Path, content: dict[str, Any]) -> None:
     Raises:
         DatasetError: the file cannot be written; an existing one is unchanged.
     """
-    with _atomic_file(path) as temporary, temporary.open("wb") as file:
+    with wrap_os_errors(path), atomic_path(path) as temporary, temporary.open("wb") as file:
         recorder = _ErrorRecordingFile(file)
         try:
             torch.save(content, recorder)  # type: ignore[arg-type]  # it calls only write and flush
