@@ -17,8 +17,9 @@ import tempfile
 import threading
 import time
 import traceback
+from pathlib import Path
 
-TESTS = os.path.dirname(os.path.abspath(__file__))
+TESTS = str(Path(__file__).parent)
 
 
 # ---- The server ----------------------------------------------------------------------------------------------------
@@ -61,7 +62,7 @@ def _import_packages():
         for module in pkgutil.walk_packages(package.__path__, f"{package.__name__}."):
             if not module.name.endswith("__main__"):
                 importlib.import_module(module.name)
-    import matplotlib.pyplot  # noqa: F401
+    importlib.import_module("matplotlib.pyplot")
 
 
 def _report_ended(connection):
@@ -109,7 +110,7 @@ _ended = {}
 
 
 def _connection():
-    global _server
+    global _server  # noqa: PLW0603  # one server per process
     if _server is None or _server[0] != os.getpid():
         ours, theirs = socket.socketpair(socket.AF_UNIX, socket.SOCK_SEQPACKET)
         code = f"import sys; sys.path.insert(0, {TESTS!r}); import forked_commands; forked_commands.serve({theirs.fileno()})"
@@ -144,8 +145,8 @@ class Command:
 
     def __init__(self, args, module="synvid_train", session=False, cwd=None, env=None):
         self.args = [module, *map(str, args)]
-        self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()
-        request = {"module": module, "args": self.args[1:], "session": session, "cwd": str(cwd or os.getcwd())}
+        self._out, self._err = tempfile.TemporaryFile(), tempfile.TemporaryFile()  # noqa: SIM115  # closed by communicate
+        request = {"module": module, "args": self.args[1:], "session": session, "cwd": str(cwd or Path.cwd())}
         request["env"] = dict(os.environ if env is None else env)
         socket.send_fds(_connection(), [json.dumps(request).encode()], [self._out.fileno(), self._err.fileno()])
         message = _receive()

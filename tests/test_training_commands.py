@@ -151,7 +151,6 @@ def test_unreadable_validation_videos_raise_before_training(tmp_path):
 
 def test_loaders_share_cores_of_machine(monkeypatch):
     """By default the processes on a machine share its cores, whatever the number of machines."""
-
     from synvid_train.cli.options import loader_workers
 
     monkeypatch.setattr("synvid_train.data.loader.default_workers", lambda: 128)

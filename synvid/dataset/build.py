@@ -17,7 +17,7 @@ from synvid.dataset.record import ShardRecord
 from synvid.dataset.shard import SKIPPED_VIDEOS, render_shard, warm_up_kernels
 from synvid.dataset.status import ShardState, shard_state
 from synvid.numerics.jit import is_cold
-from synvid.paths import expand_user
+from synvid.paths import expand_user, find_pattern_character
 from synvid.preset import Preset, load_preset
 from synvid.runtime.local_executor import check_workers, run_tasks
 from synvid.runtime.progress import Reporter
