@@ -15,8 +15,8 @@ from synvid.config.schema import nearest_name
 from synvid.errors import ConfigurationError
 from synvid.numerics.jit import jit
 from synvid.preset import Preset, load_preset
+from synvid.raster.downsample import SAMPLES, average_rows, copy_rows
 from synvid.raster.pixel_format import pack_colors
-from synvid.raster.resolve import SAMPLES, average_rows, copy_rows
 from synvid.raster.texels import SPARE
 from synvid.raster.visibility import new_canvas, paint
 from synvid.scene.kinematics import poses_at

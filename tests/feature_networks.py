@@ -7,7 +7,7 @@ import numpy as np
 import torch
 from running import ended, noise_clip, write_video
 
-from synvid.sources.resolve import resolve_source
+from synvid.sources.find_sources import resolve_source
 from synvid_train.cli.main import main
 from synvid_train.eval.feature_extractors import FeatureExtractor
 

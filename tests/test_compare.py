@@ -15,7 +15,7 @@ from scipy.linalg import sqrtm
 
 from synvid.metrics.accuracy import PAPER, correlate, read_accuracies
 from synvid.metrics.results import load_metrics
-from synvid.sources.resolve import resolve_source
+from synvid.sources.find_sources import resolve_source
 from synvid_train.eval.compare import compare
 from synvid_train.eval.feature_extractors import FeatureExtractor
 

@@ -10,7 +10,7 @@ from feature_networks import counting_extractor, long_clip, ramp_videos, window_
 from running import write_video
 
 from synvid.errors import DatasetError
-from synvid.sources.resolve import resolve_source
+from synvid.sources.find_sources import resolve_source
 from synvid_train.eval.compare import compare
 from synvid_train.eval.feature_extraction import ClipSelection, extract_features
 from synvid_train.eval.feature_extractors import find_extractor

@@ -12,7 +12,7 @@ from feature_networks import ClipStatistics, run_command, save_script
 from running import noise_clip
 
 import synvid_train.model.timm_imports  # noqa: F401  # before anything that imports torchvision
-from synvid.sources.resolve import resolve_source
+from synvid.sources.find_sources import resolve_source
 from synvid_train.eval.feature_extraction import ClipSelection, extract_features
 from synvid_train.eval.feature_extractors import find_extractor
 from synvid_train.model.checkpoint import Checkpoint, save_weights

@@ -10,7 +10,7 @@ from hypothesis import strategies as st
 from scipy.linalg import sqrtm
 
 import synvid_train.model.timm_imports  # noqa: F401  # before anything that imports torchvision
-from synvid.sources.resolve import resolve_source
+from synvid.sources.find_sources import resolve_source
 from synvid_train.eval.compare import compare
 from synvid_train.eval.feature_extractors import find_extractor
 from synvid_train.eval.frechet import FeatureGaussian, extrapolate, frechet_distance, log_pseudo_determinant

@@ -14,7 +14,7 @@ from synvid.dataset.build import render_recipe
 from synvid.dataset.recipe import DatasetRecipe
 from synvid.preset import load_preset
 from synvid.runtime.progress import Progress
-from synvid.sources.resolve import resolve_source
+from synvid.sources.find_sources import resolve_source
 from synvid.textures.bank import build_bank
 from synvid.textures.bank_cache import make_bank_header
 from synvid_train.data.loader import load_batches

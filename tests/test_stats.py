@@ -18,7 +18,7 @@ from synvid.formatting import format_number
 from synvid.metrics import measure as measuring
 from synvid.runtime.progress import Progress
 from synvid.sources.base import pair_starts
-from synvid.sources.resolve import resolve_source
+from synvid.sources.find_sources import resolve_source
 
 SHARED = Path(__file__).parents[2] / "shared" / "data"
 TINY = (

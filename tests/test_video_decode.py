@@ -16,7 +16,7 @@ import synvid
 from synvid.dataset.real_videos import RealVideos
 from synvid.errors import DatasetError
 from synvid.preset import Video
-from synvid.sources.resolve import resolve_source
+from synvid.sources.find_sources import resolve_source
 from synvid.video import decode as decode_module
 from synvid.video import frame_index
 from synvid.video.decode import VideoFile, decode

@@ -12,7 +12,7 @@ from synvid.cli.console import Console
 from synvid.cli.options import FOLDER, json_option, quiet_option, textures_options, workers_option
 from synvid.errors import DatasetError
 from synvid.formatting import format_count
-from synvid.textures.resolve import parse_texture_options
+from synvid.textures.resolve_banks import parse_texture_options
 
 __all__ = ["merge", "status", "verify"]
 

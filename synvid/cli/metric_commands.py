@@ -14,7 +14,7 @@ from synvid.cli.metric_options import check_output_file, out_option, print_resul
 from synvid.cli.options import FILE, json_option, quiet_option
 from synvid.errors import ConfigurationError
 from synvid.formatting import format_count, format_size
-from synvid.textures.resolve import parse_texture_options
+from synvid.textures.resolve_banks import parse_texture_options
 
 if TYPE_CHECKING:
     from synvid.metrics.color import ColorGaussian
@@ -62,7 +62,7 @@ def stats(
     over clips; they need at least 20 clips.
     """
     from synvid.metrics.measure import measure
-    from synvid.sources.resolve import resolve_sources
+    from synvid.sources.find_sources import resolve_sources
 
     if not paths:
         raise ConfigurationError("name a dataset to measure, for example `synvid stats moving_shapes`.")

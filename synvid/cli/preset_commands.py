@@ -12,7 +12,7 @@ from synvid.cli.console import Console
 from synvid.cli.options import FILE, quiet_option, seed_option, set_option, textures_options
 from synvid.errors import ConfigurationError
 from synvid.formatting import format_count
-from synvid.textures.resolve import find_image_files, parse_texture_options, resolve_textures
+from synvid.textures.resolve_banks import find_image_files, parse_texture_options, resolve_textures
 
 if TYPE_CHECKING:
     from synvid.preset import Preset

@@ -25,7 +25,7 @@ from synvid.cli.options import (
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.formatting import format_count, format_duration, format_size
 from synvid.runtime.slurm import slurm_array_part
-from synvid.textures.resolve import parse_texture_options
+from synvid.textures.resolve_banks import parse_texture_options
 
 if TYPE_CHECKING:
     from synvid.dataset.build import RenderResult

@@ -22,7 +22,7 @@ from synvid.storage.atomic_io import atomic_write
 from synvid.textures.bank import BankHeader, open_bank
 from synvid.textures.bank_cache import cached_bank, find_bank, make_bank_header
 from synvid.textures.image_folder import ImageFiles
-from synvid.textures.resolve import resolve_textures
+from synvid.textures.resolve_banks import resolve_textures
 
 __all__ = ["identify_banks", "locate_inputs", "remember_path"]
 

@@ -16,7 +16,7 @@ from synvid.dataset.status import read_shard_states
 from synvid.errors import ConfigurationError
 from synvid.runtime.progress import Reporter
 from synvid.textures.bank import BankHeader
-from synvid.textures.resolve import find_image_files, missing_banks
+from synvid.textures.resolve_banks import find_image_files, missing_banks
 
 __all__ = ["InputPaths", "RenderPlan", "plan_render"]
 

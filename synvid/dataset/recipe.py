@@ -18,7 +18,7 @@ from synvid.errors import ConfigurationError, DatasetError
 from synvid.paths import RECIPE_FILE
 from synvid.preset import REAL, Preset
 from synvid.version import __version__
-from synvid.video.encode import Encoder, check_size, make_encoder
+from synvid.video.encode import VideoEncoder, check_size, make_encoder
 
 __all__ = ["FORMATS", "OUTPUT_VERSION", "RECIPE_FILE", "BankInfo", "DatasetRecipe"]
 
@@ -124,7 +124,7 @@ class DatasetRecipe:
         """Return the indices of the clips of a shard."""
         return range(shard * self.shard_size, min((shard + 1) * self.shard_size, self.n))
 
-    def make_encoder(self) -> Encoder:
+    def make_encoder(self) -> VideoEncoder:
         """Return an encoder with these settings."""
         return make_encoder(self.encoder, self.encoding, self.codec)
 

@@ -29,7 +29,7 @@ from synvid.scene.sample import sample_scene
 from synvid.scene.scene import Scene
 from synvid.storage.atomic_io import file_sha256
 from synvid.storage.workspace import STATE_FOLDER, workspace
-from synvid.video.encode import Encoder
+from synvid.video.encode import VideoEncoder
 
 __all__ = [
     "SKIPPED_VIDEOS",
@@ -119,7 +119,7 @@ def _use_first_decodable(
     raise DatasetError(f"{path}: none of its videos can be decoded.")
 
 
-def render_clip(recipe: DatasetRecipe, index: int, encoder: Encoder, skipped: Path | None = None) -> tuple[bytes, Row]:
+def render_clip(recipe: DatasetRecipe, index: int, encoder: VideoEncoder, skipped: Path | None = None) -> tuple[bytes, Row]:
     """Render and encode one clip.
 
     Args:

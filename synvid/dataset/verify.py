@@ -18,7 +18,7 @@ from synvid.paths import expand_user
 from synvid.runtime.local_executor import check_workers, run_tasks
 from synvid.runtime.progress import Reporter
 from synvid.storage.atomic_io import file_sha256
-from synvid.textures.resolve import find_image_files
+from synvid.textures.resolve_banks import find_image_files
 
 __all__ = ["VerifyResult", "verify_dataset"]
 

@@ -60,7 +60,7 @@ def luma(frames: NDArray[np.uint8]) -> Array:
     return grey
 
 
-class _Plan(NamedTuple):
+class _WindowPlan(NamedTuple):
     window: Array
     ring: NDArray[np.int64]  # ring of each coefficient of rfft2, flattened; _RINGS outside all rings
     weight: Array  # number of coefficients of fft2 that each stands for
@@ -69,7 +69,7 @@ class _Plan(NamedTuple):
 
 
 @lru_cache(maxsize=8)
-def _plan(side: int) -> _Plan:
+def _plan(side: int) -> _WindowPlan:
     hann = 0.5 - 0.5 * np.cos(2.0 * np.pi * (np.arange(side) + 0.5) / side)
     window = hann[:, None] * hann
     frequency_x, frequency_y = np.fft.rfftfreq(side), np.fft.fftfreq(side)
@@ -83,7 +83,7 @@ def _plan(side: int) -> _Plan:
     weight = np.broadcast_to(multiplicity, (side, frequency_x.size)).ravel()
     total = np.bincount(ring, weight, _RINGS + 1)[:_RINGS]
     logs = np.bincount(ring, weight * np.log(np.maximum(frequency, EDGES[0] / 2)), _RINGS + 1)[:_RINGS]
-    return _Plan(window / np.sqrt((window**2).mean()), ring, weight, total, logs / np.maximum(total, 1.0))
+    return _WindowPlan(window / np.sqrt((window**2).mean()), ring, weight, total, logs / np.maximum(total, 1.0))
 
 
 def ring_amplitudes(grey: Array) -> Rings:

@@ -23,14 +23,14 @@ from numpy.typing import NDArray
 from synvid.numerics.jit import jit
 from synvid.numerics.portable_math import sin_cos_array
 
-__all__ = ["Plan", "forward", "inverse", "join_halves", "plan_for", "split_halves"]
+__all__ = ["FFTPlan", "forward", "inverse", "join_halves", "plan_for", "split_halves"]
 
 
 #: Columns that a transposition handles at once, to stay in the L1 cache.
 _BLOCK = 16
 
 
-class Plan(NamedTuple):
+class FFTPlan(NamedTuple):
     """Tables for the transforms of images with side n = odd * 2**k."""
 
     frequency: NDArray[np.int64]  # (n,) horizontal frequency of each row, -n/2..n/2 - 1
@@ -51,7 +51,7 @@ def _units(angles: NDArray[np.floating[Any]]) -> tuple[NDArray[np.float32], NDAr
 
 
 @lru_cache(maxsize=16)
-def plan_for(size: int) -> Plan:
+def plan_for(size: int) -> FFTPlan:
     """The plan for images of `size` x `size` pixels, `size` even."""
     odd = size
     while odd % 2 == 0:
@@ -65,7 +65,7 @@ def plan_for(size: int) -> Plan:
     row = np.empty(size, np.int64)
     row[frequency] = np.arange(size)
     frequency[frequency >= size // 2] -= size
-    return Plan(frequency, row, odd, *_units(np.arange(size) * (-2.0 * math.pi / size)), *blocks, has_single_step)
+    return FFTPlan(frequency, row, odd, *_units(np.arange(size) * (-2.0 * math.pi / size)), *blocks, has_single_step)
 
 
 def split_halves(image: NDArray[np.float32]) -> NDArray[np.float32]:

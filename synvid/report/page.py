@@ -58,7 +58,7 @@ _DEFINITIONS = {
 
 
 @dataclass(frozen=True)
-class _Dataset:
+class _ReportDataset:
     """A dataset on the page.
 
     Attributes:
@@ -103,7 +103,7 @@ class _Cell:
 
 @dataclass(frozen=True)
 class _Row:
-    dataset: _Dataset
+    dataset: _ReportDataset
     source: str
     clips: int
     cells: Sequence[_Cell]
@@ -127,7 +127,7 @@ def render_report(results: Sequence[DatasetMetrics], accuracies: Accuracies, tit
     Raises:
         ConfigurationError: matplotlib is not installed.
     """
-    datasets = [_Dataset(k, dataset_color(k), metrics) for k, metrics in enumerate(results)]
+    datasets = [_ReportDataset(k, dataset_color(k), metrics) for k, metrics in enumerate(results)]
     sections = {
         "table": _table(datasets, accuracies),
         "accuracy": _accuracy(datasets, accuracies),
@@ -151,21 +151,21 @@ def _summary(results: Sequence[DatasetMetrics]) -> str:
     return ", ".join(counts)
 
 
-def _property_keys(datasets: Sequence[_Dataset]) -> list[str]:
+def _property_keys(datasets: Sequence[_ReportDataset]) -> list[str]:
     """Keys of all properties, in the order in which they first occur."""
     return list(dict.fromkeys(key for dataset in datasets for key in dataset.metrics.properties))
 
 
-def _names(datasets: Sequence[_Dataset]) -> list[str]:
+def _names(datasets: Sequence[_ReportDataset]) -> list[str]:
     return [dataset.name for dataset in datasets]
 
 
-def _indexed(datasets: Sequence[_Dataset]) -> plots.IndexedMetrics:
+def _indexed(datasets: Sequence[_ReportDataset]) -> plots.IndexedMetrics:
     return [(dataset.index, dataset.metrics) for dataset in datasets]
 
 
 # ---- Table ---------------------------------------------------------------------------------------------------------
-def _table(datasets: Sequence[_Dataset], accuracies: Accuracies) -> dict[str, Any]:
+def _table(datasets: Sequence[_ReportDataset], accuracies: Accuracies) -> dict[str, Any]:
     keys = _property_keys(datasets)
     names = [
         name for name in accuracies.columns if any(accuracies.get(dataset.metrics, name) is not None for dataset in datasets)
@@ -197,7 +197,7 @@ def _accuracy_cell(accuracy: float | None) -> _Cell:
 
 
 # ---- Accuracy ------------------------------------------------------------------------------------------------------
-def _accuracy(datasets: Sequence[_Dataset], accuracies: Accuracies) -> dict[str, Any]:
+def _accuracy(datasets: Sequence[_ReportDataset], accuracies: Accuracies) -> dict[str, Any]:
     panels = {column: _charts(datasets, accuracies, column) for column in accuracies.columns}
     names = list(dict.fromkeys(name for column in accuracies.columns.values() for name in column))
     return {
@@ -208,7 +208,7 @@ def _accuracy(datasets: Sequence[_Dataset], accuracies: Accuracies) -> dict[str,
     }
 
 
-def _charts(datasets: Sequence[_Dataset], accuracies: Accuracies, column: str) -> list[_Chart]:
+def _charts(datasets: Sequence[_ReportDataset], accuracies: Accuracies, column: str) -> list[_Chart]:
     """Charts of each property against an accuracy, where at least three datasets have both."""
     charts = []
     for key in _property_keys(datasets):
@@ -241,24 +241,24 @@ def _format_signed(value: float) -> str:
 
 
 # ---- Spectrum, colour, motion, clips, method -----------------------------------------------------------------------
-def _has_detail(datasets: Sequence[_Dataset], key: str, detail: str) -> bool:
+def _has_detail(datasets: Sequence[_ReportDataset], key: str, detail: str) -> bool:
     properties = [dataset.metrics.properties.get(key) for dataset in datasets]
     return any(item is not None and detail in item.details for item in properties)
 
 
-def _spectrum(datasets: Sequence[_Dataset]) -> Markup | None:
+def _spectrum(datasets: Sequence[_ReportDataset]) -> Markup | None:
     if not _has_detail(datasets, "spectrum_exponent", "amplitude"):
         return None
     return to_svg(plots.plot_spectra(_indexed(datasets)), _names(datasets))
 
 
-def _colour(datasets: Sequence[_Dataset]) -> Markup | None:
+def _colour(datasets: Sequence[_ReportDataset]) -> Markup | None:
     if not _has_detail(datasets, "color_spread", "covariance"):
         return None
     return to_svg(plots.plot_colors(_indexed(datasets)), _names(datasets))
 
 
-def _motion(datasets: Sequence[_Dataset]) -> list[Markup]:
+def _motion(datasets: Sequence[_ReportDataset]) -> list[Markup]:
     indexed = _indexed(datasets)
     figures = [
         plots.plot_over_time(indexed, "black_share", "Black pixels", "fraction"),
@@ -269,7 +269,7 @@ def _motion(datasets: Sequence[_Dataset]) -> list[Markup]:
     return [to_svg(figure, _names(datasets)) for figure in figures if figure is not None]
 
 
-def _clips(datasets: Sequence[_Dataset]) -> list[tuple[_Dataset, list[Sample]]]:
+def _clips(datasets: Sequence[_ReportDataset]) -> list[tuple[_ReportDataset, list[Sample]]]:
     """Each dataset with the samples that a page can play; datasets without any are left out."""
     playable = [
         (dataset, [sample for sample in dataset.metrics.samples if sample.type in _SAMPLE_TYPES]) for dataset in datasets

@@ -12,7 +12,7 @@ from synvid.runtime.progress import Reporter
 from synvid.textures.bank import BankHeader, build_bank, open_bank
 from synvid.textures.bank_cache import make_bank_header
 from synvid.textures.image_folder import bundled_images
-from synvid.textures.resolve import find_image_files
+from synvid.textures.resolve_banks import find_image_files
 
 __all__ = ["build_bank_file"]
 

@@ -16,7 +16,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from synvid.numerics import portable_math
-from synvid.numerics.fft import Plan, plan_for
+from synvid.numerics.fft import FFTPlan, plan_for
 from synvid.numerics.jit import jit
 from synvid.numerics.portable_math import LN_2
 
@@ -31,7 +31,7 @@ _DIRECTIONS = ((1.0, 0.0), (math.sqrt(0.5), math.sqrt(0.5)), (0.0, 1.0), (-math.
 class Level(NamedTuple):
     """The bands of one scale."""
 
-    plan: Plan  # Fourier transform of this level's size l
+    plan: FFTPlan  # Fourier transform of this level's size l
     row: NDArray[np.int64]  # (l,) the row of the image's spectrum for each row of a band's spectrum
     masks: NDArray[np.float32]  # (bands, l, l // 2 + 1), real
     derivative: bool  # the masks are multiplied by i: bands respond to edges, not to lines
@@ -55,7 +55,7 @@ def _flanks(octaves: NDArray[np.float64]) -> tuple[NDArray[np.float64], NDArray[
     return waves[:, 0].reshape(octaves.shape), waves[:, 1].reshape(octaves.shape)
 
 
-def _polar(size: int, plan: Plan) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
+def _polar(size: int, plan: FFTPlan) -> tuple[NDArray[np.float64], NDArray[np.float64], NDArray[np.float64]]:
     """Polar coordinates of a plan's frequencies: octaves above the full circle of an image of `size`, and unit vectors."""
     middle = plan.frequency.size // 2
     x, y = np.broadcast_arrays(plan.frequency[:, None].astype(np.float64), np.arange(middle + 1.0))

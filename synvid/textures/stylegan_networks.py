@@ -93,7 +93,7 @@ _NUM_PLANES = len(_FILTER_BANK) // 2
 _PLANE_FILTERS = _FILTER_BANK[:_NUM_PLANES].reshape(_NUM_PLANES, 9).astype(np.float32)
 
 
-class _Features(NamedTuple):
+class _FeatureMap(NamedTuple):
     """The output of a layer with tied filters: channel c is sqrt(2) max(sign[c] field + noise + bias[c], 0)."""
 
     field: Array32  # (n, n)
@@ -107,7 +107,7 @@ def _channel_sums(features, channels, factors, planes, count):
     """Add weighted channels to planes: float32 (count, n, n), without the factor sqrt(2).
 
     Args:
-        features: the _Features of a layer.
+        features: the _FeatureMap of a layer.
         channels: int64 (m,), channel numbers.
         factors: float32 (m,), weight of each channel.
         planes: int64 (m,), the plane that each weighted channel is added to.
@@ -160,14 +160,14 @@ class TiedNetwork:
             padded = np.zeros((1, resolution + scale + 1, resolution + scale + 1), np.float32)
             _scatter_taps(_filter_taps(self._sum_planes(number, features, style.layer), _PLANE_FILTERS), scale, padded)
             sign, bias = self.signs[number].astype(np.float32), self.biases[number].astype(np.float32)
-            features = _Features(_crop(padded, scale)[0], layer_noise, sign, bias)
+            features = _FeatureMap(_crop(padded, scale)[0], layer_noise, sign, bias)
             if self.layers[number].feeds_image:
                 factors = (self.to_rgb[number] * style.to_rgb * math.sqrt(2.0 / outputs)).astype(np.float32).ravel()
                 colors, channels = np.divmod(np.arange(factors.size), outputs)
                 rgb = _upsample(rgb) + _channel_sums(features, channels, factors, colors, 3)
         return rgb
 
-    def _sum_planes(self, number: int, features: _Features | None, style: Array64) -> Array32:
+    def _sum_planes(self, number: int, features: _FeatureMap | None, style: Array64) -> Array32:
         """Sum the inputs of a layer that share a filter, modulated and demodulated: float32 (20, n, n)."""
         filters = self.filters[number]
         signed = np.where(filters < _NUM_PLANES, style, -style)

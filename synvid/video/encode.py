@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 from synvid.errors import ConfigurationError
 from synvid.video.yuv import planes_420, planes_444
 
-__all__ = ["ENCODERS", "ENCODINGS", "Encoder", "Encoding", "check_size", "encode", "make_encoder"]
+__all__ = ["ENCODERS", "ENCODINGS", "Encoding", "VideoEncoder", "check_size", "encode", "make_encoder"]
 
 
 Frames = NDArray[np.uint8]
@@ -113,7 +113,7 @@ def _to_planes(frame: Frames, pixel_format: str) -> Frames:
     return planes
 
 
-class Encoder(ABC):
+class VideoEncoder(ABC):
     """Encodes the frames of a clip, which may come in chunks, as an MP4 file."""
 
     def __init__(self, encoding: Encoding) -> None:
@@ -136,7 +136,7 @@ class Encoder(ABC):
         """
 
 
-class PyAVEncoder(Encoder):
+class PyAVEncoder(VideoEncoder):
     """Encodes in process with the libraries that PyAV bundles; the fastest."""
 
     def __call__(self, chunks: Iterable[Frames], width: int, height: int, fps: float) -> bytes:
@@ -175,7 +175,7 @@ class PyAVEncoder(Encoder):
                     yield planes
 
 
-class FFmpegEncoder(Encoder):
+class FFmpegEncoder(VideoEncoder):
     """Encodes with the ffmpeg program of imageio-ffmpeg, or IMAGEIO_FFMPEG_EXE; slower, but supports all its codecs."""
 
     def __call__(self, chunks: Iterable[Frames], width: int, height: int, fps: float) -> bytes:
@@ -213,10 +213,10 @@ class FFmpegEncoder(Encoder):
             return path.read_bytes()
 
 
-ENCODERS: Mapping[str, type[Encoder]] = {"pyav": PyAVEncoder, "ffmpeg": FFmpegEncoder}
+ENCODERS: Mapping[str, type[VideoEncoder]] = {"pyav": PyAVEncoder, "ffmpeg": FFmpegEncoder}
 
 
-def make_encoder(name: str = "pyav", encoding: str = "fast", codec: str = "") -> Encoder:
+def make_encoder(name: str = "pyav", encoding: str = "fast", codec: str = "") -> VideoEncoder:
     """Make an encoder.
 
     Args:

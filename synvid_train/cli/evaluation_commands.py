@@ -14,7 +14,7 @@ from synvid.cli.metric_options import check_output_file, out_option, print_resul
 from synvid.cli.options import PATH, json_option, quiet_option, set_option
 from synvid.errors import ConfigurationError
 from synvid.formatting import format_count
-from synvid.textures.resolve import parse_texture_options
+from synvid.textures.resolve_banks import parse_texture_options
 from synvid_train.cli.options import (
     checkpoint_option,
     device_option,
@@ -228,7 +228,7 @@ def compare(
     check_output_file(out)
     distributed, console = join_processes(device, quiet)
 
-    from synvid.sources.resolve import resolve_sources
+    from synvid.sources.find_sources import resolve_sources
     from synvid_train.eval.compare import compare as compare_sources
     from synvid_train.eval.feature_extraction import ClipSelection
     from synvid_train.eval.feature_extractors import find_extractor

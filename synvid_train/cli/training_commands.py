@@ -77,7 +77,7 @@ def _preset_sources(
 ) -> tuple[WindowSource, WindowSource]:
     """Training and held-out clips for `--preset`."""
     from synvid.preset import load_preset
-    from synvid.textures.resolve import find_image_files, parse_texture_options, resolve_textures
+    from synvid.textures.resolve_banks import find_image_files, parse_texture_options, resolve_textures
     from synvid_train.train.pretraining_sources import preset_sources
 
     preset, _ = resolve_textures(
@@ -91,7 +91,7 @@ def _dataset_sources(
 ) -> tuple[WindowSource, WindowSource | None]:
     """Training and held-out clips for `--shards`."""
     from synvid.dataset.reader import open_dataset
-    from synvid.textures.resolve import parse_texture_options
+    from synvid.textures.resolve_banks import parse_texture_options
     from synvid_train.train.pretraining_sources import dataset_sources
 
     return dataset_sources(open_dataset(folder, parse_texture_options(textures), images), rerender)

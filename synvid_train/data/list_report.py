@@ -170,12 +170,13 @@ def _report_split(
 
 def _find_undecodable(files: Sequence[str], workers: int, progress: Progress | None) -> dict[str, str]:
     """Return an error message for each file that cannot be decoded."""
-    failed = run_tasks(_Decoder(files), ((i, 1) for i in range(len(files))), workers, progress or Progress(), unit="video")
+    tasks = ((i, 1) for i in range(len(files)))
+    failed = run_tasks(_VideoDecoder(files), tasks, workers, progress or Progress(), unit="video")
     return {files[i]: message for i, message in sorted(failed.items())}
 
 
 @dataclass(frozen=True)
-class _Decoder:
+class _VideoDecoder:
     """Task that decodes one of `files`; picklable, for worker processes."""
 
     files: Sequence[str]

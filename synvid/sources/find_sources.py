@@ -17,7 +17,7 @@ from synvid.runtime.progress import Reporter
 from synvid.sources.base import ClipSource
 from synvid.sources.files import FilesSource, ImagesSource, VideosSource
 from synvid.sources.generated import DatasetSource, PresetSource
-from synvid.textures.resolve import find_image_files, resolve_textures
+from synvid.textures.resolve_banks import find_image_files, resolve_textures
 
 __all__ = ["resolve_source", "resolve_sources"]
 
