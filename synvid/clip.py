@@ -25,6 +25,12 @@ class Clip:
         frames: uint8 (T, H, W, 3), RGB.
         fps: frames per second.
         scene: the scene that was rendered; None for a clip of a real video.
+
+    Examples:
+        >>> from synvid import make_clip
+        >>> clip = make_clip("moving_circles", frames=range(10))
+        >>> len(clip), clip[3].shape, len(clip[2:8])
+        (10, (256, 256, 3), 6)
     """
 
     frames: NDArray[np.uint8]

@@ -8,8 +8,9 @@ __all__ = ["describe_unreadable", "format_count", "format_duration", "format_num
 def format_number(value: float) -> str:
     """A number with three or four significant digits.
 
-    >>> format_number(1.3591), format_number(59.887), format_number(0.0314), format_number(0.0), format_number(4312.7)
-    ('1.359', '59.89', '0.0314', '0', '4313')
+    Examples:
+        >>> format_number(1.3591), format_number(59.887), format_number(0.0314), format_number(0.0), format_number(4312.7)
+        ('1.359', '59.89', '0.0314', '0', '4313')
     """
     if value == 0:
         return "0"
@@ -23,8 +24,9 @@ def format_number(value: float) -> str:
 def format_size(number: float) -> str:
     """A number of bytes with a unit.
 
-    >>> format_size(1.5e9), format_size(999)
-    ('1.5 GB', '999 bytes')
+    Examples:
+        >>> format_size(1.5e9), format_size(999)
+        ('1.5 GB', '999 bytes')
     """
     for unit in ("bytes", "kB", "MB", "GB"):
         if number < 1000:
@@ -36,8 +38,9 @@ def format_size(number: float) -> str:
 def format_count(number: int, noun: str) -> str:
     """A number with a noun.
 
-    >>> format_count(1, "clip"), format_count(1000, "clip")
-    ('1 clip', '1,000 clips')
+    Examples:
+        >>> format_count(1, "clip"), format_count(1000, "clip")
+        ('1 clip', '1,000 clips')
     """
     return f"{number:,} {noun}{'s' * (number != 1)}"
 
@@ -45,8 +48,9 @@ def format_count(number: int, noun: str) -> str:
 def format_duration(seconds: float) -> str:
     """A duration with units.
 
-    >>> format_duration(3.25), format_duration(125), format_duration(7500)
-    ('3.2 s', '2 min 5 s', '2 h 5 min')
+    Examples:
+        >>> format_duration(3.25), format_duration(125), format_duration(7500)
+        ('3.2 s', '2 min 5 s', '2 h 5 min')
     """
     if seconds < 60:
         return f"{seconds:.1f} s"

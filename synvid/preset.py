@@ -274,6 +274,14 @@ class Preset(Config):
     Attributes:
         name: `moving_shapes`, `reference/moving_shapes`, or the stem of the user's file.
         description: one line of text.
+
+    Examples:
+        >>> from synvid import load_preset
+        >>> preset = load_preset("moving_shapes")
+        >>> preset.objects.shapes, preset.motion.speed_range
+        (('circle', 'triangle', 'quadrilateral'), (1.2, 3.0))
+        >>> preset.override({"objects.count": 200}).objects.count
+        200
     """
 
     renamed: ClassVar[Mapping[str, Mapping[str, str]]] = {
@@ -350,8 +358,9 @@ class Preset(Config):
 def list_presets() -> list[str]:
     """Names of the presets in the package: the paper's progression first, those of the released code last.
 
-    >>> "moving_shapes" in list_presets()
-    True
+    Examples:
+        >>> "moving_shapes" in list_presets()
+        True
     """
 
     def order(name: str) -> tuple[bool, int, int, str]:
@@ -372,8 +381,9 @@ def load_preset(name_or_path: str | Path, overrides: Mapping[str, object] | None
     Raises:
         ConfigurationError: no such preset or file, an unknown key, or a wrong value.
 
-    >>> load_preset("moving_shapes", {"objects.count": 200}).objects.count
-    200
+    Examples:
+        >>> load_preset("moving_shapes", {"objects.count": 200}).objects.count
+        200
     """
     preset = _REGISTRY.load(name_or_path)
     return preset if overrides is None else preset.override(overrides)

@@ -119,9 +119,10 @@ def render(scene: Scene, frames: Iterable[int] | None = None) -> Clip:
     Raises:
         ConfigurationError: a number is not a frame of the scene.
 
-    >>> from synvid import load_preset, render, sample_scene
-    >>> render(sample_scene(load_preset("moving_circles")), frames=[0, 4, 8]).frames.shape
-    (3, 256, 256, 3)
+    Examples:
+        >>> from synvid import load_preset, render, sample_scene
+        >>> render(sample_scene(load_preset("moving_circles")), frames=[0, 4, 8]).frames.shape
+        (3, 256, 256, 3)
     """
     check_type("scene", scene, Scene, "a Scene from sample_scene(...)")
     frames = range(scene.num_frames) if frames is None else frames
@@ -146,9 +147,10 @@ def make_clip(
     Raises:
         ConfigurationError: no such preset, setting or frame, or a wrong value.
 
-    >>> from synvid import make_clip
-    >>> make_clip("moving_shapes", seed=0, index=7, frames=range(0, 64, 4), objects__count=200, video__width=128)
-    Clip(16 frames of 128x256 at 25 fps, seed=0, index=7)
+    Examples:
+        >>> from synvid import make_clip
+        >>> make_clip("moving_shapes", seed=0, index=7, frames=range(0, 64, 4), objects__count=200, video__width=128)
+        Clip(16 frames of 128x256 at 25 fps, seed=0, index=7)
     """
     for name in settings:
         if "__" not in name:
@@ -171,9 +173,10 @@ def generate(preset: Preset, n: int, seed: int = 0, start: int = 0) -> Iterator[
     Raises:
         ConfigurationError: an argument is of the wrong type or out of range.
 
-    >>> from synvid import generate, load_preset
-    >>> [clip.scene.index for clip in generate(load_preset("static_circles"), n=2, start=5)]
-    [5, 6]
+    Examples:
+        >>> from synvid import generate, load_preset
+        >>> [clip.scene.index for clip in generate(load_preset("static_circles"), n=2, start=5)]
+        [5, 6]
     """
     check_type("preset", preset, Preset, "a Preset from load_preset(...)")
     num_clips = parse_integer("n", n, 0, 2**64, "from 0 to 2**64")

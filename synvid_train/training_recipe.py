@@ -179,8 +179,9 @@ class TrainingRecipe(Config):
 def list_recipes() -> list[str]:
     """Return the names of all recipes that come with synvid_train.
 
-    >>> "pretrain_vitb" in list_recipes()
-    True
+    Examples:
+        >>> "pretrain_vitb" in list_recipes()
+        True
     """
     return _REGISTRY.names()
 
@@ -195,8 +196,9 @@ def load_recipe(name_or_path: str | Path, settings: Sequence[str] = ()) -> Train
     Raises:
         ConfigurationError: no such recipe or file, an unknown key, or an invalid value.
 
-    >>> load_recipe("pretrain_vitb", ["optim.epochs=100"]).optim.epochs
-    100
+    Examples:
+        >>> load_recipe("pretrain_vitb", ["optim.epochs=100"]).optim.epochs
+        100
     """
     return _REGISTRY.load(name_or_path).override_text(settings)
 

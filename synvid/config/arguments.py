@@ -24,9 +24,10 @@ def check_type(name: str, value: object, expected: type | tuple[type, ...], advi
     Raises:
         ConfigurationError: the value is of another type.
 
-    >>> check_type("preset", "moving_shapes", dict, "a Preset from load_preset(...)")
-    Traceback (most recent call last):
-    synvid.errors.ConfigurationError: preset is 'moving_shapes' (str); give a Preset from load_preset(...).
+    Examples:
+        >>> check_type("preset", "moving_shapes", dict, "a Preset from load_preset(...)")
+        Traceback (most recent call last):
+        synvid.errors.ConfigurationError: preset is 'moving_shapes' (str); give a Preset from load_preset(...).
     """
     if not isinstance(value, expected):
         raise ConfigurationError(_type_error(name, value, advice))
@@ -83,8 +84,9 @@ def parse_frames(frames: Iterable[Any], num_frames: int | None = None) -> list[i
     Raises:
         ConfigurationError: `frames` is not iterable, or an element is not an integer, or not one of 0..num_frames - 1.
 
-    >>> parse_frames(range(0, 8, 2), num_frames=8)
-    [0, 2, 4, 6]
+    Examples:
+        >>> parse_frames(range(0, 8, 2), num_frames=8)
+        [0, 2, 4, 6]
     """
     values: Any = _to_python(frames)  # a whole tensor at once: iterating over it is slow
     if isinstance(values, str | bytes) or not isinstance(values, Iterable):

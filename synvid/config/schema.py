@@ -155,9 +155,10 @@ def parse_override(text: str) -> tuple[str, object]:
 def nearest_name(name: str, names: Iterable[str]) -> str | None:
     """The most similar of `names`, for "did you mean ...?"; None if none is similar.
 
-    >>> keys = ["objects.count", "optim.base_learning_rate"]
-    >>> nearest_name("objects.cuont", keys), nearest_name("count", keys), nearest_name("optim.blr", keys)
-    ('objects.count', 'objects.count', 'optim.base_learning_rate')
+    Examples:
+        >>> keys = ["objects.count", "optim.base_learning_rate"]
+        >>> nearest_name("objects.cuont", keys), nearest_name("count", keys), nearest_name("optim.blr", keys)
+        ('objects.count', 'objects.count', 'optim.base_learning_rate')
     """
     names = list(names)
     section, _, leaf = name.rpartition(".")

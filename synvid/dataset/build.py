@@ -40,6 +40,14 @@ class RenderResult:
         seconds: duration of the run, without the planning.
         bytes: size of the finished shards of the part.
         unreadable: names of real videos that could not be decoded and were replaced by others.
+
+    Examples:
+        >>> import tempfile, synvid
+        >>> folder = tempfile.mkdtemp()
+        >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
+        >>> result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
+        >>> result.clips, result.failed, result.finished
+        (2, {}, True)
     """
 
     clips: int = 0
@@ -99,14 +107,15 @@ def render_dataset(
         ConfigurationError: an argument is wrong, or the folder holds something else.
         DatasetError: the file system refuses, or a texture bank is damaged.
 
-    >>> import tempfile, synvid
-    >>> small = {"video.width": 32, "video.height": 32, "video.num_frames_range": [4, 8], "objects.count": 5}
-    >>> folder = tempfile.mkdtemp()
-    >>> result = synvid.render_dataset("moving_shapes", n=3, out=folder, overrides=small, workers=1)
-    >>> result.clips, result.finished
-    (3, True)
-    >>> len(synvid.open_dataset(folder))
-    3
+    Examples:
+        >>> import tempfile, synvid
+        >>> small = {"video.width": 32, "video.height": 32, "video.num_frames_range": [4, 8], "objects.count": 5}
+        >>> folder = tempfile.mkdtemp()
+        >>> result = synvid.render_dataset("moving_shapes", n=3, out=folder, overrides=small, workers=1)
+        >>> result.clips, result.finished
+        (3, True)
+        >>> len(synvid.open_dataset(folder))
+        3
     """
     inputs = InputPaths(dict(textures or {}), _expand(images), _expand(real))
     recipe = make_recipe(

@@ -24,6 +24,14 @@ class MergeResult(NamedTuple):
     Attributes:
         copied: number of shards copied.
         missing: numbers of the shards that are still missing; empty if the dataset is finished.
+
+    Examples:
+        >>> import tempfile, synvid
+        >>> folder = tempfile.mkdtemp()
+        >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
+        >>> result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
+        >>> synvid.merge_datasets(folder, [])
+        MergeResult(copied=0, missing=[])
     """
 
     copied: int
@@ -43,13 +51,14 @@ def merge_datasets(folder: str | Path, sources: Sequence[str | Path] = ()) -> Me
         ConfigurationError: a source has another recipe.
         DatasetError: a folder holds no dataset, a source is damaged, or the file system refuses.
 
-    >>> import tempfile, synvid
-    >>> parts = [tempfile.mkdtemp(), tempfile.mkdtemp()]
-    >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
-    >>> for i, part in enumerate(parts):
-    ...     result = synvid.render_dataset(preset, n=2, out=part, shard_size=1, part=(i, 2), workers=1)
-    >>> synvid.merge_datasets(parts[0], parts[1:])
-    MergeResult(copied=1, missing=[])
+    Examples:
+        >>> import tempfile, synvid
+        >>> parts = [tempfile.mkdtemp(), tempfile.mkdtemp()]
+        >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
+        >>> for i, part in enumerate(parts):
+        ...     result = synvid.render_dataset(preset, n=2, out=part, shard_size=1, part=(i, 2), workers=1)
+        >>> synvid.merge_datasets(parts[0], parts[1:])
+        MergeResult(copied=1, missing=[])
     """
     folder, source_folders = expand_user(folder), [expand_user(source) for source in sources]
     first = DatasetRecipe.load(folder if (folder / RECIPE_FILE).is_file() or not source_folders else source_folders[0])

@@ -39,6 +39,15 @@ class Dataset:
         rows: the manifest, one mapping per clip; read from its file and checked on access.
         textures: paths of texture banks, as given to `open_dataset`.
         images: folder of image files, as given to `open_dataset`.
+
+    Examples:
+        >>> import tempfile, synvid
+        >>> folder = tempfile.mkdtemp()
+        >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
+        >>> result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
+        >>> dataset = synvid.open_dataset(folder)
+        >>> dataset[1]["key"], dataset.render(1, frames=[0, 5]).frames.shape
+        ('000000001', (2, 32, 32, 3))
     """
 
     path: Path
@@ -150,6 +159,14 @@ def open_dataset(path: str | Path, textures: Mapping[str, str] | None = None, im
     Raises:
         DatasetError: the folder holds no dataset, or it is not finished.
         ConfigurationError: the recipe is damaged, or has another output version.
+
+    Examples:
+        >>> import tempfile, synvid
+        >>> folder = tempfile.mkdtemp()
+        >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
+        >>> result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
+        >>> len(synvid.open_dataset(folder))
+        2
     """
     folder = expand_user(path)
     recipe = DatasetRecipe.load(folder)

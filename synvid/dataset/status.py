@@ -49,6 +49,14 @@ class DatasetStatus:
         done: numbers of the finished shards.
         missing: numbers of the shards that were never finished.
         damaged: numbers of the shards whose record or files are damaged.
+
+    Examples:
+        >>> import tempfile, synvid
+        >>> folder = tempfile.mkdtemp()
+        >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
+        >>> result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
+        >>> synvid.dataset_status(folder).done
+        [0]
     """
 
     n: int
@@ -100,12 +108,13 @@ def dataset_status(folder: str | Path) -> DatasetStatus:
         DatasetError: the folder holds no dataset.
         ConfigurationError: the recipe is damaged, or has another output version.
 
-    >>> import tempfile, synvid
-    >>> folder = tempfile.mkdtemp()
-    >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
-    >>> result = synvid.render_dataset(preset, n=2, out=folder, shard_size=1, part=(0, 2), workers=1)
-    >>> synvid.dataset_status(folder)
-    DatasetStatus(n=2, shards=2, finished=False, done=[0], missing=[1], damaged=[])
+    Examples:
+        >>> import tempfile, synvid
+        >>> folder = tempfile.mkdtemp()
+        >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
+        >>> result = synvid.render_dataset(preset, n=2, out=folder, shard_size=1, part=(0, 2), workers=1)
+        >>> synvid.dataset_status(folder)
+        DatasetStatus(n=2, shards=2, finished=False, done=[0], missing=[1], damaged=[])
     """
     folder = expand_user(folder)
     recipe = DatasetRecipe.load(folder)

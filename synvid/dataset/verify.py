@@ -31,6 +31,14 @@ class VerifyResult:
         shards: number of shards of the dataset.
         bad_shards: shard → what is wrong with it, for shards that are damaged, missing or render to other frames.
         stale_files: manifest, list or card → what is wrong with it. Checked only if all shards are right.
+
+    Examples:
+        >>> import tempfile, synvid
+        >>> folder = tempfile.mkdtemp()
+        >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
+        >>> result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
+        >>> synvid.verify_dataset(folder, workers=1).ok
+        True
     """
 
     shards: int
@@ -78,12 +86,13 @@ def verify_dataset(
         DatasetError: the folder holds no dataset.
         ConfigurationError: the recipe is damaged, or an input is missing or not the one that the dataset was made from.
 
-    >>> import tempfile, synvid
-    >>> folder = tempfile.mkdtemp()
-    >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
-    >>> result = synvid.render_dataset(preset, n=1, out=folder, workers=1)
-    >>> synvid.verify_dataset(folder, rerender=True, workers=1)
-    VerifyResult(shards=1, bad_shards={}, stale_files={})
+    Examples:
+        >>> import tempfile, synvid
+        >>> folder = tempfile.mkdtemp()
+        >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
+        >>> result = synvid.render_dataset(preset, n=1, out=folder, workers=1)
+        >>> synvid.verify_dataset(folder, rerender=True, workers=1)
+        VerifyResult(shards=1, bad_shards={}, stale_files={})
     """
     folder, workers = expand_user(folder), check_workers(workers)
     recipe = DatasetRecipe.load(folder)

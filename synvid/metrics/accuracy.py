@@ -109,8 +109,9 @@ def correlate(x: Sequence[float], y: Sequence[float]) -> Correlation | None:
     Returns:
         None for fewer than three datasets, and where one of the two properties is constant.
 
-    >>> round(correlate([1, 2, 3], [2, 4, 7]).pearson, 3)
-    0.993
+    Examples:
+        >>> round(correlate([1, 2, 3], [2, 4, 7]).pearson, 3)
+        0.993
     """
     from scipy import stats
 

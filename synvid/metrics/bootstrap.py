@@ -55,8 +55,9 @@ def bootstrap(rows: Array, statistic: Statistic, seed: int = 0, num_resamples: i
         seed: random seed of the resamples.
         num_resamples: number of resamples.
 
-    >>> bootstrap(np.array([[1.0], [2.0], [3.0]]), column_mean(0)).value
-    2.0
+    Examples:
+        >>> bootstrap(np.array([[1.0], [2.0], [3.0]]), column_mean(0)).value
+        2.0
     """
     count, value = len(rows), _evaluate(rows, statistic)
     if value is None or count < MIN_CLIPS:
@@ -94,8 +95,9 @@ def jackknife(rows: Array, statistic: Statistic) -> Estimate:
         rows: float64 (n, d), one row per clip.
         statistic: maps mean rows (b, d) to values (b,), which are not negative.
 
-    >>> print(jackknife(np.arange(40.0)[:, None], column_mean(0)).value)
-    19.5
+    Examples:
+        >>> print(jackknife(np.arange(40.0)[:, None], column_mean(0)).value)
+        19.5
     """
     count, value = len(rows), _evaluate(rows, statistic)
     if value is None or count < 2:

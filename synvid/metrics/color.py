@@ -81,10 +81,11 @@ def symmetric_kl(p: ColorGaussian, q: ColorGaussian) -> Array:
     Returns:
         float64 (b,); NaN where one of the two is degenerate, since the divergence is infinite.
 
-    >>> p = ColorGaussian(np.zeros((1, 3)), np.eye(3)[None])
-    >>> q = ColorGaussian(np.array([[2.0, 0.0, 0.0]]), np.eye(3)[None])
-    >>> float(symmetric_kl(p, q)[0])
-    4.0
+    Examples:
+        >>> p = ColorGaussian(np.zeros((1, 3)), np.eye(3)[None])
+        >>> q = ColorGaussian(np.array([[2.0, 0.0, 0.0]]), np.eye(3)[None])
+        >>> float(symmetric_kl(p, q)[0])
+        4.0
     """
     degenerate = is_degenerate(p.covariance) | is_degenerate(q.covariance)
     identity = np.eye(3)

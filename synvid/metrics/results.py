@@ -109,8 +109,9 @@ class DatasetMetrics:
 def distance_key(key: str, reference: str) -> str:
     """Return the key of a distance to a reference dataset; each reference has its own key.
 
-    >>> distance_key("color_distance", "UCF-101 (train)")
-    'color_distance_to_ucf_101_train'
+    Examples:
+        >>> distance_key("color_distance", "UCF-101 (train)")
+        'color_distance_to_ucf_101_train'
     """
     return f"{key}_to_{re.sub('[^a-z0-9]+', '_', reference.lower()).strip('_')}"
 

@@ -105,8 +105,9 @@ def ring_amplitudes(grey: Array) -> Rings:
 def fit_range(side: int) -> slice:
     """Return the rings to fit for frames whose smaller side is `side` pixels; an empty slice below `MIN_SIDE`.
 
-    >>> EDGES[fit_range(256)][[0, -1]] * 256
-    array([ 4.        , 53.81737058])
+    Examples:
+        >>> EDGES[fit_range(256)][[0, -1]] * 256
+        array([ 4.        , 53.81737058])
     """
     first = int(np.searchsorted(EDGES, _MIN_CYCLES_PER_IMAGE / min(side, _MAX_SIDE) * (1 - 1e-12)))
     last = int(np.searchsorted(EDGES, _MAX_CYCLES_PER_PIXEL * (1 + 1e-12)) - 1)
@@ -123,9 +124,10 @@ def fit_power_law(log_frequency: Array, amplitude: Array) -> Fit:
     Returns:
         The fits of the b spectra; NaN for fewer than three points.
 
-    >>> f = np.array([[0.1, 0.2, 0.4]])
-    >>> float(fit_power_law(np.log(f), 5.0 / f**1.5).alpha[0].round(6))
-    1.5
+    Examples:
+        >>> f = np.array([[0.1, 0.2, 0.4]])
+        >>> float(fit_power_law(np.log(f), 5.0 / f**1.5).alpha[0].round(6))
+        1.5
     """
     positive = amplitude > 0
     enough = positive.sum(axis=1) >= 3

@@ -36,9 +36,10 @@ def sample_scene(preset: Preset, seed: int = 0, index: int = 0) -> Scene:
     Raises:
         ConfigurationError: `preset` is not a Preset, seed or index is not in range, or the clip is a real one.
 
-    >>> from synvid.preset import load_preset
-    >>> sample_scene(load_preset("moving_shapes"), seed=0, index=7)
-    Scene(seed=0, index=7: 500 objects, 125 frames of 256x256 at 25 fps)
+    Examples:
+        >>> from synvid.preset import load_preset
+        >>> sample_scene(load_preset("moving_shapes"), seed=0, index=7)
+        Scene(seed=0, index=7: 500 objects, 125 frames of 256x256 at 25 fps)
     """
     check_type("preset", preset, Preset, "a Preset from load_preset(...)")
     seed, index = parse_seed("seed", seed), parse_seed("index", index)

@@ -54,9 +54,11 @@ class Scene:
 
     Attributes:
         num_frames: number of frames.
-        height, width: size of the frame in pixels.
+        height: height of the frame in pixels.
+        width: width of the frame in pixels.
         fps: frames per second.
-        seed, index: seed and index that the scene was sampled with.
+        seed: seed that the scene was sampled with.
+        index: index that the scene was sampled with.
         background: RGB colour, 0..255.
         antialias: average 4 x 4 samples per pixel.
         colors: uint8 (n, 3), RGB colour of each object.
@@ -64,6 +66,14 @@ class Scene:
         num_vertices: int64 (n,), number of vertices; 0 for the unit circle.
         motion: motion of the objects.
         textures: textures of the objects and the background; None if all have solid colours.
+
+    Examples:
+        >>> from synvid import Scene, load_preset, sample_scene
+        >>> scene = sample_scene(load_preset("moving_shapes"), seed=0, index=7)
+        >>> scene.num_objects, scene.poses(0).shape
+        (500, (500, 2, 3))
+        >>> Scene.from_json(scene.to_json())
+        Scene(seed=0, index=7: 500 objects, 125 frames of 256x256 at 25 fps)
     """
 
     num_frames: int

@@ -67,8 +67,9 @@ class FrameSelection:
 def pair_starts(num_frames: int, count: int) -> list[int]:
     """First frames of `count` pairs of consecutive frames, evenly spread from the start to the end of a clip.
 
-    >>> pair_starts(101, 3)
-    [0, 50, 99]
+    Examples:
+        >>> pair_starts(101, 3)
+        [0, 50, 99]
     """
     if num_frames == 1:
         return [0]

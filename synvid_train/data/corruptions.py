@@ -47,9 +47,10 @@ class Corruption:
     Raises:
         ConfigurationError: there is no such corruption, severity or variant.
 
-    >>> clip = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
-    >>> Corruption("reverse", 1)(clip, seed=(0,))[:, 0, 0, 0]
-    array([2, 0], dtype=uint8)
+    Examples:
+        >>> clip = np.arange(4, dtype=np.uint8)[:, None, None, None] * np.ones((1, 2, 2, 3), np.uint8)
+        >>> Corruption("reverse", 1)(clip, seed=(0,))[:, 0, 0, 0]
+        array([2, 0], dtype=uint8)
     """
 
     name: str
@@ -66,8 +67,9 @@ class Corruption:
         Raises:
             ConfigurationError: the text has another form, or there is no such corruption, severity or variant.
 
-        >>> Corruption.parse("rotate:2:language")
-        Corruption(name='rotate', severity=2, variant='language')
+        Examples:
+            >>> Corruption.parse("rotate:2:language")
+            Corruption(name='rotate', severity=2, variant='language')
         """
         parts = text.split(":")
         if not 2 <= len(parts) <= 3:

@@ -57,9 +57,10 @@ def frechet_distance(a: FeatureGaussian, b: FeatureGaussian) -> float:
     |m1 - m2|^2 + tr C1 + tr C2 - 2 tr (C1 C2)^(1/2). With factors C = A A', the last trace is the sum of the singular values
     of A1' A2, which is symmetric, and exact to rounding for equal sets.
 
-    >>> a = FeatureGaussian(np.zeros(1), np.array([[2.0]]))
-    >>> frechet_distance(a, FeatureGaussian(np.array([3.0]), np.array([[1.0]])))
-    10.0
+    Examples:
+        >>> a = FeatureGaussian(np.zeros(1), np.array([[2.0]]))
+        >>> frechet_distance(a, FeatureGaussian(np.array([3.0]), np.array([[1.0]])))
+        10.0
     """
     cross = np.linalg.svd(a.factor.T @ b.factor, compute_uv=False).sum()
     mean_term = np.square(a.mean - b.mean).sum()
@@ -75,8 +76,9 @@ def extrapolate(fractions: Sequence[float], distances: Sequence[float]) -> float
         fractions: fractions of the vectors used on both sides.
         distances: distances of those subsets.
 
-    >>> round(extrapolate([1.0, 0.5, 0.25], [11.0, 12.0, 14.0]), 9)
-    10.0
+    Examples:
+        >>> round(extrapolate([1.0, 0.5, 0.25], [11.0, 12.0, 14.0]), 9)
+        10.0
     """
     return float(np.polynomial.polynomial.polyfit(1 / np.asarray(fractions, np.float64), distances, 1)[0])
 
@@ -92,8 +94,9 @@ def log_pseudo_determinant(vectors: NDArray[np.floating]) -> float | None:
     Returns:
         The logarithm; None if the vectors vary in fewer directions, e.g. if frames are equal.
 
-    >>> round(log_pseudo_determinant(np.array([[0.0, 0.0], [2.0, 0.0]])), 4)
-    0.6931
+    Examples:
+        >>> round(log_pseudo_determinant(np.array([[0.0, 0.0], [2.0, 0.0]])), 4)
+        0.6931
     """
     exact = vectors.astype(np.float64)
     count = len(exact)

@@ -67,8 +67,9 @@ def make_optimizer(model: nn.Module, optim: Optim, depth: int) -> torch.optim.Op
 def learning_rate(optim: Optim, step: int, steps: int, steps_per_epoch: int) -> float:
     """Return the learning rate of a step: linear warm-up from 0, then cosine decay to the minimum.
 
-    >>> learning_rate(Optim(base_learning_rate=1e-3, batch_size=256, warmup_epochs=1), 5, 100, 10)
-    0.0005
+    Examples:
+        >>> learning_rate(Optim(base_learning_rate=1e-3, batch_size=256, warmup_epochs=1), 5, 100, 10)
+        0.0005
     """
     scale = optim.batch_size / 256
     peak, minimum = optim.base_learning_rate * scale, min(optim.min_learning_rate, optim.base_learning_rate) * scale
