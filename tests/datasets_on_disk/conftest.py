@@ -3,7 +3,8 @@
 import json
 
 import pytest
-from dataset_helpers import LAYOUTS, MANIFEST, PRESET, command, run
+
+from datasets_on_disk.helpers import LAYOUTS, MANIFEST, PRESET, command, run
 
 
 @pytest.fixture(scope="session")

@@ -3,9 +3,8 @@
 import json
 import re
 
-from dataset_helpers import N, both_layouts, command, run, tree
-
 import synvid
+from datasets_on_disk.helpers import N, both_layouts, command, run, tree
 from synvid.dataset.recipe import DatasetRecipe
 from synvid.dataset.record import ShardRecord, read_rows, write_record
 

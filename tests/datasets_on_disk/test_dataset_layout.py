@@ -7,9 +7,8 @@ import json
 import re
 import tarfile
 
-from dataset_helpers import MANIFEST, SCHEMA, SHARD_SIZE, N, both_layouts, frame_hashes, tree
-
 import synvid
+from datasets_on_disk.helpers import MANIFEST, SCHEMA, SHARD_SIZE, N, both_layouts, frame_hashes, tree
 from synvid.dataset.layout import video_path
 from synvid.dataset.recipe import DatasetRecipe
 from synvid.dataset.shard import frames_sha256

@@ -5,9 +5,9 @@ import pickle
 
 import numpy as np
 import pytest
-from dataset_helpers import MANIFEST, N, both_layouts, command, run
 
 import synvid
+from datasets_on_disk.helpers import MANIFEST, N, both_layouts, command, run
 
 
 @both_layouts

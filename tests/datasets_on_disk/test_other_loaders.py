@@ -6,9 +6,9 @@ import json
 
 import pytest
 import yaml
-from dataset_helpers import PRESET, SCHEMA, N, both_layouts, command, frame_hashes, run
 
 import synvid
+from datasets_on_disk.helpers import PRESET, SCHEMA, N, both_layouts, command, frame_hashes, run
 
 
 @pytest.mark.filterwarnings("ignore:unclosed file.*shard-:ResourceWarning")  # webdataset leaves its last file open

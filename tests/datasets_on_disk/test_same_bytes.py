@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from dataset_helpers import LAYOUTS, N, both_layouts, command, run, tree
 
 import synvid
+from datasets_on_disk.helpers import LAYOUTS, N, both_layouts, command, run, tree
 
 
 @both_layouts

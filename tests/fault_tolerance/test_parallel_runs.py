@@ -4,7 +4,8 @@ import json
 import time
 
 import pytest
-from fault_helpers import (
+
+from fault_tolerance.helpers import (
     CLIPS,
     MANIFEST,
     SHARDS,
@@ -19,7 +20,6 @@ from fault_helpers import (
     run_synvid,
     shard_file,
 )
-
 from synvid.dataset.recipe import DatasetRecipe
 from synvid.dataset.status import ShardState, shard_state
 

@@ -6,8 +6,8 @@ import shutil
 import subprocess
 
 import pytest
-from fault_helpers import CLIPS, command, read_tree, run_synvid
 
+from fault_tolerance.helpers import CLIPS, command, read_tree, run_synvid
 from synvid.dataset.recipe import DatasetRecipe
 from synvid.dataset.shard import render_clip
 from synvid.preset import load_preset

@@ -9,7 +9,9 @@ import sys
 import time
 
 import pytest
-from fault_helpers import (
+from running import wait_until
+
+from fault_tolerance.helpers import (
     CLIPS,
     SHARDS,
     BackgroundRun,
@@ -21,8 +23,6 @@ from fault_helpers import (
     run_synvid,
     slow_down_rendering,
 )
-from running import wait_until
-
 from synvid.runtime import local_executor
 
 pytestmark = linux_only

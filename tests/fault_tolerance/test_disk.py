@@ -3,7 +3,8 @@
 import resource
 
 import pytest
-from fault_helpers import (
+
+from fault_tolerance.helpers import (
     BackgroundRun,
     assert_error_message,
     assert_same,

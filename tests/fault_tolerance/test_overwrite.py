@@ -1,8 +1,8 @@
 """Folders that hold another dataset, or files of the user."""
 
 import pytest
-from fault_helpers import assert_error_message, assert_same, both_layouts, command, linux_only, read_tree, run_synvid
 
+from fault_tolerance.helpers import assert_error_message, assert_same, both_layouts, command, linux_only, read_tree, run_synvid
 from synvid.dataset.recipe import DatasetRecipe
 
 pytestmark = linux_only

@@ -6,7 +6,8 @@ import time
 from pathlib import Path
 
 import pytest
-from fault_helpers import (
+
+from fault_tolerance.helpers import (
     MANIFEST,
     assert_same,
     both_layouts,
@@ -19,7 +20,6 @@ from fault_helpers import (
     run_synvid,
     shard_file,
 )
-
 from synvid.dataset.layout import record_path
 
 pytestmark = linux_only

@@ -8,7 +8,9 @@ import sys
 import time
 
 import pytest
-from fault_helpers import (
+from running import wait_until
+
+from fault_tolerance.helpers import (
     BackgroundRun,
     assert_same,
     assert_tidy,
@@ -20,8 +22,6 @@ from fault_helpers import (
     run_synvid,
     shard_file,
 )
-from running import wait_until
-
 from synvid.runtime import local_executor
 
 pytestmark = linux_only

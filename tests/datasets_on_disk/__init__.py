@@ -1,0 +1,1 @@
+"""Datasets on disk: files, loaders, reader, commands."""
