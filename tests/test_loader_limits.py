@@ -10,7 +10,7 @@ from synvid_train.data import loader
 def test_number_of_loaders_respects_the_limit_on_open_files(files, workers, monkeypatch):
     """If few files may be open, fewer loader processes are used, which is reported; half of the files stay free."""
     monkeypatch.setattr(loader, "raise_file_limit", lambda: files)
-    monkeypatch.setattr(loader, "_open_files", lambda: 10)
+    monkeypatch.setattr(loader, "_count_open_files", lambda: 10)
     messages = []
     assert loader._prefetch([0], [0], 8, messages.append)[0] == workers
     assert len(messages) == (workers < 8)

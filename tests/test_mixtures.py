@@ -92,7 +92,7 @@ def test_real_clips_are_marked_and_reproducible(videos, tmp_path):
             assert 3 <= row["frames"] <= 5
             assert clip.scene is None
             assert abs(int(clip.frames.min()) - levels[row["file"]]) <= 14
-            with pytest.raises(ConfigurationError, match="real clip"):
+            with pytest.raises(ConfigurationError, match="cut from a real video"):
                 data.render(i)
     assert command(*args, "--out", tmp_path / "two", "--workers", 1)[0] == 0
     for name in ("manifest.jsonl", "train/shard-000002.tar", "synvid.yaml"):
@@ -135,7 +135,7 @@ def test_concat_list_named_mp4_is_not_read(videos):
     """A list of files, which FFmpeg would follow, is not read as a video."""
     (videos / "list.mp4").write_text("ffconcat version 1.0\nfile a.mp4\n")
     with pytest.raises(UndecodableError):
-        list(RealVideos.find(videos).pieces("list.mp4", Video(), 0, 0))
+        list(RealVideos.find(videos).frame_chunks("list.mp4", Video(), 0, 0))
 
 
 def test_encoder_error_does_not_change_the_video(videos, tmp_path):
@@ -157,7 +157,7 @@ def test_real_clip_from_middle_of_long_video(tmp_path):
     real, video = RealVideos.find(tmp_path), Video(width=32, height=32, num_frames_range=(5, 5))
     starts = []
     for index in range(8):
-        levels = np.concatenate(list(real.pieces("long.mp4", video, 0, index)))[:, 16, 16, 0].astype(int)
+        levels = np.concatenate(list(real.frame_chunks("long.mp4", video, 0, index)))[:, 16, 16, 0].astype(int)
         assert len(levels) == 5
         assert np.abs(np.diff(levels) - 1).max() <= 2
         starts.append(levels[0])
@@ -168,7 +168,7 @@ def test_frame_rate_is_converted(videos):
     """A video of 50 frames per second shown at 25 keeps its pace: every second frame."""
     real = RealVideos.find(videos)
     video = Video(width=48, height=48, fps=25.0, num_frames_range=(50, 50))
-    frames = np.concatenate(list(real.pieces("c.mp4", video, 0, 0)))
+    frames = np.concatenate(list(real.frame_chunks("c.mp4", video, 0, 0)))
     assert len(frames) == 50
     expected = 200 + 2 * np.arange(50) // 8
     assert np.abs(frames[:, 20, 20, 0].astype(int) - expected).max() <= 3

@@ -69,7 +69,7 @@ def test_status_lists_shards_and_the_next_command(layout, preset, sets, tmp_path
     assert stderr == ""
     assert re.search(r"done +1\n", stdout)
     assert re.search(r"missing +2 +(shard-)?000000(\.tar)?, (shard-)?000002(\.tar)?\n", stdout)
-    go_on = re.search(r"`synvid (render --recipe .*)` renders", stdout)[1]
+    go_on = re.search(r"`synvid (render --recipe .*)`\.", stdout)[1]
     run(*go_on.split())
     assert tree(folder) == tree(sets[layout])
 

@@ -76,7 +76,7 @@ def test_path_with_a_pattern_is_reported(name, sign, tmp_path):
     settings = ("video.width=32", "video.height=32", "objects.count=2")
     _, messages = run(*line, *(f"--set={setting}" for setting in settings))
     assert len(synvid.open_dataset(out)) == 2
-    assert (f"take {sign} for a pattern" in messages) == bool(sign)
+    assert (f"interpret {sign} in a path as a pattern" in messages) == bool(sign)
     assert "at most 2 can share the work" in (out / "README.md").read_text()
     if name != "[v1]":
         files = datasets.load_dataset_builder(str(out)).config.data_files["train"]
