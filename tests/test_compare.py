@@ -145,7 +145,7 @@ def test_compare_two_networks_and_references(video_sets, mean_color_file, tmp_pa
 def test_documentation_matches_compared_json():
     """The table and the correlations in docs/analysis.md are those of docs/compared.json."""
     docs = Path(__file__).parents[1] / "docs"
-    text = (docs / "analysis.md").read_text(encoding="utf-8").partition("## Distances and diversity")[2]
+    text = (docs / "analysis.md").read_text(encoding="utf-8").partition("## Results: distances and diversity")[2]
     records = load_metrics(docs / "compared.json")
     (clips,) = {key for record in records for key in record.properties if key.startswith("frechet_videomae")}
     keys = {"frechet_efficientnet_lite0_to_jhmdb": 1, clips: 2, "diversity_efficientnet_lite0": 1,
