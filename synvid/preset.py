@@ -284,17 +284,15 @@ class Preset(Config):
         200
     """
 
-    renamed: ClassVar[Mapping[str, Mapping[str, str]]] = {
-        "0.2": {
-            "transform.rigid_shapes": "transform.untransformed_shapes",
-            "objects.radius_law": "objects.radius_distribution",
-            "objects.whole_pixels": "objects.integer_positions",
-            "fill.textured_share": "fill.textured_fraction",
-            "fill.texture_side": "fill.texture_size",
-            "fill.pool": "fill.max_textures",
-            "fill.saturate": "fill.additive_tint",
-            "mixture.share": "mixture.fraction",
-        }
+    renamed: ClassVar[Mapping[str, str]] = {
+        "transform.rigid_shapes": "transform.untransformed_shapes",
+        "objects.radius_law": "objects.radius_distribution",
+        "objects.whole_pixels": "objects.integer_positions",
+        "fill.textured_share": "fill.textured_fraction",
+        "fill.texture_side": "fill.texture_size",
+        "fill.pool": "fill.max_textures",
+        "fill.saturate": "fill.additive_tint",
+        "mixture.share": "mixture.fraction",
     }
 
     video: Video = field(default_factory=Video)

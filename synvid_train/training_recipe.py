@@ -158,7 +158,7 @@ class TrainingRecipe(Config):
         description: one line.
     """
 
-    renamed: ClassVar[Mapping[str, Mapping[str, str]]] = {"0.2": {"run.device_batch": "run.device_batch_size"}}
+    renamed: ClassVar[Mapping[str, str]] = {"run.device_batch": "run.device_batch_size"}
 
     model: Model = field(default_factory=Model)
     data: Data = field(default_factory=Data)

@@ -81,3 +81,11 @@ def test_merge_metrics_joins_datasets_by_name():
     assert {key: item.value for key, item in merged[0].properties.items()} == {"frechet": 9.0, "speed": 1.0}
     with pytest.raises(ConfigurationError, match=r"b and a: speed of x is 3\.0 in the first file and 1\.0 in the second"):
         merge_metrics({"a": [make_metrics("x", speed=1.0)], "b": [make_metrics("x", speed=3.0)]})
+
+
+def test_file_of_an_older_synvid_is_refused_with_advice(tmp_path):
+    """A file of the older format says that the datasets must be measured again."""
+    path = tmp_path / "old.json"
+    path.write_text('{"format": "synvid-measures", "version": 1, "datasets": []}')
+    with pytest.raises(ConfigurationError, match="was written by an older synvid; measure again"):
+        load_metrics(path)

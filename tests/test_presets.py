@@ -183,7 +183,7 @@ def test_renamed_setting_names_the_new_key(old, value, new, tmp_path):
     path, child = tmp_path / "mine.yaml", tmp_path / "child.yaml"
     path.write_text(yaml.safe_dump({"extends": "moving_shapes", section: {key: value}}))
     child.write_text("extends: mine.yaml\n")
-    preset, message = synvid.load_preset("moving_shapes"), f"{old} is now called {new} (since 0.2); rename it."
+    preset, message = synvid.load_preset("moving_shapes"), f"{old} is now called {new}; rename it."
     mixed = {"mixture.source": {section: {key: value}}}
     calls = {
         f"{path}: ": [lambda: synvid.load_preset(path), lambda: synvid.load_preset(child)],
@@ -205,7 +205,7 @@ def test_renamed_setting_of_a_training_recipe(tmp_path):
     path.write_text("extends: laptop_pretrain\nrun: {device_batch: 8}\n")
     for call in (lambda: load_recipe(path), lambda: load_recipe("laptop_pretrain", ["run.device_batch=8"])):
         with pytest.raises(
-            synvid.ConfigurationError, match=r"run\.device_batch is now called run\.device_batch_size \(since 0\.2\)"
+            synvid.ConfigurationError, match=r"run\.device_batch is now called run\.device_batch_size; rename it"
         ):
             call()
 
@@ -219,9 +219,29 @@ def test_renamed_value_names_the_new_values():
 @pytest.mark.parametrize("config", [Preset, TrainingRecipe])
 def test_renamed_settings_have_valid_targets(config):
     """Each replacement is a setting, and no old key is one."""
-    for names in config.renamed.values():
-        assert set(names.values()) <= set(config.setting_keys())
-        assert not set(names) & set(config.setting_keys())
+    assert set(config.renamed.values()) <= set(config.setting_keys())
+    assert not set(config.renamed) & set(config.setting_keys())
+
+
+def test_dataset_of_an_older_synvid_is_refused_with_advice(tiny, tmp_path):
+    """A dataset recipe with an old key says that the dataset must be rendered again: renaming the key would not help."""
+    synvid.render_dataset("moving_circles", 2, tmp_path / "set", overrides=tiny, workers=1)
+    recipe = tmp_path / "set" / "synvid.yaml"
+    recipe.write_text(recipe.read_text().replace("radius_distribution", "radius_law"))
+    for call in (synvid.open_dataset, synvid.dataset_status, synvid.verify_dataset):
+        with pytest.raises(synvid.ConfigurationError) as caught:
+            call(tmp_path / "set")
+        assert str(caught.value) == (
+            f"{recipe}: was written by an older synvid (objects.radius_law is now called objects.radius_distribution); render "
+            "the dataset again into another folder, or use the synvid that wrote it."
+        )
+
+
+def test_scene_of_an_older_synvid_is_refused_with_advice(tiny):
+    """The JSON of a scene with an old field name names the new one."""
+    text = synvid.sample_scene(synvid.load_preset("moving_circles", tiny)).to_json()
+    with pytest.raises(synvid.ConfigurationError, match="whole_pixels is now called integer_positions; rename it"):
+        synvid.Scene.from_json(text.replace("integer_positions", "whole_pixels"))
 
 
 @pytest.mark.parametrize(

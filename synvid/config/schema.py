@@ -23,12 +23,16 @@ from synvid.errors import ConfigurationError
 if TYPE_CHECKING:
     from typing_extensions import Self
 
-__all__ = ["Config", "nearest_name", "parse_override", "setting"]
+__all__ = ["Config", "RenamedSettingError", "nearest_name", "parse_override", "setting"]
 
 
 def setting(default: Any, validator: Validator) -> Any:
     """A field of a section, with its default value and the validator of its values."""
     return field(default=default, metadata={"validator": validator})
+
+
+class RenamedSettingError(ConfigurationError):
+    """A setting has a name that an older version of synvid used."""
 
 
 @dataclass(frozen=True)
@@ -40,8 +44,8 @@ class Config:
         description: one line of text.
     """
 
-    #: Settings that have been renamed: {version: {old key: new key}}, keys written as `objects.count`.
-    renamed: ClassVar[Mapping[str, Mapping[str, str]]] = {}
+    #: Settings that have been renamed: {old key: new key}, keys written as `objects.count`.
+    renamed: ClassVar[Mapping[str, str]] = {}
 
     name: str = "custom"
     description: str = ""
@@ -173,17 +177,13 @@ def _initials(key: str) -> str:
     return "".join(word[:1] for word in key.rpartition(".")[2].split("_"))
 
 
-def _check_key(
-    key: object, keys: list[str], renamed: Mapping[str, Mapping[str, str]], source: str, separator: str = "."
-) -> None:
+def _check_key(key: object, keys: list[str], renamed: Mapping[str, str], source: str, separator: str = ".") -> None:
     """Raise ConfigurationError, with advice, if a key is not one of `keys`."""
     if key in keys:
         return
     name = str(key).replace(".", separator)
-    for version, names in renamed.items():
-        if key in names:
-            new = names[str(key)].replace(".", separator)
-            raise ConfigurationError(f"{source}: {name} is now called {new} (since {version}); rename it.")
+    if key in renamed:
+        raise RenamedSettingError(f"{source}: {name} is now called {renamed[str(key)].replace('.', separator)}; rename it.")
     near = nearest_name(str(key), keys)
     advice = (
         f"did you mean {near.replace('.', separator)!r}?"
@@ -193,7 +193,7 @@ def _check_key(
     raise ConfigurationError(f"{source}: unknown key {name[:80]!r}; {advice}")
 
 
-def _parse_section(section: type, key: str, settings: object, renamed: Mapping[str, Mapping[str, str]], source: str) -> Any:
+def _parse_section(section: type, key: str, settings: object, renamed: Mapping[str, str], source: str) -> Any:
     if not isinstance(settings, Mapping):
         raise ConfigurationError(f"{source}: {key} is {short(settings)}; it must be a mapping of settings.")
     validators: dict[str, Validator] = {item.name: item.metadata["validator"] for item in dataclasses.fields(section)}

@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from synvid.config.schema import RenamedSettingError
 from synvid.config.strict_yaml import read_yaml
 from synvid.dataset.real_videos import RealVideos
 from synvid.errors import ConfigurationError, DatasetError
@@ -188,7 +189,14 @@ class DatasetRecipe:
         allowed = {"n", "seed", "shard_size", "format", "encoding", "encoder", "codec", "banks", "real"}
         if not isinstance(preset, dict) or not settings.keys() <= allowed or "n" not in settings:
             raise ConfigurationError(damaged)
-        parsed = Preset.from_dict(preset, str(path))
+        try:
+            parsed = Preset.from_dict(preset, str(path))
+        except RenamedSettingError as error:
+            setting = str(error).removeprefix(f"{path}: ").partition(";")[0]
+            raise ConfigurationError(
+                f"{path}: was written by an older synvid ({setting}); render the dataset again into another folder, or use "
+                "the synvid that wrote it."
+            ) from None
         try:
             real = RealVideos(path="", **settings.pop("real")) if "real" in settings else None
             banks = {name: BankInfo(**bank) for name, bank in settings.pop("banks", {}).items()}

@@ -140,6 +140,8 @@ def load_metrics(path: Path) -> list[DatasetMetrics]:
         raise ConfigurationError(f"{path}: {error.strerror}.") from None
     except (ValueError, RecursionError):
         raise ConfigurationError(f"{invalid}.") from None
+    if isinstance(content, dict) and content.get("format") == "synvid-measures":
+        raise ConfigurationError(f"{path}: was written by an older synvid; measure again, `synvid stats --out {path.name}`.")
     if not isinstance(content, dict) or content.get("format") != FORMAT or not isinstance(content.get("datasets"), list):
         raise ConfigurationError(f"{invalid}.")
     if content.get("version") != VERSION:

@@ -161,6 +161,11 @@ class Scene:
             if ((colors % 1 != 0) | (colors < 0) | (colors > 255)).any():
                 raise ValueError("colors are not whole numbers from 0 to 255")
         except KeyError as error:
+            old = next((name for name, new in _RENAMED.items() if new == error.args[0] and f'"{name}"' in text), None)
+            if old is not None:
+                raise ConfigurationError(
+                    f"the scene was written by an older synvid: {old} is now called {_RENAMED[old]}; rename it."
+                ) from None
             raise ConfigurationError(f"not a scene written by Scene.to_json: {error} is missing.") from None
         except (ValueError, TypeError, AttributeError, OverflowError, RecursionError) as error:
             raise ConfigurationError(f"not a scene written by Scene.to_json: {error}.") from None
@@ -194,6 +199,8 @@ def _parse_textures(values: Any, count: int) -> Textures | None:
     return textures
 
 
+#: Fields of a scene's JSON that older versions wrote under another name.
+_RENAMED = {"whole_pixels": "integer_positions", "pool": "max_textures", "saturate": "additive_tint"}
 #: Validators of the scalar fields of a scene's JSON.
 _SCALARS: Mapping[str, Validator] = {
     "num_frames": Number(1, 10_000, whole=True),

@@ -17,7 +17,8 @@ from numpy.typing import NDArray
 
 from synvid.errors import DatasetError
 from synvid.video.demux import PacketReader
-from synvid.video.frame_index import FrameIndex, build_index, load_index, store_index
+from synvid.video.frame_index import FrameIndex, load_index, store_index
+from synvid.video.index_builder import build_index
 
 if TYPE_CHECKING:
     from typing_extensions import Self
