@@ -103,9 +103,9 @@ class DoNothing:
 @pytest.mark.parametrize(
     ("number", "message"),
     [
-        (errno.EMFILE, r"too many open files: a process may have \d+; raise `ulimit -n`, or take fewer --workers\."),
+        (errno.EMFILE, r"too many open files: the limit of a process is \d+; raise `ulimit -n`, or use fewer --workers\."),
         (errno.ENOSPC, r"shm: No space left on device\."),
-        (errno.EAGAIN, r"no more processes can be started \(`ulimit -u`, .*\); take fewer --workers\."),
+        (errno.EAGAIN, r"no more processes can be started \(`ulimit -u`, .*\); use fewer --workers\."),
     ],
     ids=["files", "shared memory", "processes"],
 )
