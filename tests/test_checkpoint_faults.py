@@ -30,7 +30,7 @@ from safetensors.torch import save_file  # noqa: E402
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
 from synvid_train.model import tensor_files  # noqa: E402
 from synvid_train.model.checkpoint import Checkpoint, _encode_header, load_training, save_training, save_weights  # noqa: E402
-from synvid_train.model.convert import export_huggingface, load_checkpoint  # noqa: E402
+from synvid_train.model.load import export_huggingface, load_checkpoint  # noqa: E402
 
 
 # ---- Files that are not checkpoints ---------------------------------------------------------------------------------

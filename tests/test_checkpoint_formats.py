@@ -23,8 +23,8 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from synvid.errors import ConfigurationError  # noqa: E402
 from synvid_train.model import tensor_files  # noqa: E402
-from synvid_train.model.convert import export_huggingface, load_checkpoint  # noqa: E402
-from synvid_train.model.official import checkpoint_from_names  # noqa: E402
+from synvid_train.model.load import export_huggingface, load_checkpoint  # noqa: E402
+from synvid_train.model.official import convert_official_weights  # noqa: E402
 from synvid_train.model.videomae import SIZES, Architecture, VideoMAE  # noqa: E402
 
 
@@ -70,7 +70,7 @@ def test_architecture_inferred_from_shapes(size, patch, tubelet, depth):
     architecture = Architecture(size, patch_size=patch, tubelet_size=tubelet, decoder_depth=depth)
     with torch.device("meta"):
         weights = VideoMAE(architecture).state_dict()
-    assert checkpoint_from_names(Path("a.pth"), weights).architecture == architecture
+    assert convert_official_weights(Path("a.pth"), weights).architecture == architecture
 
 
 def test_bare_state_dict_loads(tmp_path):

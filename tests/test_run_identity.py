@@ -23,8 +23,8 @@ from training_runs import (  # noqa: E402
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
 from synvid_train.cli.main import main  # noqa: E402
 from synvid_train.model.checkpoint import load_training  # noqa: E402
-from synvid_train.model.convert import load_checkpoint  # noqa: E402
-from synvid_train.train.pretrain import pretraining  # noqa: E402
+from synvid_train.model.load import load_checkpoint  # noqa: E402
+from synvid_train.train.pretrain import make_pretraining_task  # noqa: E402
 from synvid_train.train.trainer import train  # noqa: E402
 
 FINETUNING = (*TINY_MODEL, "optim.batch_size=4", "optim.epochs=1", "optim.warmup_epochs=0.5", "run.precision=fp32")
@@ -91,7 +91,7 @@ def test_other_number_of_epochs_after_warmup_raises(tmp_path):
         pretrain(make_recipe("optim.epochs=5"), make_source(), tmp_path)
     assert str(caught.value).endswith("resume with the same number, or start in another --out.")
     with pytest.raises(ConfigurationError, match=r"now 5, seed was 0, now 1\); choose another"):
-        train(pretraining(make_recipe("optim.epochs=5"), make_source(), seed=1), tmp_path, SINGLE_PROCESS)
+        train(make_pretraining_task(make_recipe("optim.epochs=5"), make_source(), seed=1), tmp_path, SINGLE_PROCESS)
     assert last_steps(tmp_path) == (9, 9)
 
 
@@ -125,7 +125,7 @@ def test_more_epochs_at_same_learning_rates_resume(settings, tmp_path):
 
 def _pretrain_until(recipe, step, out):
     """Pre-train until the evaluation after a step."""
-    task = pretraining(recipe, make_source())
+    task = make_pretraining_task(recipe, make_source())
 
     def evaluate(*_):
         if load_training(out / "last.pt")[2] == step:

@@ -21,7 +21,7 @@ def export(checkpoint: Path, out: Path) -> None:
 
     synvid-train export --checkpoint runs/pretrain_vitb/last.pt --out huggingface/
     """
-    from synvid_train.model.convert import export_huggingface, load_checkpoint
+    from synvid_train.model.load import export_huggingface, load_checkpoint
 
     export_huggingface(load_checkpoint(checkpoint), out)
 

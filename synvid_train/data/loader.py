@@ -21,11 +21,11 @@ from synvid.errors import DatasetError
 from synvid.os_errors import describe_os_error, raise_file_limit
 from synvid.runtime.local_executor import default_workers, exit_with_parent
 
-__all__ = ["catch_worker_death", "load_batches", "load_samples", "set_num_loaders"]
+__all__ = ["catch_worker_death", "choose_num_workers", "load_batches", "load_samples"]
 
 
-def set_num_loaders(workers: int | None, device: torch.device, num_processes: int) -> int:
-    """Choose the number of worker processes that load clips; on the CPU, also limit torch's threads to the other cores.
+def choose_num_workers(workers: int | None, device: torch.device, num_processes: int) -> int:
+    """Choose the number of worker processes that load clips; on the CPU, also sets torch's thread count to the other cores.
 
     Args:
         workers: number of worker processes. None: all cores, or half of them if the model runs on the CPU.

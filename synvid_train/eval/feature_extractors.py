@@ -29,7 +29,7 @@ from synvid.errors import ConfigurationError
 from synvid.os_errors import wrap_os_errors
 from synvid.storage.atomic_io import file_sha256
 from synvid_train.data.transforms import central_square
-from synvid_train.model.convert import load_checkpoint
+from synvid_train.model.load import load_checkpoint
 from synvid_train.model.tensor_files import unpickle
 from synvid_train.model.videomae import VideoClassifier, normalize
 

@@ -1,6 +1,6 @@
-"""Checkpoints of synvid_train: `last.safetensors`, the weights of a model, and `last.pt`, all that resuming a run needs.
+"""Checkpoints of synvid_train: `last.safetensors`, a model's weights, and `last.pt`, the state from which a run resumes.
 
-`synvid_train.model.convert` also reads checkpoints of other programs.
+`synvid_train.model.load` also reads checkpoints written by other programs.
 """
 
 from __future__ import annotations
@@ -144,7 +144,7 @@ def save_weights(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
 def save_training(
     path: str | os.PathLike[str], checkpoint: Checkpoint, optimizer_state: dict[str, Any], step: int, extra: dict[str, Any]
 ) -> None:
-    """Write all that resuming a training run needs, atomically and without a copy in memory.
+    """Write the state from which a training run resumes, atomically and without a copy in memory.
 
     Args:
         path: the file, ending in `.pt`.
@@ -175,13 +175,13 @@ def _encode_header(checkpoint: Checkpoint) -> str:
 
 # ---- Reading -----------------------------------------------------------------------------------------------------
 def load_training(path: str | os.PathLike[str]) -> tuple[Checkpoint, dict[str, Any], int, dict[str, Any]]:
-    """Read a file of `save_training`.
+    """Read a file written by `save_training`.
 
     Returns:
         The model, the optimizer's `state_dict`, the number of steps done, and `extra`.
 
     Raises:
-        ConfigurationError: the file does not exist, or is not a complete file of `save_training`.
+        ConfigurationError: the file does not exist, or is not a complete file written by `save_training`.
         DatasetError: the file cannot be read.
     """
     path = Path(path)

@@ -1,4 +1,4 @@
-"""Read the official checkpoints of VideoMAE, pre-trained and fine-tuned, and others with the same names of weights."""
+"""Read official VideoMAE checkpoints, pre-trained and fine-tuned, and other checkpoints that use the same weight names."""
 
 from __future__ import annotations
 
@@ -41,7 +41,7 @@ def read_official(path: Path, content: Any) -> Checkpoint:
             f"{path}: it has no weights, neither at the top level nor under {', '.join(_WEIGHT_KEYS)}; it has "
             f"{_list_some(content)}."
         )
-    return checkpoint_from_names(path, _strip_wrappers(path, weights))
+    return convert_official_weights(path, _strip_wrappers(path, weights))
 
 
 def _list_some(names: Iterable[Any]) -> str:
@@ -57,8 +57,8 @@ def _strip_wrappers(path: Path, weights: Weights) -> Weights:
     return stripped
 
 
-def checkpoint_from_names(path: Path, weights: Weights) -> Checkpoint:
-    """Convert official names of weights to ours, and infer the architecture from the shapes."""
+def convert_official_weights(path: Path, weights: Weights) -> Checkpoint:
+    """Rename official weights to the names used here, and infer the architecture from the shapes."""
     if "patch_embed.proj.weight" in weights:  # fine-tuned: the encoder's names have no prefix
         heads = ("fc_norm.", "head.")
         weights = {name if name.startswith(heads) else f"encoder.{name}": value for name, value in weights.items()}
@@ -92,7 +92,7 @@ def size_from_width(path: Path, width: int) -> str:
     """Return the model size whose encoder has this width.
 
     Raises:
-        ConfigurationError: no size has.
+        ConfigurationError: no size has this width.
     """
     sizes = {encoder_width: name for name, (encoder_width, *_) in SIZES.items()}
     if width not in sizes:

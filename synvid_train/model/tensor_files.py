@@ -1,4 +1,4 @@
-"""Files of tensors: safetensors and torch.save. Writing is atomic; reading runs no code of the file."""
+"""Files of tensors: safetensors and torch.save. Writing is atomic; reading never executes code stored in the file."""
 
 from __future__ import annotations
 
@@ -100,10 +100,10 @@ def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:
 
 
 def unpickle(path: Path) -> Any:
-    """Read the tensors and plain values in a file of torch.save.
+    """Read the tensors and plain values in a file written by torch.save.
 
     Raises:
-        ConfigurationError: it is not a complete file of torch.save, or holds other objects, whose loading could run code.
+        ConfigurationError: it is not a complete file written by torch.save, or contains other objects, which could run code.
     """
     try:
         with torch.serialization.safe_globals(_SAFE_GLOBALS), warnings.catch_warnings():

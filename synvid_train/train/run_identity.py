@@ -11,6 +11,9 @@ from synvid_train.train.task import TrainingTask
 
 __all__ = ["find_differences", "run_identity", "suggest_remedy"]
 
+#: Former keys of `run_identity`, which saved runs may have.
+_RENAMED_KEYS = {"weights that learn": "trainable parameters"}
+
 
 def run_identity(task: TrainingTask) -> dict[str, Any]:
     """Return all that must stay the same when a run is resumed; of the settings in `run`, only `precision` counts."""
@@ -19,7 +22,7 @@ def run_identity(task: TrainingTask) -> dict[str, Any]:
     return {
         **settings,
         "kind": task.kind,
-        "weights that learn": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
+        "trainable parameters": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
         "seed": task.seed,
         "clips": task.clips.source.identity,
         "new clips each epoch": task.resample_each_epoch,
@@ -38,6 +41,7 @@ def find_differences(saved: dict[str, Any], task: TrainingTask, schedule: Schedu
         schedule: the schedule of this run.
         step: number of steps that the saved run has done.
     """
+    saved = {_RENAMED_KEYS.get(key, key): value for key, value in saved.items()}
     identity, optim = run_identity(task), saved.get("optim", {})
     epochs = optim.get("epochs", 0)
     if _same_learning_rates(task, schedule, epochs, step):

@@ -36,8 +36,8 @@ from synvid_train.train.task import Batch, TrainingTask
 __all__ = ["InterruptedRunError", "train"]
 
 
-#: A run ends with an error after so many steps in a row without a finite gradient.
-_MAX_STEPS_WITHOUT_GRADIENT = 20
+#: A run ends with an error after this many steps in a row without a finite gradient.
+_MAX_NON_FINITE_STEPS = 20
 
 #: Parts of the error messages of gloo and NCCL when another process has ended.
 _PEER_LOST = (
@@ -84,7 +84,8 @@ def train(
         ConfigurationError: the folder holds a different run.
     """
     progress = progress or Progress()
-    with lock_run_folder(out, distributed):  # first, so that a refusal meets no pending collective of a model
+    # Before the model is wrapped in DDP: if one process raised later, the others would wait in a collective call.
+    with lock_run_folder(out, distributed):
         trainer = _Trainer(task, out, distributed, workers, notify)
         trainer.check_data()
         if overwrite:
@@ -119,7 +120,8 @@ class _Trainer:
         recipe, source = task.recipe, task.clips.source
         self.schedule = Schedule(
             len(source), recipe.data.samples_per_clip, recipe.optim.batch_size, recipe.run.device_batch_size,
-            recipe.optim.epochs, task.seed, task.resample_each_epoch, distributed.rank, distributed.world_size, task.pairs,
+            recipe.optim.epochs, task.seed, task.resample_each_epoch, distributed.rank, distributed.world_size,
+            task.mixes_pairs,
         )  # fmt: skip
         self.model = task.model.to(distributed.device)
         if recipe.run.compile:
@@ -247,8 +249,8 @@ class _Trainer:
 
     def check_gradients(self, meter: StepMeter, done: int) -> None:
         """Raise an error if the run is diverging, or is so short that no step changed the weights."""
-        count = meter.steps_without_gradient
-        if count >= _MAX_STEPS_WITHOUT_GRADIENT or (done == self.schedule.steps and count == done):
+        count = meter.non_finite_steps_in_a_row
+        if count >= _MAX_NON_FINITE_STEPS or (done == self.schedule.steps and count == done):
             raise DatasetError(
                 f"{self.out}: no finite gradient in the last {count} steps, up to step {done}; "
                 "a lower optim.base_learning_rate may help, the last checkpoint is from before."

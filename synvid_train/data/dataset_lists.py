@@ -1,6 +1,6 @@
-"""Read lists of videos in the formats that datasets publish.
+"""Read the lists that video datasets publish, and folders by class.
 
-UCF101, HMDB51, Kinetics, Something-Something v2, Diving48, and folders by class.
+UCF101, HMDB51, Kinetics, Something-Something v2 and Diving48.
 """
 
 from __future__ import annotations
