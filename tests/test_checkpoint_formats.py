@@ -193,7 +193,7 @@ def test_unsupported_huggingface_config_raises(change, message, tmp_path):
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "\xff", '{"model_type": "videomae"}'])
 def test_unreadable_huggingface_config_raises(content, tmp_path):
-    """A config.json that is invalid or has no weights beside it raises an error that names it."""
+    """A config.json that is invalid or has no weights next to it raises an error that names it."""
     (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(ConfigurationError) as caught:
         load_checkpoint(tmp_path)
@@ -201,7 +201,7 @@ def test_unreadable_huggingface_config_raises(content, tmp_path):
 
 
 def test_huggingface_weights_that_contradict_config_raise(tmp_path):
-    """Missing, superfluous and misshapen tensors raise an error that names the tensor."""
+    """Missing, unexpected and misshapen tensors raise an error that names the tensor."""
     export_huggingface(random_checkpoint(), tmp_path)
     file = tmp_path / "model.safetensors"
     weights = load_file(file)
@@ -209,7 +209,7 @@ def test_huggingface_weights_that_contradict_config_raise(tmp_path):
     save_file({name: value for name, value in weights.items() if name != lost}, file)
     assert f"it lacks the tensor {lost}." in error_message(load_checkpoint, tmp_path)
     save_file({**weights, "videomae.cls_token": torch.zeros(3)}, file)
-    assert "it has videomae.cls_token, which is no weight of the model." in error_message(load_checkpoint, tmp_path)
+    assert "it has videomae.cls_token, which is not a weight of the model." in error_message(load_checkpoint, tmp_path)
     save_file({**weights, lost: torch.zeros(128, 4)}, file)
     assert "differ in shape: (128, 128) and (128, 4)." in error_message(load_checkpoint, tmp_path)
     save_file({**weights, "decoder.head.bias": torch.zeros(4)}, file)

@@ -131,7 +131,7 @@ def test_random_numbers_differ_between_frames(name: str) -> None:
 @pytest.mark.parametrize("severity", [1, 5])
 def test_frame_by_frame_equals_clip(name: str, variant: str, severity: int) -> None:
     """`frame_order` and `corrupt_frame`, which evaluation uses, change a random clip as calling the corruption does."""
-    clip = np.random.default_rng(0).integers(0, 256, (100, 8, 9, 3), np.uint8)
+    clip = np.random.default_rng(0).integers(0, 256, (100, 24, 25, 3), np.uint8)
     corruption = Corruption(name, severity, variant)
     order = corruption.frame_order(len(clip), (0,))
     frames = np.stack([corruption.corrupt_frame(clip[t], (0, t)) for t in order])

@@ -67,7 +67,7 @@ def evaluate(
 ) -> None:  # fmt: skip
     """Measure the accuracy of a classifier on test videos.
 
-    synvid-train evaluate --checkpoint runs/b --data test.csv --corruption gauss:3
+    synvid-train evaluate --checkpoint runs/b --data test.csv --out results/
 
     The softmax is averaged over several views of each video.
     """
@@ -105,7 +105,7 @@ def evaluate(
 
 
 def _load_recipe(checkpoint: Checkpoint, settings: Sequence[str]) -> TrainingRecipe:
-    """The recipe that a checkpoint was trained with, else the paper's for UCF101, with the checkpoint's input shape."""
+    """Return the recipe of a checkpoint, or the paper's for UCF101 if it has none, with the checkpoint's input shape."""
     from synvid_train.training_recipe import TrainingRecipe, load_recipe
 
     recipe = (

@@ -89,7 +89,7 @@ def join_processes(device: str | None, quiet: bool) -> tuple[DistributedContext,
 
 
 def loader_workers(workers: int | None, distributed: DistributedContext) -> int:
-    """The number of worker processes that load clips: `--workers`, or the default."""
+    """Return the number of worker processes that load clips: `--workers`, or the default."""
     from synvid_train.data.loader import choose_num_workers
 
     return choose_num_workers(workers, distributed.device, distributed.local_size)

@@ -28,7 +28,7 @@ __all__ = ["finetune", "pretrain", "probe"]
 @click.option(
     "--n", "--clips", "n", type=click.IntRange(1),
     help="With --preset: train on this number of clips, the same in every epoch. With torchrun write --clips, since torchrun "
-    "takes --n for its own option.  [default: new clips in every epoch]",
+    "interprets --n as its own option.  [default: new clips in every epoch]",
 )  # fmt: skip
 @click.option("--shards", type=PATH, help="Decode clips of this dataset, written by `synvid render`.")
 @click.option("--rerender", is_flag=True, help="With --shards: render the clips again instead of decoding them.")
@@ -44,7 +44,7 @@ def pretrain(
 
     synvid-train pretrain --preset moving_shapes
 
-    If it is interrupted, the same command resumes from the last checkpoint, even if the data or the run were moved.
+    If it is interrupted, the same command resumes from the last checkpoint, even if the data or the run have moved.
     """
     if (preset is None) == (shards is None):
         raise ConfigurationError("give either --preset NAME, or --shards DIR of a rendered dataset.")
@@ -73,7 +73,7 @@ def pretrain(
 def _preset_sources(
     name: str, num_clips: int, seed: int, textures: tuple[str, ...], images: Path | None, workers: int | None, console: Console
 ) -> tuple[WindowSource, WindowSource]:
-    """Training and held-out clips for `--preset`."""
+    """Return training and held-out clips for `--preset`."""
     from synvid.preset import load_preset
     from synvid.textures.resolve_banks import find_image_files, parse_texture_options, resolve_textures
     from synvid_train.train.pretraining_sources import preset_sources
@@ -87,7 +87,7 @@ def _preset_sources(
 def _dataset_sources(
     folder: Path, rerender: bool, textures: tuple[str, ...], images: Path | None
 ) -> tuple[WindowSource, WindowSource | None]:
-    """Training and held-out clips for `--shards`."""
+    """Return training and held-out clips for `--shards`."""
     from synvid.dataset.reader import open_dataset
     from synvid.textures.resolve_banks import parse_texture_options
     from synvid_train.train.pretraining_sources import dataset_sources
@@ -176,7 +176,7 @@ def _train_classifier(
 def _load_recipe(
     kind: str, name: str | None, settings: Sequence[str], distributed: DistributedContext, console: Console
 ) -> TrainingRecipe:
-    """The recipe of `--recipe`, else the default: the paper's on a GPU, a small one on the CPU."""
+    """Return the recipe of `--recipe`, or the default: the paper's on a GPU, a small one on the CPU."""
     from synvid_train.training_recipe import load_recipe
 
     default, on_cpu = DEFAULT_RECIPES[kind]

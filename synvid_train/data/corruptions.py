@@ -131,7 +131,7 @@ def _check(name: str, severity: object, variant: str) -> None:
 
 def _apply_to_floats(frame: Frames, function: Callable[[Floats], NDArray[Any]]) -> Frames:
     """Apply a function of float32 (H, W, 3) in [0, 1] to a frame; clip and round the result."""
-    scaled = function(frame / np.float32(255)) * np.float32(255)
+    scaled = function(frame.astype(np.float32) / np.float32(255)) * np.float32(255)
     return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
 
 

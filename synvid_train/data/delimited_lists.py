@@ -1,4 +1,4 @@
-"""Read lists of videos that are CSV with a header, or lines of path and label."""
+"""Read lists of videos: CSV with a header, or lines of path and label."""
 
 from __future__ import annotations
 
@@ -43,12 +43,12 @@ def _find_delimiter(lines: Sequence[str]) -> str:
     for delimiter in ("\t", ",", ";"):
         ends = [line.rpartition(delimiter)[2] for line in lines if delimiter in line]
         counts[delimiter] = sum(not re.search(rf"\.({_SUFFIXES})\s+\S", end, re.IGNORECASE) for end in ends)
-    likeliest = max(counts, key=counts.__getitem__)
-    return likeliest if 2 * counts[likeliest] >= len(lines) else " "
+    most_frequent = max(counts, key=counts.__getitem__)
+    return most_frequent if 2 * counts[most_frequent] >= len(lines) else " "
 
 
 def _split_fields(path: Path, number: int, line: str, delimiter: str) -> list[str]:
-    """Return the fields of a CSV line; each line is parsed alone, so an open quote does not swallow the next ones."""
+    """Return the fields of a CSV line; each line is parsed alone, so an unclosed quote affects only its own line."""
     try:
         fields = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error as error:

@@ -18,7 +18,7 @@ from synvid_train.data.list_rows import SPLIT_NAMES, Listing, ListRow, has_video
 __all__ = ["VideoList", "class_names", "labels_to_class_numbers", "locate_videos", "read_list"]
 
 
-#: Fraction of a list's videos that may be missing; training replaces them by others.
+#: Maximum fraction of a list's videos that may be missing; training replaces these by other videos.
 _MAX_MISSING = 0.1
 
 
@@ -199,7 +199,8 @@ def labels_to_class_numbers(listing: Listing, rows: Sequence[ListRow], names: Se
     """Return the class number of each row, and a message if labels and class names were matched by position.
 
     Numeric labels are positions in `names`, from 0, if the names are not numbers. Labels that are names are matched to
-    numeric class names in the dataset's numbering, or sorted, if there are equally many. Both may be wrong, hence the message.
+    numeric class names in the dataset's numbering, or sorted, if there are equally many. Both
+    matches may be wrong, so the message says which were made.
 
     Args:
         listing: the list.

@@ -99,7 +99,7 @@ def check_weights(checkpoint: Checkpoint, subject: str) -> None:
         subject: subject of the error message, such as "The checkpoint".
 
     Raises:
-        ConfigurationError: a tensor is missing, superfluous or of the wrong shape.
+        ConfigurationError: a tensor is missing, unexpected or of the wrong shape.
     """
     _check_shapes(
         checkpoint.weights, weight_shapes(checkpoint.architecture, checkpoint.kind, len(checkpoint.classes)), subject
@@ -112,9 +112,9 @@ def _check_shapes(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int,
             raise ConfigurationError(f"{subject} lacks the tensor {name}, of shape {shape}.")
         if tuple(weights[name].shape) != shape:
             raise ConfigurationError(f"{subject} has {name} of shape {tuple(weights[name].shape)}; the model has {shape}.")
-    superfluous = [name for name in weights if name not in shapes]
-    if superfluous:
-        raise ConfigurationError(f"{subject} has {superfluous[0]}, which is no weight of the model.")
+    unexpected = [name for name in weights if name not in shapes]
+    if unexpected:
+        raise ConfigurationError(f"{subject} has {unexpected[0]}, which is not a weight of the model.")
 
 
 @contextlib.contextmanager
@@ -219,7 +219,7 @@ def checkpoint_from_header(path: Path, header: Any, weights: Any) -> Checkpoint:
     except ConfigurationError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise ConfigurationError(f"{path}: its header is not one of this version of synvid_train.") from None
+        raise ConfigurationError(f"{path}: its header was not written by this version of synvid_train.") from None
     if kind not in KINDS:
         raise ConfigurationError(f"{path}: its kind is {kind!r}; it must be one of {', '.join(KINDS)}.")
     return checkpoint

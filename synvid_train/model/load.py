@@ -28,8 +28,8 @@ def load_checkpoint(path: str | os.PathLike[str], num_frames: int | None = None,
 
     Args:
         path: a file written by `save_weights` or `save_training`; a run folder, with `last.safetensors` or `last.pt`; an
-            official VideoMAE checkpoint (`.pth`, `.pt`), pre-trained or fine-tuned; a folder written by DeepSpeed; or a Hugging
-            Face folder (`config.json`, `model.safetensors`).
+            official VideoMAE checkpoint (`.pth`, `.pt`), pre-trained or fine-tuned; a folder written by DeepSpeed; or a
+            Hugging Face folder (`config.json`, `model.safetensors`).
         num_frames: number of frames of the returned model, which need not be the file's: position embeddings are not
             weights. None for the file's, or 16 if the format does not store it.
         image_size: image size of the returned model; None for the file's, or 224 if the format does not store it.

@@ -27,10 +27,10 @@ def read_official(path: Path, content: Any) -> Checkpoint:
 
     Args:
         path: the file, for error messages.
-        content: what torch.load returned: weights, or a dict that has them under `model`, `module` or `state_dict`.
+        content: the result of torch.load: weights, or a dict that has them under `model`, `module` or `state_dict`.
 
     Raises:
-        ConfigurationError: there are no weights of a VideoMAE.
+        ConfigurationError: the content has no weights of a VideoMAE.
     """
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path}: it holds a {type(content).__name__}; it must be a dict with weights.")
@@ -65,7 +65,7 @@ def convert_official_weights(path: Path, weights: Weights) -> Checkpoint:
     kernel = weights.get("encoder.patch_embed.proj.weight")
     if kernel is None or kernel.ndim != 5 or kernel.shape[-1] != kernel.shape[-2]:
         raise ConfigurationError(
-            f"{path}: it is not a VideoMAE: encoder.patch_embed.proj.weight must be there, (width, 3, tubelet, patch, patch); "
+            f"{path}: it is not a VideoMAE: encoder.patch_embed.proj.weight must exist, (width, 3, tubelet, patch, patch); "
             f"it has {_list_some(weights) if kernel is None else tuple(kernel.shape)}."
         )
     decoder_blocks = {name.split(".")[2] for name in weights if name.startswith("decoder.blocks.")}

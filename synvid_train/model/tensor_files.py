@@ -121,7 +121,7 @@ def unpickle(path: Path) -> Any:
 
 
 class _NumpyDtypeStub:
-    """Replaces numpy.dtype in a pickle: the real one could be made to take bytes for objects."""
+    """Replaces numpy.dtype in a pickle: the real one could be made to interpret bytes as pointers to objects."""
 
     def __init__(self, code: str, *_: Any) -> None:
         self.code, self.order = code, "="
@@ -133,11 +133,11 @@ class _NumpyDtypeStub:
 def _numpy_scalar_stub(dtype: _NumpyDtypeStub, data: bytes) -> Any:
     """Replaces numpy's scalar constructor in a pickle; returns a Python number."""
     if not re.fullmatch(r"[<>=|][bifuc]\d{1,2}", f"{dtype.order}{dtype.code}"):
-        raise pickle.UnpicklingError("GLOBAL numpy.dtype")  # as torch names what it refuses
+        raise pickle.UnpicklingError("GLOBAL numpy.dtype")  # torch's wording for a type that it refuses
     return np.frombuffer(data, dtype.order + dtype.code)[0].item()
 
 
-#: What a file may hold besides tensors and plain values: the command-line arguments of a program, and NumPy scalars.
+#: What a file may contain besides tensors and plain values: the command-line arguments of a program, and NumPy scalars.
 _SAFE_GLOBALS: list[Any] = [
     argparse.Namespace,
     (_NumpyDtypeStub, "numpy.dtype"),

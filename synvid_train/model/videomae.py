@@ -36,7 +36,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """The architecture of a model: all that is needed to build it.
+    """The architecture of a model: everything needed to build it.
 
     Attributes:
         size: a key of `SIZES`.

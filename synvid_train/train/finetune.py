@@ -90,21 +90,21 @@ def make_finetuning_task(
 
 
 #: Number of validation videos that are tried before training.
-_MAX_TRIED = 8
+_MAX_TRIED_VIDEOS = 8
 
 
 def _check_readable(videos: VideoList) -> None:
-    """Check that one of the first validation videos can be read: an error after the first epoch would come too late."""
+    """Check before training, rather than after the first epoch, that one of the first validation videos can be read."""
     problem = ""
-    tried = videos.paths[:_MAX_TRIED]
-    for path in tried:
+    candidates = videos.paths[:_MAX_TRIED_VIDEOS]
+    for path in candidates:
         try:
             decode(path, [0])
         except DatasetError as error:
             problem = problem or str(error)
         else:
             return
-    raise ConfigurationError(f"{videos.source}: none of its first {len(tried)} videos can be read: {problem}")
+    raise ConfigurationError(f"{videos.source}: none of its first {len(candidates)} videos can be read: {problem}")
 
 
 def _check_architecture(architecture: Architecture, checkpoint: Architecture) -> None:

@@ -16,7 +16,7 @@ _RENAMED_KEYS = {"weights that learn": "trainable parameters"}
 
 
 def run_identity(task: TrainingTask) -> dict[str, Any]:
-    """Return all that must stay the same when a run is resumed; of the settings in `run`, only `precision` counts."""
+    """Return everything that must be unchanged when a run is resumed; of the settings under `run`, that is `precision`."""
     settings = {key: value for key, value in task.recipe.to_dict().items() if key not in ("name", "description", "run")}
     settings["run"] = {"precision": task.recipe.run.precision}
     return {
@@ -73,7 +73,7 @@ def _describe_differences(saved: dict[str, Any], current: dict[str, Any]) -> lis
     return differences
 
 
-#: Descriptions for keys whose values are digests, which tell a user nothing.
+#: Descriptions for keys whose values are digests, which mean nothing to a user.
 _DIGESTS = {"clips": "different clips, paths or labels", "origin": "different initial weights"}
 
 

@@ -27,8 +27,8 @@ class TrainingTask:
         recipe: all settings.
         model: the model, on the CPU.
         clips: the dataset of training samples.
-        loss: (model, batch on the device) to the mean loss of the batch.
-        evaluate: (model, distributed, number of loader processes) to metrics by name, which may be empty. Called on every
+        loss: maps (model, batch on the device) to the mean loss of the batch.
+        evaluate: maps (model, distributed, number of loader processes) to metrics by name, which may be empty. Called on every
             process after each checkpoint at the end of an epoch.
         seed: random seed of order, crops, masks, dropout, mixup and cutmix.
         resample_each_epoch: each epoch has new clips.
