@@ -129,7 +129,7 @@ def test_deepspeed_folder(tmp_path):
     shutil.copy(run / "global_step10" / "mp_rank_00_model_states.pt", run / "global_step10" / "mp_rank_01_model_states.pt")
     assert "split over 2 devices" in error_message(load_checkpoint, run)
     (run / "global_step10" / "zero_pp_rank_0_mp_rank_00_model_states.pt").touch()
-    assert "zero_to_fp32.py beside it merges them" in error_message(load_checkpoint, run)
+    assert "zero_to_fp32.py next to it merges them" in error_message(load_checkpoint, run)
 
 
 def test_file_without_weights_error_lists_its_keys(tmp_path):

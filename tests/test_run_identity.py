@@ -22,9 +22,11 @@ from training_runs import (  # noqa: E402
 
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
 from synvid_train.cli.main import main  # noqa: E402
+from synvid_train.data.schedule import Schedule  # noqa: E402
 from synvid_train.model.checkpoint import load_training  # noqa: E402
 from synvid_train.model.load import load_checkpoint  # noqa: E402
 from synvid_train.train.pretrain import make_pretraining_task  # noqa: E402
+from synvid_train.train.run_identity import find_differences, run_identity  # noqa: E402
 from synvid_train.train.trainer import train  # noqa: E402
 
 FINETUNING = (*TINY_MODEL, "optim.batch_size=4", "optim.epochs=1", "optim.warmup_epochs=0.5", "run.precision=fp32")
@@ -81,6 +83,18 @@ def test_moved_files_are_same_run(tmp_path, monkeypatch):
     assert code == 2
     assert "runs holds a run with different settings (different initial weights); choose another --out" in stderr
     assert finetune("runs", *moved)[0] == 0
+
+
+def test_run_with_former_key_is_same_run(tmp_path):
+    """A saved run whose identity has the former key of the number of trainable parameters can be resumed."""
+    task = make_pretraining_task(make_recipe(), make_source())
+    saved = run_identity(task)
+    saved["weights that learn"] = saved.pop("trainable parameters")
+    schedule = Schedule(16, 1, 4, 4, task.recipe.optim.epochs, 0)
+    assert find_differences(saved, task, schedule, 0) == []
+    saved["weights that learn"] += 1
+    (difference,) = find_differences(saved, task, schedule, 0)
+    assert difference.startswith("trainable parameters was")
 
 
 def test_other_number_of_epochs_after_warmup_raises(tmp_path):

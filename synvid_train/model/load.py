@@ -80,10 +80,10 @@ def _find_deepspeed_file(folder: Path) -> Path | None:
         tag = latest.read_text(encoding="utf-8", errors="replace")[:256].strip()
         folder = folder / Path(tag).name
         if not folder.is_dir():
-            raise ConfigurationError(f"{latest}: names {tag!r}, but there is no such folder beside it.")
+            raise ConfigurationError(f"{latest}: names {tag!r}, but there is no such folder next to it.")
     if any(folder.glob("zero_pp_rank_*_model_states.pt")):
         raise ConfigurationError(
-            f"{folder}: its weights are sharded by DeepSpeed's ZeRO stage 3; zero_to_fp32.py beside it merges them into one "
+            f"{folder}: its weights are sharded by DeepSpeed's ZeRO stage 3; zero_to_fp32.py next to it merges them into one "
             "file that can be read."
         )
     ranks = len(list(folder.glob("mp_rank_*_model_states.pt")))
