@@ -85,7 +85,7 @@ def test_moved_files_are_same_run(tmp_path, monkeypatch):
     assert finetune("runs", *moved)[0] == 0
 
 
-def test_run_with_former_key_is_same_run(tmp_path):
+def test_run_with_former_key_is_same_run():
     """A saved run whose identity has the former key of the number of trainable parameters can be resumed."""
     task = make_pretraining_task(make_recipe(), make_source())
     saved = run_identity(task)
