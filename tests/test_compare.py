@@ -266,7 +266,7 @@ def test_compare_names_unreadable_clips_with_cache(video_sets, tmp_path, mean_co
         (("{one}", "{all_broken}"), 2, "none of its 1 clip can be read"),
         (("{one}", "nothing_like_it"), 2, "nothing_like_it"),
         (("{one}", "{two}", "--features", "resnet"), 2, "one of the networks efficientnet-lite0"),
-        (("{one}", "{two}", "--features", "{broken}"), 2, "not a whole file"),
+        (("{one}", "{two}", "--features", "{broken}"), 2, "not a complete file"),
         (("{one}", "{two}", "--features", "~nobody/x.pt"), 2, "no such file"),
         (("{one}", "{two}", "--features", ""), 2, "no such file"),
         (("{one}", "{two}", "--features", "x" * 400), 2, "no such file"),
