@@ -102,11 +102,8 @@ def _samples(source, workers, recipe=None):
 
 @pytest.mark.parametrize("layout", ["tar", "files"])
 def test_dataset_clips_equal_rendered_clips(layout, tiny_preset, tmp_path):
-    """Clips of a dataset, rendered again, equal those of the preset; decoded ones are close."""
-    from synvid.dataset.build import render_recipe
-    from synvid.dataset.recipe import DatasetRecipe
-
-    render_recipe(DatasetRecipe(tiny_preset, 12, 0, 4, layout, "lossless"), tmp_path, workers=1)
+    """Clips rendered from a manifest equal those of the preset; decoded ones are close."""
+    synvid.render_dataset(tiny_preset, 12, tmp_path, shard_size=4, format=layout, encoding="lossless", workers=1)
     shards = synvid.open_dataset(tmp_path)
     moved = synvid.open_dataset(shutil.copytree(tmp_path, tmp_path / "moved"))
     assert DatasetClips(moved).identity == DatasetClips(shards).identity != DatasetClips(shards, rerender=True).identity
