@@ -22,12 +22,12 @@ from synvid.dataset.recipe import DatasetRecipe
 from synvid_train.data.loader import load_batches
 from synvid_train.data.samples import TrainingClips
 from synvid_train.data.schedule import Schedule
-from synvid_train.data.window_sources import RenderedClips, ShardClips
+from synvid_train.data.window_sources import DatasetClips, RenderedClips
 from synvid_train.distributed import DistributedContext
 from synvid_train.model.checkpoint import Checkpoint
-from synvid_train.model.convert import export_huggingface
+from synvid_train.model.load import export_huggingface
 from synvid_train.model.videomae import Architecture, VideoMAE, normalize, training_flops, tube_mask, unwrapped_state_dict
-from synvid_train.train.pretrain import count_visible, pretraining
+from synvid_train.train.pretrain import count_visible, make_pretraining_task
 from synvid_train.train.run_log import read_log
 from synvid_train.train.trainer import train
 from synvid_train.training_recipe import load_recipe
@@ -98,7 +98,7 @@ def bench_loader():
         for encoding in ("fast", "small"):
             path = Path(folder, encoding)
             render_recipe(DatasetRecipe(synvid.load_preset("moving_shapes"), 64, 0, 64, "tar", encoding), path, workers=2)
-            sources[f"decoded, {encoding}"] = ShardClips(synvid.open_dataset(path))
+            sources[f"decoded, {encoding}"] = DatasetClips(synvid.open_dataset(path))
         torch.set_num_threads(1)
         for name, source in sources.items():
             clips = TrainingClips(source, recipe, 0, pretraining=True)
@@ -125,7 +125,7 @@ def bench_waiting():
     recipe = load_recipe("gpu_small_pretrain").override(settings)
     source = RenderedClips(synvid.load_preset("moving_shapes"), 0, 25 * batch)
     with tempfile.TemporaryDirectory() as folder:
-        train(pretraining(recipe, source), Path(folder), DistributedContext(0, 1, DEVICE), workers=2)
+        train(make_pretraining_task(recipe, source), Path(folder), DistributedContext(0, 1, DEVICE), workers=2)
         lines = [line for line in read_log(Path(folder, "log.jsonl")) if "loss" in line][1:]
     return {name: statistics.mean(line[name] for line in lines) for name in ("waiting", "clips_per_second")}
 

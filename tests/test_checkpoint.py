@@ -18,7 +18,7 @@ from safetensors.torch import load_file  # noqa: E402
 
 from synvid.errors import ConfigurationError  # noqa: E402
 from synvid_train.model.checkpoint import load_encoder, load_training, save_training, save_weights  # noqa: E402
-from synvid_train.model.convert import load_checkpoint  # noqa: E402
+from synvid_train.model.load import load_checkpoint  # noqa: E402
 from synvid_train.model.videomae import VideoClassifier, VideoMAE  # noqa: E402
 
 

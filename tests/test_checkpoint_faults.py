@@ -30,7 +30,7 @@ from safetensors.torch import save_file  # noqa: E402
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
 from synvid_train.model import tensor_files  # noqa: E402
 from synvid_train.model.checkpoint import Checkpoint, _encode_header, load_training, save_training, save_weights  # noqa: E402
-from synvid_train.model.convert import export_huggingface, load_checkpoint  # noqa: E402
+from synvid_train.model.load import export_huggingface, load_checkpoint  # noqa: E402
 
 
 # ---- Files that are not checkpoints ---------------------------------------------------------------------------------
@@ -99,13 +99,13 @@ def test_weights_of_another_model_raise(tmp_path):
 
 @each_kind
 def test_wrong_tensors_raise(kind, tmp_path):
-    """Missing, misshapen and superfluous tensors raise an error that names tensor and shapes, on reading and on writing."""
+    """Missing, misshapen and unexpected tensors raise an error that names tensor and shapes, on reading and on writing."""
     before = random_checkpoint(kind)
     name = "encoder.blocks.2.mlp.fc1.weight"
     broken = {
         f"it lacks the tensor {name}, of shape (512, 128).": {k: v for k, v in before.weights.items() if k != name},
         f"it has {name} of shape (512, 64); the model has (512, 128).": {**before.weights, name: torch.zeros(512, 64)},
-        "it has encoder.blocks.4.norm1.bias, which is no weight of the model.": {
+        "it has encoder.blocks.4.norm1.bias, which is not a weight of the model.": {
             **before.weights,
             "encoder.blocks.4.norm1.bias": torch.zeros(128),
         },
@@ -160,7 +160,7 @@ def test_classifier_without_classes_raises(tmp_path):
     ],
 )
 def test_invalid_header_raises(header, tmp_path):
-    """A header that is not one of this version raises an error."""
+    """A header that was not written by this version raises an error."""
     save_file({"a": torch.zeros(1)}, tmp_path / "a.safetensors", metadata={"synvid": header})
     error_message(load_checkpoint, tmp_path / "a.safetensors")
 

@@ -23,8 +23,8 @@ from safetensors.torch import load_file, save_file  # noqa: E402
 
 from synvid.errors import ConfigurationError  # noqa: E402
 from synvid_train.model import tensor_files  # noqa: E402
-from synvid_train.model.convert import export_huggingface, load_checkpoint  # noqa: E402
-from synvid_train.model.official import checkpoint_from_names  # noqa: E402
+from synvid_train.model.load import export_huggingface, load_checkpoint  # noqa: E402
+from synvid_train.model.official import convert_official_weights  # noqa: E402
 from synvid_train.model.videomae import SIZES, Architecture, VideoMAE  # noqa: E402
 
 
@@ -70,7 +70,7 @@ def test_architecture_inferred_from_shapes(size, patch, tubelet, depth):
     architecture = Architecture(size, patch_size=patch, tubelet_size=tubelet, decoder_depth=depth)
     with torch.device("meta"):
         weights = VideoMAE(architecture).state_dict()
-    assert checkpoint_from_names(Path("a.pth"), weights).architecture == architecture
+    assert convert_official_weights(Path("a.pth"), weights).architecture == architecture
 
 
 def test_bare_state_dict_loads(tmp_path):
@@ -129,7 +129,7 @@ def test_deepspeed_folder(tmp_path):
     shutil.copy(run / "global_step10" / "mp_rank_00_model_states.pt", run / "global_step10" / "mp_rank_01_model_states.pt")
     assert "split over 2 devices" in error_message(load_checkpoint, run)
     (run / "global_step10" / "zero_pp_rank_0_mp_rank_00_model_states.pt").touch()
-    assert "zero_to_fp32.py beside it merges them" in error_message(load_checkpoint, run)
+    assert "zero_to_fp32.py next to it merges them" in error_message(load_checkpoint, run)
 
 
 def test_file_without_weights_error_lists_its_keys(tmp_path):
@@ -193,7 +193,7 @@ def test_unsupported_huggingface_config_raises(change, message, tmp_path):
 
 @pytest.mark.parametrize("content", ["", "{", "[]", "\xff", '{"model_type": "videomae"}'])
 def test_unreadable_huggingface_config_raises(content, tmp_path):
-    """A config.json that is invalid or has no weights beside it raises an error that names it."""
+    """A config.json that is invalid or has no weights next to it raises an error that names it."""
     (tmp_path / "config.json").write_bytes(content.encode("latin-1"))
     with pytest.raises(ConfigurationError) as caught:
         load_checkpoint(tmp_path)
@@ -201,7 +201,7 @@ def test_unreadable_huggingface_config_raises(content, tmp_path):
 
 
 def test_huggingface_weights_that_contradict_config_raise(tmp_path):
-    """Missing, superfluous and misshapen tensors raise an error that names the tensor."""
+    """Missing, unexpected and misshapen tensors raise an error that names the tensor."""
     export_huggingface(random_checkpoint(), tmp_path)
     file = tmp_path / "model.safetensors"
     weights = load_file(file)
@@ -209,7 +209,7 @@ def test_huggingface_weights_that_contradict_config_raise(tmp_path):
     save_file({name: value for name, value in weights.items() if name != lost}, file)
     assert f"it lacks the tensor {lost}." in error_message(load_checkpoint, tmp_path)
     save_file({**weights, "videomae.cls_token": torch.zeros(3)}, file)
-    assert "it has videomae.cls_token, which is no weight of the model." in error_message(load_checkpoint, tmp_path)
+    assert "it has videomae.cls_token, which is not a weight of the model." in error_message(load_checkpoint, tmp_path)
     save_file({**weights, lost: torch.zeros(128, 4)}, file)
     assert "differ in shape: (128, 128) and (128, 4)." in error_message(load_checkpoint, tmp_path)
     save_file({**weights, "decoder.head.bias": torch.zeros(4)}, file)

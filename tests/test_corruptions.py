@@ -17,7 +17,7 @@ from scipy import ndimage  # type: ignore[import-untyped]
 from skimage.util import random_noise
 
 from synvid.errors import ConfigurationError
-from synvid_train.data.corruptions import CORRUPTIONS, VARIANTS, Corruption, disk_kernel
+from synvid_train.data.corruptions import CORRUPTIONS, ORDER_CORRUPTIONS, VARIANTS, Corruption, disk_kernel
 
 Frames = NDArray[np.uint8]
 
@@ -124,6 +124,24 @@ def test_random_numbers_differ_between_frames(name: str) -> None:
     still = np.repeat(smooth_frames(1), 8, axis=0)
     out = Corruption(name, 5)(still, (0,))
     assert len({frame.tobytes() for frame in out}) > 5
+
+
+@pytest.mark.parametrize("name", CORRUPTIONS)
+@pytest.mark.parametrize("variant", VARIANTS)
+@pytest.mark.parametrize("severity", [1, 5])
+def test_frame_by_frame_equals_clip(name: str, variant: str, severity: int) -> None:
+    """`frame_order` and `corrupt_frame`, which evaluation uses, change a random clip as calling the corruption does."""
+    clip = np.random.default_rng(0).integers(0, 256, (100, 24, 25, 3), np.uint8)
+    corruption = Corruption(name, severity, variant)
+    order = corruption.frame_order(len(clip), (0,))
+    frames = np.stack([corruption.corrupt_frame(clip[t], (0, t)) for t in order])
+    whole = corruption(clip, (0,))
+    assert frames.shape == whole.shape
+    assert not np.array_equal(frames, clip)
+    if name in ORDER_CORRUPTIONS:
+        assert np.array_equal(frames, whole)
+    else:
+        assert all(np.array_equal(frames[t], corruption(clip[[t]], (0, t))[0]) for t in range(len(clip)))
 
 
 # ---- Time -----------------------------------------------------------------------------------------------------------

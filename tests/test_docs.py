@@ -135,7 +135,7 @@ def test_citation_has_the_version_of_the_package():
 
 def test_labelled_clips_of_the_tutorial(tmp_path, monkeypatch):
     """The script of the tutorial writes a folder that `synvid-train` reads as classes and splits."""
-    from synvid_train.data.video_lists import read_rows
+    from synvid_train.data.list_reader import read_rows
 
     script = next(block for block in code_blocks("docs/tutorial.md", "python") if "labelled" in block)
     small = script.replace('("train", 40, 1), ("val", 20, 2)', '("train", 2, 1), ("val", 1, 2)')

@@ -22,9 +22,11 @@ from training_runs import (  # noqa: E402
 
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
 from synvid_train.cli.main import main  # noqa: E402
+from synvid_train.data.schedule import Schedule  # noqa: E402
 from synvid_train.model.checkpoint import load_training  # noqa: E402
-from synvid_train.model.convert import load_checkpoint  # noqa: E402
-from synvid_train.train.pretrain import pretraining  # noqa: E402
+from synvid_train.model.load import load_checkpoint  # noqa: E402
+from synvid_train.train.pretrain import make_pretraining_task  # noqa: E402
+from synvid_train.train.run_identity import find_differences, run_identity  # noqa: E402
 from synvid_train.train.trainer import train  # noqa: E402
 
 FINETUNING = (*TINY_MODEL, "optim.batch_size=4", "optim.epochs=1", "optim.warmup_epochs=0.5", "run.precision=fp32")
@@ -83,6 +85,18 @@ def test_moved_files_are_same_run(tmp_path, monkeypatch):
     assert finetune("runs", *moved)[0] == 0
 
 
+def test_run_with_former_key_is_same_run():
+    """A saved run whose identity has the former key of the number of trainable parameters can be resumed."""
+    task = make_pretraining_task(make_recipe(), make_source())
+    saved = run_identity(task)
+    saved["weights that learn"] = saved.pop("trainable parameters")
+    schedule = Schedule(16, 1, 4, 4, task.recipe.optim.epochs, 0)
+    assert find_differences(saved, task, schedule, 0) == []
+    saved["weights that learn"] += 1
+    (difference,) = find_differences(saved, task, schedule, 0)
+    assert difference.startswith("trainable parameters was")
+
+
 def test_other_number_of_epochs_after_warmup_raises(tmp_path):
     """After the warm-up the rate depends on the number of epochs: the error has both numbers and what to do instead."""
     pretrain(make_recipe(), make_source(), tmp_path)
@@ -91,7 +105,7 @@ def test_other_number_of_epochs_after_warmup_raises(tmp_path):
         pretrain(make_recipe("optim.epochs=5"), make_source(), tmp_path)
     assert str(caught.value).endswith("resume with the same number, or start in another --out.")
     with pytest.raises(ConfigurationError, match=r"now 5, seed was 0, now 1\); choose another"):
-        train(pretraining(make_recipe("optim.epochs=5"), make_source(), seed=1), tmp_path, SINGLE_PROCESS)
+        train(make_pretraining_task(make_recipe("optim.epochs=5"), make_source(), seed=1), tmp_path, SINGLE_PROCESS)
     assert last_steps(tmp_path) == (9, 9)
 
 
@@ -125,7 +139,7 @@ def test_more_epochs_at_same_learning_rates_resume(settings, tmp_path):
 
 def _pretrain_until(recipe, step, out):
     """Pre-train until the evaluation after a step."""
-    task = pretraining(recipe, make_source())
+    task = make_pretraining_task(recipe, make_source())
 
     def evaluate(*_):
         if load_training(out / "last.pt")[2] == step:

@@ -15,14 +15,14 @@ from synvid.runtime.progress import Progress  # noqa: E402
 from synvid.textures.bank import build_bank  # noqa: E402
 from synvid.textures.bank_cache import make_bank_header  # noqa: E402
 from synvid.video.decode import VideoFile, decode  # noqa: E402
-from synvid_train.data.annotations import VideoList, read_list  # noqa: E402
 from synvid_train.data.loader import load_batches  # noqa: E402
 from synvid_train.data.samples import EvaluationVideos, TrainingClips  # noqa: E402
 from synvid_train.data.schedule import Schedule  # noqa: E402
 from synvid_train.data.transforms import evaluation_views, finetune_window  # noqa: E402
-from synvid_train.data.window_sources import LabelledVideos, RenderedClips, ShardClips  # noqa: E402
+from synvid_train.data.video_list import VideoList, read_list  # noqa: E402
+from synvid_train.data.window_sources import DatasetClips, LabelledVideos, RenderedClips  # noqa: E402
 from synvid_train.distributed import DistributedContext  # noqa: E402
-from synvid_train.train.finetune import finetuning  # noqa: E402
+from synvid_train.train.finetune import make_finetuning_task  # noqa: E402
 from synvid_train.train.run_log import read_log  # noqa: E402
 from synvid_train.train.trainer import train  # noqa: E402
 from synvid_train.training_recipe import load_recipe  # noqa: E402
@@ -97,19 +97,19 @@ def _samples(source, workers, recipe=None):
     recipe = recipe or load_recipe("laptop_pretrain", TINY_RECIPE)
     clips = TrainingClips(source, recipe, 3, pretraining=True)
     keys = Schedule(len(source), 1, 4, 4, 2, 3).micro_batches()
-    return [(batch["clip"], batch["order"]) for batch in load_batches(clips, list(keys), workers, torch.device("cpu"))]
+    return [(batch["clip"], batch["token_order"]) for batch in load_batches(clips, list(keys), workers, torch.device("cpu"))]
 
 
 @pytest.mark.parametrize("layout", ["tar", "files"])
-def test_shard_clips_equal_rendered_clips(layout, tiny_preset, tmp_path):
+def test_dataset_clips_equal_rendered_clips(layout, tiny_preset, tmp_path):
     """Clips rendered from a manifest equal those of the preset; decoded ones are close."""
     synvid.render_dataset(tiny_preset, 12, tmp_path, shard_size=4, format=layout, encoding="lossless", workers=1)
     shards = synvid.open_dataset(tmp_path)
     moved = synvid.open_dataset(shutil.copytree(tmp_path, tmp_path / "moved"))
-    assert ShardClips(moved).identity == ShardClips(shards).identity != ShardClips(shards, rerender=True).identity
+    assert DatasetClips(moved).identity == DatasetClips(shards).identity != DatasetClips(shards, rerender=True).identity
     rendered = _samples(RenderedClips(tiny_preset, 0, 12), 0)
-    rerendered = _samples(ShardClips(shards, rerender=True), 0)
-    decoded = _samples(ShardClips(shards), 0)
+    rerendered = _samples(DatasetClips(shards, rerender=True), 0)
+    decoded = _samples(DatasetClips(shards), 0)
     for (a, order), (b, other_order), (c, _) in zip(rendered, rerendered, decoded, strict=True):
         assert torch.equal(a, b)
         assert torch.equal(order, other_order)
@@ -120,9 +120,9 @@ def test_labelled_videos_jhmdb(tmp_path):
     """Windows of J-HMDB videos are the frames of the whole video at the indices of `finetune_window`."""
     if not JHMDB.is_dir():
         pytest.skip("../shared/data/jhmdb is not here")
-    videos = read_list(JHMDB / "labels.csv", split="train", column="split")
+    videos = read_list(JHMDB / "labels.csv", split="train", split_option="split")
     assert (len(videos), len(videos.classes)) == (671, 21)
-    assert len(read_list(JHMDB / "labels.csv", split="test", column="split")) == 257
+    assert len(read_list(JHMDB / "labels.csv", split="test", split_option="split")) == 257
     source = LabelledVideos(videos)
     for i in (0, 300, 670):
         whole = decode(videos.paths[i])
@@ -171,7 +171,7 @@ def test_training_with_two_samples_per_clip(videos, tmp_path):
     """Six videos in batches of two give three steps per epoch of four samples each, also with mixup and micro-batches."""
     settings = ["optim.batch_size=2", "optim.epochs=2", "optim.warmup_epochs=1", "run.device_batch_size=2", "run.log_every=1"]
     recipe = load_recipe("laptop_finetune", [*TWO_SAMPLES_RECIPE, *settings, "objective.mixup=0.8"])
-    task = finetuning(recipe, videos.videos)
+    task = make_finetuning_task(recipe, videos.videos)
     sizes = []
     task.model.register_forward_pre_hook(lambda _, inputs: sizes.append(len(inputs[0])))
     train(task, tmp_path, DistributedContext(0, 1, torch.device("cpu")), 0)

@@ -19,7 +19,7 @@ from synvid.textures.bank import build_bank
 from synvid.textures.bank_cache import make_bank_header
 from synvid_train.data.loader import load_batches
 from synvid_train.data.samples import TrainingClips
-from synvid_train.data.window_sources import RenderedClips, ShardClips
+from synvid_train.data.window_sources import DatasetClips, RenderedClips
 from synvid_train.eval.feature_extraction import ClipSelection, extract_features
 from synvid_train.eval.feature_extractors import FeatureExtractor
 from synvid_train.training_recipe import load_recipe
@@ -104,7 +104,7 @@ def test_batches_with_start_method(kind, preset, tmp_path):
         import synvid
 
         render_recipe(DatasetRecipe(preset, CLIPS, shard_size=2), tmp_path / "set")
-        source = ShardClips(synvid.open_dataset(tmp_path / "set"))
+        source = DatasetClips(synvid.open_dataset(tmp_path / "set"))
     recipe = load_recipe("laptop_pretrain").override({"model.image_size": 32})
     clips = TrainingClips(source, recipe, 3, pretraining=True)
     batches = [[(0, 0, 0), (0, 1, 0)], [(0, 2, 0), (0, 3, 0)]]

@@ -28,9 +28,9 @@ from training_runs import (  # noqa: E402
 import synvid  # noqa: E402
 from synvid.errors import ConfigurationError, DatasetError  # noqa: E402
 from synvid_train.data.window_sources import RenderedClips  # noqa: E402
-from synvid_train.model.convert import load_checkpoint  # noqa: E402
+from synvid_train.model.load import load_checkpoint  # noqa: E402
 from synvid_train.model.videomae import VideoMAE  # noqa: E402
-from synvid_train.train.pretrain import pretraining  # noqa: E402
+from synvid_train.train.pretrain import make_pretraining_task  # noqa: E402
 from synvid_train.train.run_log import read_log  # noqa: E402
 from synvid_train.train.trainer import train  # noqa: E402
 from synvid_train.training_recipe import load_recipe  # noqa: E402
@@ -125,7 +125,7 @@ def test_different_clips_in_same_folder_raise(change, uninterrupted):
     if change == "other preset":
         source = RenderedClips(source.preset.override({"objects.count": 21}), 0, 12)
     with pytest.raises(ConfigurationError, match="clips"):
-        train(pretraining(make_recipe(), source, resample_each_epoch=resample), uninterrupted, SINGLE_PROCESS)
+        train(make_pretraining_task(make_recipe(), source, resample_each_epoch=resample), uninterrupted, SINGLE_PROCESS)
 
 
 # ---- Gradient accumulation and two processes -------------------------------------------------------------------------

@@ -26,7 +26,7 @@ from synvid.errors import ConfigurationError  # noqa: E402
 from synvid_train.cli.main import main  # noqa: E402
 from synvid_train.data.schedule import Schedule  # noqa: E402
 from synvid_train.distributed import DistributedContext  # noqa: E402
-from synvid_train.model.convert import load_checkpoint  # noqa: E402
+from synvid_train.model.load import load_checkpoint  # noqa: E402
 
 
 @pytest.fixture(scope="module")
@@ -205,8 +205,8 @@ def test_advised_setting_makes_micro_batches_even(world_size, advice):
     """The setting in the error about odd micro-batches makes them even, on one device and on three."""
     batch = {3: 9, 1: 18}[world_size]
     with pytest.raises(ConfigurationError, match=f"--set {advice}."):
-        Schedule(100, 1, batch, 9, 1, 0, world_size=world_size, pairs=True)
+        Schedule(100, 1, batch, 9, 1, 0, world_size=world_size, mixes_pairs=True)
     key, _, number = advice.rpartition("=")
     settings = {"optim.batch_size": batch, "run.device_batch_size": 9, key: int(number)}
     sizes = settings["optim.batch_size"], settings["run.device_batch_size"]
-    assert Schedule(100, 1, *sizes, 1, 0, world_size=world_size, pairs=True).micro_batch_size % 2 == 0
+    assert Schedule(100, 1, *sizes, 1, 0, world_size=world_size, mixes_pairs=True).micro_batch_size % 2 == 0

@@ -37,7 +37,7 @@ from synvid_train.data import loader  # noqa: E402
 from synvid_train.data.samples import TrainingClips  # noqa: E402
 from synvid_train.model.checkpoint import load_training  # noqa: E402
 from synvid_train.train import trainer  # noqa: E402
-from synvid_train.train.pretrain import pretraining  # noqa: E402
+from synvid_train.train.pretrain import make_pretraining_task  # noqa: E402
 from synvid_train.train.run_log import read_log  # noqa: E402
 from synvid_train.train.trainer import InterruptedRunError, train  # noqa: E402
 
@@ -99,7 +99,7 @@ def test_interrupted_run_is_saved(tmp_path, monkeypatch):
 
 def test_signal_during_evaluation_ends_run(tmp_path, monkeypatch):
     """A signal during an evaluation ends the run there; the steps before it are saved."""
-    task = pretraining(make_recipe(), make_source(), held_out=make_source(4))
+    task = make_pretraining_task(make_recipe(), make_source(), held_out=make_source(4))
     evaluate = task.evaluate
 
     def evaluate_with_signal(*args):
@@ -117,7 +117,7 @@ def test_signal_during_evaluation_ends_run(tmp_path, monkeypatch):
 
 def test_failed_evaluation_is_repeated_by_next_run(tmp_path):
     """The model is saved before its evaluation; if that fails, the next run starts with it."""
-    task = pretraining(make_recipe(), make_source())
+    task = make_pretraining_task(make_recipe(), make_source())
     evaluate = task.evaluate
 
     def fail(*_):
@@ -128,7 +128,7 @@ def test_failed_evaluation_is_repeated_by_next_run(tmp_path):
         train(task, tmp_path, SINGLE_PROCESS)
     assert load_training(tmp_path / "last.pt")[2] == 3
     calls = []
-    task = pretraining(make_recipe(), make_source())
+    task = make_pretraining_task(make_recipe(), make_source())
     task.evaluate = lambda *args: calls.append(1) or evaluate(*args) or {"metric": 1.0}
     train(task, tmp_path, SINGLE_PROCESS)
     assert [line["step"] for line in read_log(tmp_path / "log.jsonl") if "metric" in line] == [3, 6, 9]
@@ -185,7 +185,7 @@ def test_killed_loader_raises(tmp_path):
 
 def test_killed_loader_saves_last_step(tmp_path):
     """When a loader is killed, the last step done is saved before the error is raised."""
-    task = pretraining(make_recipe("optim.batch_size=1"), _KilledByOneClip(), seed=1)
+    task = make_pretraining_task(make_recipe("optim.batch_size=1"), _KilledByOneClip(), seed=1)
     with pytest.raises(DatasetError, match="worker process that loads clips died"):
         train(task, tmp_path, SINGLE_PROCESS, 1)
     logged, saved = last_steps(tmp_path)
@@ -276,7 +276,7 @@ def test_checkpoint_permissions(tmp_path):
 
 # ---- --overwrite -----------------------------------------------------------------------------------------------------
 def overwrite(recipe, source, out):
-    train(pretraining(recipe, source), out, SINGLE_PROCESS, overwrite=True)
+    train(make_pretraining_task(recipe, source), out, SINGLE_PROCESS, overwrite=True)
 
 
 def test_overwrite_same_run_resumes(tmp_path):

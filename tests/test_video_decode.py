@@ -378,10 +378,10 @@ def test_memory_depends_on_frames_read(tmp_path):
 def test_training_and_evaluation_read_these_frames(name, folder, wholes):
     """Windows of fine-tuning and views of evaluation consist of these frames."""
     pytest.importorskip("torch")
-    from synvid_train.data.annotations import VideoList
     from synvid_train.data.corruptions import Corruption
     from synvid_train.data.samples import EvaluationVideos
     from synvid_train.data.transforms import evaluation_views, finetune_window
+    from synvid_train.data.video_list import VideoList
     from synvid_train.data.window_sources import LabelledVideos
     from synvid_train.training_recipe import load_recipe
 
@@ -429,7 +429,7 @@ def test_features_decodes_only_the_frames_it_draws(folder, tmp_path, monkeypatch
 
     drawn = []
     monkeypatch.setattr(visualize, "draw_features", lambda _, videos, *__: drawn.extend(videos))
-    monkeypatch.setattr("synvid_train.model.convert.load_checkpoint", lambda _: _Anything())
+    monkeypatch.setattr("synvid_train.model.load.load_checkpoint", lambda _: _Anything())
     code, output, _ = ended(
         main, "features", "--checkpoint", folder / "b_frames.mp4", "--data", folder, "--videos", 2, "--out", tmp_path
     )

@@ -14,7 +14,7 @@ from torch import nn  # noqa: E402
 import synvid_train.model.timm_imports  # noqa: E402, F401  # before transformers imports torchvision
 from synvid.errors import ConfigurationError  # noqa: E402
 from synvid_train.model.checkpoint import Checkpoint  # noqa: E402
-from synvid_train.model.convert import export_huggingface, load_checkpoint  # noqa: E402
+from synvid_train.model.load import export_huggingface, load_checkpoint  # noqa: E402
 from synvid_train.model.videomae import (  # noqa: E402
     MEAN,
     SIZES,
@@ -480,7 +480,7 @@ def test_evaluate_uses_recipe_precision(tmp_path):
     """`evaluate` runs a classifier in the precision of its recipe."""
     from training_runs import SINGLE_PROCESS, write_labelled_videos
 
-    from synvid_train.data.annotations import read_list
+    from synvid_train.data.video_list import read_list
     from synvid_train.eval.evaluate import evaluate
     from synvid_train.training_recipe import load_recipe
 

@@ -14,7 +14,7 @@ from synvid.video.encode import encode
 from synvid_train.data.window_sources import RenderedClips
 from synvid_train.distributed import DistributedContext
 from synvid_train.model.checkpoint import load_training
-from synvid_train.train.pretrain import pretraining
+from synvid_train.train.pretrain import make_pretraining_task
 from synvid_train.train.run_log import read_log
 from synvid_train.train.trainer import train
 from synvid_train.training_recipe import load_recipe
@@ -45,7 +45,7 @@ def set_options(settings):
 
 def pretrain(recipe, source, out, held_out=None, workers=0):
     """Pre-train in this process."""
-    train(pretraining(recipe, source, held_out=held_out), out, SINGLE_PROCESS, workers)
+    train(make_pretraining_task(recipe, source, held_out=held_out), out, SINGLE_PROCESS, workers)
 
 
 def run_command(*words, **options):

@@ -40,7 +40,7 @@ __all__ = ["compare", "evaluate", "features"]
 @root_option
 @click.option(
     "--split",
-    "column",
+    "split_option",
     help="CSV column that names each video's split: only rows marked test, else val, are used. For HMDB51: 1, 2 or 3.",
 )
 @click.option(
@@ -51,7 +51,7 @@ __all__ = ["compare", "evaluate", "features"]
     help="Corrupt the videos before they are classified. Repeatable, one result each.",
 )
 @click.option(
-    "--sweep", is_flag=True, help="Test all 14 corruptions at all 5 severities, and plot the results as Figure 3 of the paper."
+    "--sweep", is_flag=True, help="Test all corruptions at all severities, and plot the results as Figure 3 of the paper."
 )
 @set_option("views.test_clips=1")
 @click.option("--out", type=PATH, help="Folder to write result.json and plots to.")
@@ -61,13 +61,13 @@ __all__ = ["compare", "evaluate", "features"]
 @device_option
 @quiet_option
 def evaluate(
-    checkpoint: Path, data: Path, root: Path | None, column: str | None, corruptions: tuple[str, ...], sweep: bool,
+    checkpoint: Path, data: Path, root: Path | None, split_option: str | None, corruptions: tuple[str, ...], sweep: bool,
     settings: tuple[str, ...], out: Path | None, as_json: bool, seed: int, workers: int | None, device: str | None,
     quiet: bool,
 ) -> None:  # fmt: skip
     """Measure the accuracy of a classifier on test videos.
 
-    synvid-train evaluate --checkpoint runs/b/last.pt --data test.csv --corruption gauss:3
+    synvid-train evaluate --checkpoint runs/b --data test.csv --out results/
 
     The softmax is averaged over several views of each video.
     """
@@ -82,10 +82,10 @@ def evaluate(
     trained = load_classifier(checkpoint)
     recipe = _load_recipe(trained, settings)
 
-    from synvid_train.data.annotations import read_list
+    from synvid_train.data.video_list import read_list
     from synvid_train.eval.evaluate import evaluate as evaluate_classifier
 
-    videos = read_list(data, root, trained.classes, split="test", column=column)
+    videos = read_list(data, root, trained.classes, split="test", split_option=split_option)
     for remark in videos.remarks:
         console.message(remark)
     model = trained.model().to(distributed.device)
@@ -105,7 +105,7 @@ def evaluate(
 
 
 def _load_recipe(checkpoint: Checkpoint, settings: Sequence[str]) -> TrainingRecipe:
-    """The recipe that a checkpoint was trained with, else the paper's for UCF101, with the checkpoint's input shape."""
+    """Return the recipe of a checkpoint, or the paper's for UCF101 if it has none, with the checkpoint's input shape."""
     from synvid_train.training_recipe import TrainingRecipe, load_recipe
 
     recipe = (
@@ -125,7 +125,7 @@ def _report_result(name: str, result: EvaluationResult, out: Path | None, consol
 
 
 def _draw_sweep(results: dict[str, EvaluationResult], out: Path) -> None:
-    """Plot top-1 accuracy against severity, one curve per corruption."""
+    """Plot top-1 accuracy against severity, one panel per corruption."""
     from synvid_train.eval.result_plots import draw_sweep
 
     curves: dict[str, dict[int, float]] = {}
@@ -164,9 +164,9 @@ def features(
     from synvid.file_formats import VIDEO_SUFFIXES
     from synvid.paths import find_files
     from synvid.video.decode import VideoFile
-    from synvid_train.data.annotations import read_list
+    from synvid_train.data.video_list import read_list
     from synvid_train.eval.visualize import NUM_FRAMES, draw_features
-    from synvid_train.model.convert import load_checkpoint
+    from synvid_train.model.load import load_checkpoint
 
     encoder = load_checkpoint(checkpoint).model().encoder.to(distributed.device).eval()
     paths = (

@@ -17,7 +17,9 @@ __all__ = ["check_list"]
 @click.command("check-list")
 @click.argument("videos", metavar="LIST", type=PATH)
 @root_option
-@click.option("--split", "column", help="CSV column that names each video's split (train, val, test); for HMDB51: 1, 2 or 3.")
+@click.option(
+    "--split", "split_option", help="CSV column that names each video's split (train, val, test); for HMDB51: 1, 2 or 3."
+)
 @click.option(
     "--classes-from", "checkpoint", type=PATH, help="Checkpoint of a classifier that must have all classes of the list."
 )
@@ -26,7 +28,7 @@ __all__ = ["check_list"]
 @json_option
 @quiet_option
 def check_list(
-    videos: Path, root: Path | None, column: str | None, checkpoint: Path | None, is_decoded: bool, workers: int | None,
+    videos: Path, root: Path | None, split_option: str | None, checkpoint: Path | None, is_decoded: bool, workers: int | None,
     as_json: bool, quiet: bool,
 ) -> None:  # fmt: skip
     """Check a list of videos for missing and broken files.
@@ -42,7 +44,7 @@ def check_list(
 
     classes = load_classifier(checkpoint, "--classes-from").classes if checkpoint else ()
     processes = workers or default_workers()
-    report = check(videos, root, classes, column, is_decoded, processes, Console(quiet).progress("decode"))
+    report = check(videos, root, classes, split_option, is_decoded, processes, Console(quiet).progress("decode"))
     if as_json:
         click.echo(json.dumps(report.to_dict(), indent=1))
     elif not quiet:

@@ -16,6 +16,7 @@ if TYPE_CHECKING:
     from synvid_train.model.checkpoint import Checkpoint
 
 __all__ = [
+    "DEFAULT_RECIPES",
     "checkpoint_option",
     "device_option",
     "join_processes",
@@ -48,17 +49,35 @@ device_option = click.option("--device", help="Device to compute on: cpu, cuda o
 root_option = click.option(
     "--root", type=PATH, help="Folder that the paths in a list are relative to.  [default: the folder of the list]"
 )
-#: Options of the commands that train a model.
-run_options = combine_options(
-    click.option("--out", type=PATH, help="Folder of the run.  [default: runs/RECIPE]"),
-    click.option("--recipe", help="Name of a recipe (see `synvid-train recipes`), or path of a YAML file."),
-    set_option("optim.epochs=100"),
-    click.option("--overwrite", is_flag=True, help="Remove a different run from the folder first."),
-    run_seed_option,
-    loader_workers_option(),
-    device_option,
-    quiet_option,
-)
+#: Default recipe on a GPU and on the CPU, by command.
+DEFAULT_RECIPES = {
+    "pretrain": ("pretrain_vitb", "laptop_pretrain"),
+    "finetune": ("finetune_ucf101", "laptop_finetune"),
+    "probe": ("probe_ucf101", "laptop_probe"),
+}
+
+
+def run_options(command: str) -> OptionDecorator:
+    """The options that the commands which train a model share.
+
+    Args:
+        command: name of the command, a key of `DEFAULT_RECIPES`.
+    """
+    on_gpu, on_cpu = DEFAULT_RECIPES[command]
+    return combine_options(
+        click.option("--out", type=PATH, help="Folder of the run.  [default: runs/RECIPE]"),
+        click.option(
+            "--recipe",
+            help="Name of a recipe (see `synvid-train recipes`), or path of a YAML file.  "
+            f"[default: {on_gpu}; on a CPU, {on_cpu}]",
+        ),
+        set_option("optim.epochs=100"),
+        click.option("--overwrite", is_flag=True, help="Remove a different run from the folder first."),
+        run_seed_option,
+        loader_workers_option(),
+        device_option,
+        quiet_option,
+    )
 
 
 def join_processes(device: str | None, quiet: bool) -> tuple[DistributedContext, Console]:
@@ -70,10 +89,10 @@ def join_processes(device: str | None, quiet: bool) -> tuple[DistributedContext,
 
 
 def loader_workers(workers: int | None, distributed: DistributedContext) -> int:
-    """The number of worker processes that load clips: `--workers`, or the default."""
-    from synvid_train.data.loader import set_num_loaders
+    """Return the number of worker processes that load clips: `--workers`, or the default."""
+    from synvid_train.data.loader import choose_num_workers
 
-    return set_num_loaders(workers, distributed.device, distributed.local_size)
+    return choose_num_workers(workers, distributed.device, distributed.local_size)
 
 
 def load_classifier(path: Path, option: str = "--checkpoint") -> Checkpoint:
@@ -82,7 +101,7 @@ def load_classifier(path: Path, option: str = "--checkpoint") -> Checkpoint:
     Raises:
         ConfigurationError: it is a masked auto-encoder, or cannot be loaded.
     """
-    from synvid_train.model.convert import load_checkpoint
+    from synvid_train.model.load import load_checkpoint
 
     checkpoint = load_checkpoint(path)
     if checkpoint.kind != "classifier":

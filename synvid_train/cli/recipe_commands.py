@@ -19,9 +19,9 @@ __all__ = ["export", "recipes"]
 def export(checkpoint: Path, out: Path) -> None:
     """Export a checkpoint for Hugging Face transformers.
 
-    synvid-train export --checkpoint runs/pretrain_vitb/last.pt --out huggingface/
+    synvid-train export --checkpoint runs/pretrain_vitb --out huggingface/
     """
-    from synvid_train.model.convert import export_huggingface, load_checkpoint
+    from synvid_train.model.load import export_huggingface, load_checkpoint
 
     export_huggingface(load_checkpoint(checkpoint), out)
 

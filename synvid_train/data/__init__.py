@@ -1,1 +1,1 @@
-"""Training data: lists of labelled videos, clip sources, transforms, the batch schedule and the loader."""
+"""Training data: lists of labelled videos, window sources, transforms, the batch schedule and the loader."""

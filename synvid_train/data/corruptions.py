@@ -1,10 +1,12 @@
-"""The 14 corruptions of UCF101-P on which the paper tests (section 4.2, Figure 3), each at severities 1 to 5.
+"""The corruptions of UCF101-P on which the paper tests (section 4.2, Figure 3), each at severities 1 to 5.
 
 They come from Schiappa et al. 2023, "A Large-scale Robustness Analysis of Video Action Recognition Models". Its noises, blurs
 and JPEG are those of ImageNet-C (Hendrycks and Dietterich 2019, "Benchmarking Neural Network Robustness to Common Corruptions
 and Perturbations"); shot and speckle have the strengths of Tiny ImageNet-C. The authors published two programs that differ in
 rotate, boxjumble and jumble. Variant `action` is their code for action recognition, which corrupts clips when loading them;
 `language` is their code for video and language, which writes corrupted video files.
+
+A corruption changes either the pixels of each frame (`FRAME_CORRUPTIONS`) or the order of frames (`ORDER_CORRUPTIONS`).
 
     synvid-train evaluate --checkpoint runs/b/last.pt --data test.csv --corruption gauss:3
 """
@@ -23,14 +25,17 @@ from PIL import Image
 
 from synvid.errors import ConfigurationError
 
-__all__ = ["CORRUPTIONS", "VARIANTS", "Corruption", "disk_kernel"]
+__all__ = ["CORRUPTIONS", "FRAME_CORRUPTIONS", "ORDER_CORRUPTIONS", "VARIANTS", "Corruption", "disk_kernel"]
 
 
 Frames = NDArray[np.uint8]
 Floats = NDArray[np.float32]
 Generator = np.random.Generator
-#: Frames, severity and random generator → corrupted frames.
-CorruptionFunction = Callable[[Frames, int, Generator], Frames]
+Order = NDArray[np.intp]
+#: Frame (H, W, 3), severity and random generator → corrupted frame.
+FrameCorruption = Callable[[Frames, int, Generator], Frames]
+#: Number of frames, severity and random generator → index of the frame shown at each time.
+OrderCorruption = Callable[[int, int, Generator], Order]
 
 VARIANTS = ("action", "language")
 
@@ -40,7 +45,7 @@ class Corruption:
     """One corruption at one severity; calling it corrupts a clip.
 
     Attributes:
-        name: a key of `CORRUPTIONS`.
+        name: one of `CORRUPTIONS`.
         severity: 1 to 5.
         variant: published program, `action` or `language`; they differ in rotate, boxjumble and jumble only.
 
@@ -96,23 +101,21 @@ class Corruption:
         """
         if frames.dtype != np.uint8 or frames.ndim != 4 or frames.shape[3] != 3 or frames.size == 0:
             raise ConfigurationError(f"Frames to corrupt must be uint8 (T, H, W, 3); they are {frames.dtype} {frames.shape}.")
-        return np.ascontiguousarray(self._function()(frames, self.severity, np.random.default_rng(tuple(seed))))
+        if self.name in ORDER_CORRUPTIONS:
+            return np.ascontiguousarray(frames[self.frame_order(len(frames), seed)])
+        corrupt, rng = _FRAME_CORRUPTIONS[self.variant][self.name], np.random.default_rng(tuple(seed))
+        return np.stack([corrupt(frame, self.severity, rng) for frame in frames])
 
-    def frame_order(self, num_frames: int, seed: Sequence[int]) -> NDArray[np.intp]:
-        """Return the index of the frame shown at each time; a temporal corruption changes it, others do not."""
-        indices = np.arange(num_frames)
-        if self.name not in _TEMPORAL:
-            return indices
-        reorder: Any = self._function()  # works on any array along the first axis
-        return np.asarray(reorder(indices, self.severity, np.random.default_rng(tuple(seed))))
+    def frame_order(self, num_frames: int, seed: Sequence[int]) -> Order:
+        """Return the index of the frame shown at each time: 0, 1, 2, ... unless the corruption changes the order of frames."""
+        if self.name not in ORDER_CORRUPTIONS:
+            return np.arange(num_frames)
+        reorder = _ORDER_CORRUPTIONS[self.variant][self.name]
+        return reorder(num_frames, self.severity, np.random.default_rng(tuple(seed)))
 
     def corrupt_frame(self, frame: Frames, seed: Sequence[int]) -> Frames:
-        """Return a single corrupted frame, uint8 (H, W, 3); temporal corruptions do not change it."""
-        return frame if self.name in _TEMPORAL else self(frame[None], seed)[0]
-
-    def _function(self) -> CorruptionFunction:
-        default = CORRUPTIONS[self.name]
-        return _LANGUAGE_VARIANTS.get(self.name, default) if self.variant == "language" else default
+        """Return a single corrupted frame, uint8 (H', W', 3); corruptions of the order of frames do not change it."""
+        return frame if self.name in ORDER_CORRUPTIONS else self(frame[None], seed)[0]
 
 
 def _check(name: str, severity: object, variant: str) -> None:
@@ -126,73 +129,70 @@ def _check(name: str, severity: object, variant: str) -> None:
         raise ConfigurationError(f"The variant of {name} is {variant!r}; it must be {' or '.join(VARIANTS)}.")
 
 
-def _apply_to_floats(frames: Frames, function: Callable[[Floats], NDArray[Any]]) -> Frames:
-    """Apply a function of float32 (H, W, 3) in [0, 1] to each frame; clip and round the result."""
-    scaled = (function(frame / np.float32(255)) * np.float32(255) for frame in frames)
-    return np.stack([np.rint(np.clip(frame, 0, 255)).astype(np.uint8) for frame in scaled])
+def _apply_to_floats(frame: Frames, function: Callable[[Floats], NDArray[Any]]) -> Frames:
+    """Apply a function of float32 (H, W, 3) in [0, 1] to a frame; clip and round the result."""
+    scaled = function(frame.astype(np.float32) / np.float32(255)) * np.float32(255)
+    return np.rint(np.clip(scaled, 0, 255)).astype(np.uint8)
 
 
 # ---- Camera -------------------------------------------------------------------------------------------------------
-def _translate(frames: Frames, severity: int, rng: Generator) -> Frames:
+def _translate(frame: Frames, severity: int, rng: Generator) -> Frames:
     """Resize the short side to 256 pixels and crop 224 x 224, at random x and y in 0..8s - 1 per frame (UCF101-P).
 
     This is the published code that writes video files; the code that corrupts clips on loading has one x and y per clip.
     """
-    height, width = frames.shape[1:3]
+    height, width = frame.shape[:2]
     short = min(height, width)
     scaled_size = width * 256 // short, height * 256 // short
     # At severity 5, 8s - 1 exceeds the 32 pixels that the crop can move along the short side.
     max_offset = np.minimum(8 * severity - 1, np.array(scaled_size) - 224)
-    crops = []
-    for frame in frames:
-        x, y = rng.integers(0, max_offset, endpoint=True)
-        scaled = Image.fromarray(frame).resize(scaled_size, Image.Resampling.BILINEAR)
-        crops.append(np.asarray(scaled.crop((x, y, x + 224, y + 224))))
-    return np.stack(crops)
+    x, y = rng.integers(0, max_offset, endpoint=True)
+    scaled = Image.fromarray(frame).resize(scaled_size, Image.Resampling.BILINEAR)
+    return np.asarray(scaled.crop((x, y, x + 224, y + 224)))
 
 
-def _rotate_frames(frames: Frames, degrees: Sequence[float]) -> Frames:
-    """Rotate each frame counterclockwise about its centre: nearest neighbour, black outside, as published."""
-    return np.stack([np.asarray(Image.fromarray(frame).rotate(d)) for frame, d in zip(frames, degrees, strict=True)])
+def _rotate_by(frame: Frames, degrees: float) -> Frames:
+    """Rotate counterclockwise about the centre: nearest neighbour, black outside, as published."""
+    return np.asarray(Image.fromarray(frame).rotate(degrees))
 
 
-def _rotate(frames: Frames, severity: int, rng: Generator) -> Frames:
+def _rotate(frame: Frames, severity: int, rng: Generator) -> Frames:
     """Rotate each frame by its own integer degrees, uniform in -(6s + 1)..6s + 1 (UCF101-P)."""
     max_degrees = 6 * severity + 1
-    return _rotate_frames(frames, rng.integers(-max_degrees, max_degrees, len(frames), endpoint=True).tolist())
+    return _rotate_by(frame, int(rng.integers(-max_degrees, max_degrees, endpoint=True)))
 
 
-def _rotate_language(frames: Frames, severity: int, rng: Generator) -> Frames:
+def _rotate_language(frame: Frames, severity: int, rng: Generator) -> Frames:
     """Rotate each frame by its own integer degrees, uniform in -6s..6s (UCF101-P, variant `language`)."""
     max_degrees = 6 * severity
-    return _rotate_frames(frames, rng.integers(-max_degrees, max_degrees, len(frames), endpoint=True).tolist())
+    return _rotate_by(frame, int(rng.integers(-max_degrees, max_degrees, endpoint=True)))
 
 
-def _imgrotate(frames: Frames, severity: int, _rng: Generator) -> Frames:
+def _imgrotate(frame: Frames, severity: int, _rng: Generator) -> Frames:
     """Rotate all frames by 7.5, 15, 30, 45 or 90 degrees counterclockwise (UCF101-P, static rotation)."""
-    return _rotate_frames(frames, [(7.5, 15, 30, 45, 90)[severity - 1]] * len(frames))
+    return _rotate_by(frame, (7.5, 15, 30, 45, 90)[severity - 1])
 
 
 # ---- Noise --------------------------------------------------------------------------------------------------------
-def _shot(frames: Frames, severity: int, rng: Generator) -> Frames:
+def _shot(frame: Frames, severity: int, rng: Generator) -> Frames:
     """Add shot noise: Poisson(c x) / c, c = 250, 100, 50, 30, 15 photons for white (Tiny ImageNet-C)."""
     c = (250, 100, 50, 30, 15)[severity - 1]
-    return _apply_to_floats(frames, lambda x: rng.poisson(x * c) / c)
+    return _apply_to_floats(frame, lambda x: rng.poisson(x * c) / c)
 
 
-def _speckle(frames: Frames, severity: int, rng: Generator) -> Frames:
+def _speckle(frame: Frames, severity: int, rng: Generator) -> Frames:
     """Add noise in proportion to brightness: x + x N(0, c), deviation c = 0.15, 0.2, 0.25, 0.3, 0.35 (Tiny ImageNet-C)."""
     c = np.float32((0.15, 0.2, 0.25, 0.3, 0.35)[severity - 1])
-    return _apply_to_floats(frames, lambda x: x + x * c * rng.standard_normal(x.shape, np.float32))
+    return _apply_to_floats(frame, lambda x: x + x * c * rng.standard_normal(x.shape, np.float32))
 
 
-def _gauss(frames: Frames, severity: int, rng: Generator) -> Frames:
+def _gauss(frame: Frames, severity: int, rng: Generator) -> Frames:
     """Add Gaussian noise: x + N(0, c), deviation c = 0.08, 0.12, 0.18, 0.26, 0.38 of white (ImageNet-C)."""
     c = np.float32((0.08, 0.12, 0.18, 0.26, 0.38)[severity - 1])
-    return _apply_to_floats(frames, lambda x: x + c * rng.standard_normal(x.shape, np.float32))
+    return _apply_to_floats(frame, lambda x: x + c * rng.standard_normal(x.shape, np.float32))
 
 
-def _impulse(frames: Frames, severity: int, rng: Generator) -> Frames:
+def _impulse(frame: Frames, severity: int, rng: Generator) -> Frames:
     """Set a fraction 0.03, 0.06, 0.09, 0.17, 0.27 of all channel values to 0 or 1, equally often (ImageNet-C)."""
     fraction = (0.03, 0.06, 0.09, 0.17, 0.27)[severity - 1]
 
@@ -200,7 +200,7 @@ def _impulse(frames: Frames, severity: int, rng: Generator) -> Frames:
         draw = rng.random(x.shape, np.float32)
         return np.where(draw < fraction, np.float32(draw < fraction / 2), x)
 
-    return _apply_to_floats(frames, add_impulses)
+    return _apply_to_floats(frame, add_impulses)
 
 
 # ---- Blur ---------------------------------------------------------------------------------------------------------
@@ -224,7 +224,7 @@ def disk_kernel(radius: int, deviation: float) -> NDArray[np.float64]:
     return np.asarray(kernel / kernel.sum(), np.float64)
 
 
-def _defocus(frames: Frames, severity: int, _rng: Generator) -> Frames:
+def _defocus(frame: Frames, severity: int, _rng: Generator) -> Frames:
     """Blur with a disk of radius 3, 4, 6, 8, 10 pixels, smoothed by 0.1, 0.5, 0.5, 0.5, 0.5 pixels (ImageNet-C)."""
     from scipy.signal import fftconvolve
 
@@ -235,110 +235,109 @@ def _defocus(frames: Frames, severity: int, _rng: Generator) -> Frames:
         mirrored = np.pad(x, ((margin, margin), (margin, margin), (0, 0)), mode="reflect")
         return np.asarray(fftconvolve(mirrored, kernel[..., None], mode="valid", axes=(0, 1)))
 
-    return _apply_to_floats(frames, blur)
+    return _apply_to_floats(frame, blur)
 
 
-def _zoom(frames: Frames, severity: int, _rng: Generator) -> Frames:
+def _zoom(frame: Frames, severity: int, _rng: Generator) -> Frames:
     """Average a frame and its enlargements by 1 to 1.11, 1.15, 1.2, 1.24, 1.3, in steps .01 .01 .02 .02 .03 (ImageNet-C)."""
     count, step = ((12, 0.01), (16, 0.01), (11, 0.02), (13, 0.02), (11, 0.03))[severity - 1]
     factors = 1 + step * np.arange(count)
-    height, width = frames.shape[1:3]
+    height, width = frame.shape[:2]
 
     def enlarge(image: Image.Image, factor: float) -> Frames:
         w, h = width / factor, height / factor
         centre = ((width - w) / 2, (height - h) / 2, (width + w) / 2, (height + h) / 2)
         return np.asarray(image.resize((width, height), Image.Resampling.BILINEAR, box=centre))
 
-    means = []
-    for frame in frames:
-        image = Image.fromarray(frame)
-        total = frame.astype(np.float32)
-        for factor in factors:
-            total += enlarge(image, factor)
-        means.append(np.rint(total / (count + 1)).astype(np.uint8))
-    return np.stack(means)
+    image = Image.fromarray(frame)
+    total = frame.astype(np.float32)
+    for factor in factors:
+        total += enlarge(image, factor)
+    return np.rint(total / (count + 1)).astype(np.uint8)
 
 
 # ---- Digital ------------------------------------------------------------------------------------------------------
-def _jpeg(frames: Frames, severity: int, _rng: Generator) -> Frames:
+def _jpeg(frame: Frames, severity: int, _rng: Generator) -> Frames:
     """Compress each frame as JPEG with quality 25, 18, 15, 10, 7 of 100 (ImageNet-C)."""
     quality = (25, 18, 15, 10, 7)[severity - 1]
-    decoded = []
-    for frame in frames:
-        file = io.BytesIO()
-        Image.fromarray(frame).save(file, "JPEG", quality=quality)
-        decoded.append(np.asarray(Image.open(file, formats=("JPEG",))))
-    return np.stack(decoded)
+    file = io.BytesIO()
+    Image.fromarray(frame).save(file, "JPEG", quality=quality)
+    return np.asarray(Image.open(file, formats=("JPEG",)))
 
 
 # ---- Time ---------------------------------------------------------------------------------------------------------
-def _freeze(frames: Frames, severity: int, rng: Generator) -> Frames:
+def _freeze(num_frames: int, severity: int, rng: Generator) -> Order:
     """Keep 0.4 T, 0.2 T, 0.1 T, max(0.05 T, 2), 1 random frames of T; show each until the next (UCF101-P).
 
     The published code drops the frames before the first that is kept; here they show it, so the clip keeps its length.
     """
-    count = len(frames)
-    num_kept = int((0.4 * count, 0.2 * count, 0.1 * count, max(0.05 * count, 2), 1)[severity - 1])
-    kept = np.sort(rng.choice(count, min(max(num_kept, 1), count), replace=False))
-    latest = np.searchsorted(kept, np.arange(count), side="right") - 1
-    return frames[kept[np.maximum(latest, 0)]]
+    fractions = (0.4 * num_frames, 0.2 * num_frames, 0.1 * num_frames, max(0.05 * num_frames, 2), 1)
+    num_kept = int(fractions[severity - 1])
+    kept = np.sort(rng.choice(num_frames, min(max(num_kept, 1), num_frames), replace=False))
+    latest = np.searchsorted(kept, np.arange(num_frames), side="right") - 1
+    return np.asarray(kept[np.maximum(latest, 0)])
 
 
-def _segments(count: int, length: int) -> list[NDArray[np.intp]]:
+def _segments(num_frames: int, length: int) -> list[Order]:
     """Cut frame indices into segments of `length`; the last may be shorter."""
-    return [np.arange(start, min(start + length, count)) for start in range(0, count, length)]
+    return [np.arange(start, min(start + length, num_frames)) for start in range(0, num_frames, length)]
 
 
-def _shuffle_segments(frames: Frames, length: int, rng: Generator) -> Frames:
-    segments = _segments(len(frames), length)
-    order: NDArray[np.intp] = np.concatenate([segments[k] for k in rng.permutation(len(segments))])
-    return frames[order]
+def _shuffle_segments(num_frames: int, length: int, rng: Generator) -> Order:
+    segments = _segments(num_frames, length)
+    return np.concatenate([segments[k] for k in rng.permutation(len(segments))])
 
 
-def _shuffle_within_segments(frames: Frames, length: int, rng: Generator) -> Frames:
-    order: NDArray[np.intp] = np.concatenate([rng.permutation(segment) for segment in _segments(len(frames), length)])
-    return frames[order]
+def _shuffle_within_segments(num_frames: int, length: int, rng: Generator) -> Order:
+    return np.concatenate([rng.permutation(segment) for segment in _segments(num_frames, length)])
 
 
-def _boxjumble(frames: Frames, severity: int, rng: Generator) -> Frames:
+def _boxjumble(num_frames: int, severity: int, rng: Generator) -> Order:
     """Shuffle segments of (s + 1)^2 = 4, 9, 16, 25, 36 frames (UCF101-P)."""
-    return _shuffle_segments(frames, (severity + 1) ** 2, rng)
+    return _shuffle_segments(num_frames, (severity + 1) ** 2, rng)
 
 
-def _boxjumble_language(frames: Frames, severity: int, rng: Generator) -> Frames:
+def _boxjumble_language(num_frames: int, severity: int, rng: Generator) -> Order:
     """Shuffle segments of 2^s = 2, 4, 8, 16, 32 frames (UCF101-P, variant `language`)."""
-    return _shuffle_segments(frames, 2**severity, rng)
+    return _shuffle_segments(num_frames, 2**severity, rng)
 
 
-def _jumble(frames: Frames, severity: int, rng: Generator) -> Frames:
+def _jumble(num_frames: int, severity: int, rng: Generator) -> Order:
     """Shuffle frames within segments of 64 / 2^s = 32, 16, 8, 4, 2: shorter as severity grows (UCF101-P)."""
-    return _shuffle_within_segments(frames, 64 // 2**severity, rng)
+    return _shuffle_within_segments(num_frames, 64 // 2**severity, rng)
 
 
-def _jumble_language(frames: Frames, severity: int, rng: Generator) -> Frames:
+def _jumble_language(num_frames: int, severity: int, rng: Generator) -> Order:
     """Shuffle frames within segments of 2^(1 + s) = 4, 8, 16, 32, 64 (UCF101-P, variant `language`)."""
-    return _shuffle_within_segments(frames, 2 ** (1 + severity), rng)
+    return _shuffle_within_segments(num_frames, 2 ** (1 + severity), rng)
 
 
-def _reverse(frames: Frames, severity: int, _rng: Generator) -> Frames:
+def _reverse(num_frames: int, severity: int, _rng: Generator) -> Order:
     """Keep every 2nd, 4th, 8th, 16th or 32nd frame, from the first on, and reverse them (UCF101-P)."""
-    return frames[:: 2**severity][::-1].copy()
+    return np.arange(0, num_frames, 2**severity)[::-1]
 
 
-#: The corruptions in the order of the paper's Figure 3.
-CORRUPTIONS: dict[str, CorruptionFunction] = {
+#: Corruptions that change the pixels of each frame.
+FRAME_CORRUPTIONS: dict[str, FrameCorruption] = {
     "translate": _translate, "rotate": _rotate, "imgrotate": _imgrotate,
     "shot": _shot, "speckle": _speckle, "gauss": _gauss, "impulse": _impulse,
     "defocus": _defocus, "zoom": _zoom, "jpeg": _jpeg,
+}  # fmt: skip
+
+#: Corruptions that change the order of frames.
+ORDER_CORRUPTIONS: dict[str, OrderCorruption] = {
     "freeze": _freeze, "boxjumble": _boxjumble, "jumble": _jumble, "reverse": _reverse,
 }  # fmt: skip
 
-#: Corruptions that differ in variant `language`.
-_LANGUAGE_VARIANTS: dict[str, CorruptionFunction] = {
-    "rotate": _rotate_language,
-    "boxjumble": _boxjumble_language,
-    "jumble": _jumble_language,
-}
+#: Names of all corruptions, in the order of the paper's Figure 3.
+CORRUPTIONS = (*FRAME_CORRUPTIONS, *ORDER_CORRUPTIONS)
 
-#: Corruptions that change the order of frames but not the frames.
-_TEMPORAL = {"freeze", "boxjumble", "jumble", "reverse"}
+#: Both registries for each variant.
+_FRAME_CORRUPTIONS: dict[str, dict[str, FrameCorruption]] = {
+    "action": FRAME_CORRUPTIONS,
+    "language": {**FRAME_CORRUPTIONS, "rotate": _rotate_language},
+}
+_ORDER_CORRUPTIONS: dict[str, dict[str, OrderCorruption]] = {
+    "action": ORDER_CORRUPTIONS,
+    "language": {**ORDER_CORRUPTIONS, "boxjumble": _boxjumble_language, "jumble": _jumble_language},
+}

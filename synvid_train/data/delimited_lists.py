@@ -1,4 +1,4 @@
-"""Read lists of videos that are CSV with a header, or lines of path and label."""
+"""Read lists of videos: CSV with a header, or lines of path and label."""
 
 from __future__ import annotations
 
@@ -12,10 +12,10 @@ from pathlib import Path
 from synvid.config.strict_yaml import short
 from synvid.errors import ConfigurationError
 from synvid.file_formats import VIDEO_SUFFIXES
-from synvid_train.data.list_formats import kinetics_paths
+from synvid_train.data.dataset_lists import kinetics_paths
 from synvid_train.data.list_rows import SPLIT_NAMES, Listing, ListRow, has_video_suffix, line_error
 
-__all__ = ["read_pairs", "read_table"]
+__all__ = ["read_path_label_lines", "read_table"]
 
 
 #: Names of the columns with path and label, in order of preference.
@@ -35,7 +35,7 @@ Lines = Sequence[tuple[int, str]]
 
 
 def _find_delimiter(lines: Sequence[str]) -> str:
-    """Return tab, comma or semicolon if it separates path and label in most lines, else a blank.
+    """Return tab, comma or semicolon if it separates path and label in most lines, else a space.
 
     A comma in a folder's name, as in `fast,slow/a.mp4 run`, does not count.
     """
@@ -43,12 +43,12 @@ def _find_delimiter(lines: Sequence[str]) -> str:
     for delimiter in ("\t", ",", ";"):
         ends = [line.rpartition(delimiter)[2] for line in lines if delimiter in line]
         counts[delimiter] = sum(not re.search(rf"\.({_SUFFIXES})\s+\S", end, re.IGNORECASE) for end in ends)
-    likeliest = max(counts, key=counts.__getitem__)
-    return likeliest if 2 * counts[likeliest] >= len(lines) else " "
+    most_frequent = max(counts, key=counts.__getitem__)
+    return most_frequent if 2 * counts[most_frequent] >= len(lines) else " "
 
 
 def _split_fields(path: Path, number: int, line: str, delimiter: str) -> list[str]:
-    """Return the fields of a CSV line; each line is parsed alone, so an open quote does not swallow the next ones."""
+    """Return the fields of a CSV line; each line is parsed alone, so an unclosed quote affects only its own line."""
     try:
         fields = next(csv.reader([line], delimiter=delimiter, skipinitialspace=True, strict=True))
     except csv.Error as error:
@@ -100,7 +100,7 @@ def read_table(path: Path, folder: Path, lines: Lines, split_column: str | None)
         path: the file.
         folder: folder to which paths are relative.
         lines: its lines that are not blank.
-        split_column: name of the column with splits, if any.
+        split_column: column that holds the split; None if there is none.
 
     Raises:
         ConfigurationError: a row is malformed, or there is no such column.
@@ -148,10 +148,10 @@ def _table_row(path: Path, location: str, fields: Sequence[str], columns: _Colum
 
 
 # ---- Path and label -----------------------------------------------------------------------------------------------
-def read_pairs(path: Path, folder: Path, lines: Lines) -> Listing:
-    """Read lines `path label` or `path frames label`, separated by a tab, a comma, a semicolon or blanks.
+def read_path_label_lines(path: Path, folder: Path, lines: Lines) -> Listing:
+    """Read lines `path label` or `path frames label`, separated by a tab, a comma, a semicolon or spaces.
 
-    A first line of blank-separated header words, such as `path label`, is skipped.
+    A first line of header words separated by spaces, such as `path label`, is skipped.
 
     Args:
         path: the file.
@@ -162,7 +162,7 @@ def read_pairs(path: Path, folder: Path, lines: Lines) -> Listing:
         ConfigurationError: a line is malformed.
     """
     delimiter = _find_delimiter([line for _, line in lines])
-    split_line = _split_at_blanks if delimiter == " " else _split_at_delimiter
+    split_line = _split_at_spaces if delimiter == " " else _split_at_delimiter
     first_words = lines[0][1].lower().split() if delimiter == " " else []
     has_header = bool(set(first_words) & set(_PATH_COLUMNS) and set(first_words) & set(_LABEL_COLUMNS))
     has_header = has_header and not os.path.isfile(folder / first_words[0])
@@ -210,10 +210,10 @@ def _split_at_delimiter(path: Path, number: int, line: str, delimiter: str) -> t
     return fields[0], middle, fields[-1]
 
 
-def _split_at_blanks(path: Path, number: int, line: str, _: str) -> tuple[str, str, str]:
+def _split_at_spaces(path: Path, number: int, line: str, _: str) -> tuple[str, str, str]:
     """Return path, number of frames or an empty string, and label.
 
-    The path ends with its closing quote, else a video's extension, else the last blank.
+    The path ends with its closing quote, else a video's extension, else the last space.
     """
     line = line.strip()
     quoted = re.fullmatch(r'"((?:[^"]|"")+)"\s+(.+)', line)

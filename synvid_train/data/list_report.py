@@ -13,9 +13,9 @@ from synvid.formatting import format_count
 from synvid.runtime.local_executor import run_tasks
 from synvid.runtime.progress import Progress
 from synvid.video.decode import VideoFile
-from synvid_train.data.annotations import class_names, locate_videos, number_labels
+from synvid_train.data.list_reader import read_rows
 from synvid_train.data.list_rows import ListRow
-from synvid_train.data.video_lists import read_rows
+from synvid_train.data.video_list import class_names, labels_to_class_numbers, locate_videos
 
 __all__ = ["ListReport", "SplitReport", "check_list"]
 
@@ -115,7 +115,7 @@ def check_list(
     path: Path,
     root: Path | None = None,
     classes: Sequence[str] = (),
-    column: str | None = None,
+    split_option: str | None = None,
     decode: bool = False,
     workers: int = 1,
     progress: Progress | None = None,
@@ -126,7 +126,7 @@ def check_list(
         path: a list in any format that `read_list` reads.
         root: folder to which paths are relative. None: the folder of the list.
         classes: class names of the model that labels must match; empty: any labels.
-        column: name of the column with splits, as for `read_list`.
+        split_option: column that holds the split, or HMDB51's split number, as for `read_list`.
         decode: decode every existing video from the first frame to the last.
         workers: number of processes that decode.
         progress: called for each decoded video.
@@ -134,11 +134,13 @@ def check_list(
     Raises:
         ConfigurationError: the list cannot be read or is empty, or the model does not have one of its labels.
     """
-    listing = read_rows(path, root, column)
+    listing = read_rows(path, root, split_option)
     if not listing.rows:
         raise ConfigurationError(f"{path}: lists no videos.")
     labelled = [row for row in listing.rows if row.label]
-    _, remark = number_labels(listing, labelled, tuple(classes) or class_names(listing, labelled)) if labelled else ((), "")
+    _, remark = (
+        labels_to_class_numbers(listing, labelled, tuple(classes) or class_names(listing, labelled)) if labelled else ((), "")
+    )
     located = locate_videos(listing, listing.rows)
     files = [str(file or listing.folder / row.paths[0]) for file, row in zip(located, listing.rows, strict=True)]
     errors = _find_undecodable(sorted({str(file) for file in located if file}), workers, progress) if decode else None

@@ -45,7 +45,7 @@ class Listing:
         format: description of the list's format.
         folder: folder to which paths are relative.
         rows: rows of all splits.
-        class_order: all class names in the dataset's numbering, if a file beside the list gives it.
+        class_order: all class names in the dataset's numbering, if a file next to the list defines it.
         lists_frame_folders: rows look like `folder frames label`, with paths that have no extension.
         may_have_header: the first line may be a header whose words are unknown.
         unused_split_column: name of a column `split` that was not asked for; empty if there is none.

@@ -21,11 +21,11 @@ from synvid.errors import DatasetError
 from synvid.os_errors import describe_os_error, raise_file_limit
 from synvid.runtime.local_executor import default_workers, exit_with_parent
 
-__all__ = ["catch_worker_death", "load_batches", "load_samples", "set_num_loaders"]
+__all__ = ["catch_worker_death", "choose_num_workers", "load_batches", "load_samples"]
 
 
-def set_num_loaders(workers: int | None, device: torch.device, num_processes: int) -> int:
-    """Choose the number of worker processes that load clips; on the CPU, also limit torch's threads to the other cores.
+def choose_num_workers(workers: int | None, device: torch.device, num_processes: int) -> int:
+    """Choose the number of worker processes that load clips; on the CPU, also set torch's thread count to the other cores.
 
     Args:
         workers: number of worker processes. None: all cores, or half of them if the model runs on the CPU.
@@ -50,9 +50,9 @@ _MAX_PREFETCH = 4
 #: Open files in this process per worker (pipes), and for batches in transit.
 _FILES_PER_WORKER, _FILES_IN_TRANSIT = 4, 16
 
-#: Texts of torch's errors when no more files can be opened or sent to another process.
+#: Parts of torch's error messages when no more files can be opened or sent to another process.
 _FILE_LIMIT_ERRORS = ("Too many open files", "items of ancdata")
-#: Texts of torch's errors when shared memory, which is a file, cannot be allocated.
+#: Parts of torch's error messages when shared memory, which is a file, cannot be allocated.
 _SHARED_MEMORY_ERRORS = (
     "unable to resize file",
     "unable to mmap",
@@ -162,7 +162,7 @@ def _prefetch(
 
 
 def _count_open_files() -> int:
-    """Return the number of files this process has open; an estimate where the system does not tell."""
+    """Return the number of files this process has open; an estimate if the system does not report it."""
     try:
         return sum(1 for _ in Path("/dev/fd").iterdir())
     except OSError:
@@ -170,7 +170,7 @@ def _count_open_files() -> int:
 
 
 def _free_shared_memory() -> int:
-    """Return the free shared memory in bytes; more than is ever used where there is no /dev/shm."""
+    """Return the free shared memory in bytes; if there is no /dev/shm, more than is ever used."""
     try:
         return shutil.disk_usage("/dev/shm").free  # noqa: S108  # where torch puts shared tensors
     except OSError:

@@ -29,19 +29,21 @@ from synvid_train.training_recipe import TrainingRecipe
 __all__ = ["EvaluationVideos", "TrainingClips", "recipe_architecture"]
 
 
-#: Replacement clips tried in all, and how many of them must have the class of the clip they replace.
+#: Attempts to read a sample, the first of them the clip itself; replacements up to the second number have the clip's class.
 _MAX_ATTEMPTS = 100
 _SAME_CLASS_ATTEMPTS = 50
 
 
 class TrainingClips(Dataset[dict[str, Any]]):
-    """Training samples by (epoch, index, repeat); a sample does not depend on which process loads it or when.
+    """Training samples by (epoch, index, repeat); a sample does not depend on the process or the time at which it is loaded.
 
-    A sample has `clip` uint8 (T, S, S, 3), `read_error`, and `order` (the mask, in pre-training) or `label` (in fine-tuning).
+    A sample has `clip` uint8 (T, S, S, 3) and `read_error`; in pre-training also `token_order` int64 (N,), the token indices,
+    visible ones first; in fine-tuning `label`.
+
     Repeats are different views of one window, which is decoded once if they are requested together.
 
-    A clip that cannot be read is replaced by a random clip of the same class, so class frequencies stay as they are;
-    `read_error` then holds the error message. If 50 such clips cannot be read, or clips have no labels, any clip is drawn,
+    A clip that cannot be read is replaced by a random clip of the same class, which keeps the class frequencies; `read_error`
+    is then the error message. If 50 such clips cannot be read, or clips have no labels, any clip is drawn,
     with its own label.
     """
 
@@ -77,7 +79,7 @@ class TrainingClips(Dataset[dict[str, Any]]):
         raise DatasetError(f"{_MAX_ATTEMPTS} clips in a row cannot be read; the first: {read_error}")
 
     def _replacement(self, epoch: int, index: int, attempt: int) -> int:
-        """Index of the clip to use instead of one that cannot be read."""
+        """Return the index of the clip to use instead of one that cannot be read."""
         rng = np.random.default_rng((self.seed, epoch, index, 0, attempt))
         if attempt > _SAME_CLASS_ATTEMPTS or not len(self._labels):
             return int(rng.integers(len(self.source)))
@@ -91,7 +93,7 @@ class TrainingClips(Dataset[dict[str, Any]]):
         model, views = self.recipe.model, self.recipe.views
         if self.pretraining:
             clip = pretrain_view(frames, model.image_size, views.crop_scales, rng)
-            return {"clip": clip, "order": tube_mask(self.architecture, self.recipe.objective.mask_ratio, rng)}
+            return {"clip": clip, "token_order": tube_mask(self.architecture, self.recipe.objective.mask_ratio, rng)}
         return {"clip": finetune_view(frames, model.image_size, views, rng), "label": self.source.labels[index]}
 
 

@@ -1,4 +1,4 @@
-"""Which samples each training step takes."""
+"""The batch schedule: the samples of each training step."""
 
 from __future__ import annotations
 
@@ -30,7 +30,7 @@ class Schedule:
         resample_each_epoch: every epoch takes new clips: indices grow by `num_clips` per epoch.
         rank: rank of this process.
         world_size: number of processes.
-        pairs: mixup or cutmix mixes samples in pairs, so micro-batches must have an even size.
+        mixes_pairs: mixup or cutmix mixes samples in pairs, so micro-batches must have an even size.
 
     Raises:
         ConfigurationError: the batch cannot be divided among the ranks or is larger than an epoch, or a micro-batch is odd.
@@ -45,7 +45,7 @@ class Schedule:
     resample_each_epoch: bool = False
     rank: int = 0
     world_size: int = 1
-    pairs: bool = False
+    mixes_pairs: bool = False
 
     def __post_init__(self) -> None:
         if self.batch_size % self.world_size:
@@ -57,7 +57,7 @@ class Schedule:
                 f"optim.batch_size is {self.batch_size}, but an epoch has only {self.num_clips} clips; "
                 f"--set optim.batch_size={self.num_clips} or less."
             )
-        if self.pairs and self.micro_batch_size % 2:
+        if self.mixes_pairs and self.micro_batch_size % 2:
             raise ConfigurationError(
                 f"objective.mixup and cutmix mix clips in pairs, but optim.batch_size={self.batch_size} over "
                 f"{format_count(self.world_size, 'device')} with run.device_batch_size={self.device_batch_size} gives "

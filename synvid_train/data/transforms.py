@@ -207,7 +207,7 @@ def _erase(frames: Frames, probability: float, seed: int) -> Frames:
 
 
 def evaluation_views(frames: Frames, count: int, stride: int, size: int, clips: int, crops: int) -> Frames:
-    """Return the evaluation views of a video, whose softmax is averaged.
+    """Return the evaluation views of a video; the caller averages the model's predictions over them.
 
     Args:
         frames: all frames, uint8 (N, H, W, 3).

@@ -21,17 +21,17 @@ from synvid.renderer import render_frames
 from synvid.scene.sample import sample_scene
 from synvid.textures.bank_cache import find_bank
 from synvid.video.decode import VideoFile, decode
-from synvid_train.data.annotations import VideoList
 from synvid_train.data.transforms import finetune_window, sample_window
+from synvid_train.data.video_list import VideoList
 
-__all__ = ["LabelledVideos", "RenderedClips", "ShardClips", "WindowSource"]
+__all__ = ["DatasetClips", "LabelledVideos", "RenderedClips", "WindowSource"]
 
 
 Frames = NDArray[np.uint8]
 
 
 class WindowSource(Protocol):
-    """A sequence of clips, from each of which a window of frames can be read."""
+    """A sequence of clips; a window of frames can be read from each."""
 
     @property
     def labels(self) -> Sequence[int]:
@@ -39,7 +39,7 @@ class WindowSource(Protocol):
 
     @property
     def identity(self) -> str:
-        """A string that differs between different sets of clips; a run resumes only with the same one."""
+        """Identifies the set of clips; a run can be resumed only if it is unchanged."""
 
     def __len__(self) -> int:
         """Number of clips."""
@@ -86,37 +86,37 @@ class RenderedClips:
 
 
 @dataclass(frozen=True)
-class ShardClips:
+class DatasetClips:
     """Clips of a dataset written by `synvid render`.
 
     Attributes:
-        shards: the dataset.
-        rerender: render clips from the manifest instead of decoding them; real clips are still decoded.
+        dataset: the dataset.
+        rerender: render clips from the recipe, seed and index instead of decoding them; real clips are still decoded.
     """
 
-    shards: Dataset
+    dataset: Dataset
     rerender: bool = False
     labels: ClassVar[Sequence[int]] = ()
 
     def __post_init__(self) -> None:
         if self.rerender:
-            _ = self.shards.located  # once here rather than in each worker process
+            _ = self.dataset.located  # once here rather than in each worker process
 
     def __len__(self) -> int:
-        return len(self.shards)
+        return len(self.dataset)
 
     @property
     def identity(self) -> str:
         """Digest of the dataset's recipe, number of clips, and whether they are decoded or rendered."""
-        return f"{self.shards.recipe.digest}, {len(self)} clips, {'rendered' if self.rerender else 'decoded'}"
+        return f"{self.dataset.recipe.digest}, {len(self)} clips, {'rendered' if self.rerender else 'decoded'}"
 
     def read_window(self, index: int, num_frames: int, stride: int, rng: np.random.Generator) -> Frames:
         """Decode or render the window."""
-        row, recipe = self.shards[index], self.shards.recipe
+        row, recipe = self.dataset[index], self.dataset.recipe
         window = sample_window(row["frames"], num_frames, stride, rng)
         if self.rerender and recipe.preset.preset_for_clip(row["index"]) is not None:
-            return render_frames(self.shards.scene(index), window)
-        return decode(io.BytesIO(self.shards.video(index)), window, f"{self.shards.path}, clip {row['key']}")
+            return render_frames(self.dataset.scene(index), window)
+        return decode(io.BytesIO(self.dataset.video(index)), window, f"{self.dataset.path}, clip {row['key']}")
 
 
 class LabelledVideos:

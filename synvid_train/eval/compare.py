@@ -36,8 +36,8 @@ _INFINITY = (
     "Intercept of a line over 1 / n, fitted to the distances of random fractions of the clips (Chong and Forsyth 2020)."
 )
 _DIVERSITY = (
-    "Logarithm of the product of the K - 1 largest eigenvalues of the covariance of a clip's K frame vectors, which has no "
-    "more that are nonzero; mean over clips."
+    "Logarithm of the product of the K - 1 largest eigenvalues of the covariance of a clip's K frame vectors, the only "
+    "ones that can be nonzero; mean over clips."
 )
 _SET_DIVERSITY = (
     "Logarithm of the product of the larger half of the eigenvalues of the covariance of all frames of all clips; the smaller "

@@ -21,10 +21,10 @@ from synvid.os_errors import wrap_os_errors
 from synvid.runtime.progress import Progress
 from synvid.runtime.signals import raise_if_interrupted
 from synvid.storage.atomic_io import atomic_write
-from synvid_train.data.annotations import VideoList
 from synvid_train.data.corruptions import Corruption
 from synvid_train.data.loader import catch_worker_death, load_samples
 from synvid_train.data.samples import EvaluationVideos
+from synvid_train.data.video_list import VideoList
 from synvid_train.data.window_sources import LabelledVideos
 from synvid_train.distributed import DistributedContext, autocast
 from synvid_train.eval.result_plots import draw_confusion

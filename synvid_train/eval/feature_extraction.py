@@ -80,7 +80,7 @@ class Features:
 
 # ---- Extraction ---------------------------------------------------------------------------------------------------
 class _SelectedFrames(Dataset[dict[str, Any]]):
-    """Frames of each clip for a network, read in worker processes; it holds no network, which could not be sent to them."""
+    """Frames of each clip for a network, read in worker processes; without the network, which cannot be pickled."""
 
     def __init__(self, source: ClipSource, keys: Sequence[Any], extractor: FeatureExtractor, selection: ClipSelection) -> None:
         self.source, self.keys, self.selection = source, keys, selection
@@ -112,7 +112,7 @@ def extract_features(
     """Return the feature vectors of a source, from the cache if they were computed before for the same clips.
 
     Args:
-        source: where clips come from.
+        source: source of the clips.
         extractor: the network.
         selection: clips and frames to use.
         workers: number of worker processes that read clips.

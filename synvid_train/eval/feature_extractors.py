@@ -29,7 +29,7 @@ from synvid.errors import ConfigurationError
 from synvid.os_errors import wrap_os_errors
 from synvid.storage.atomic_io import file_sha256
 from synvid_train.data.transforms import central_square
-from synvid_train.model.convert import load_checkpoint
+from synvid_train.model.load import load_checkpoint
 from synvid_train.model.tensor_files import unpickle
 from synvid_train.model.videomae import VideoClassifier, normalize
 
@@ -40,10 +40,10 @@ Frames = NDArray[np.uint8]
 
 EXTRACTOR_NAMES = ("efficientnet-lite0",)
 
-#: Start of the SHA-256 of the Inception weights that define FID; also part of torch-fidelity's file name.
+#: Prefix of the SHA-256 of the Inception weights that define FID; also part of torch-fidelity's file name.
 _FID_WEIGHTS_SHA256 = "6726825d"
 
-#: Start of the SHA-256 of the TorchScript module with these weights that StyleGAN2-ADA uses.
+#: Prefix of the SHA-256 of the TorchScript module with these weights that StyleGAN2-ADA uses.
 _FID_SCRIPT_SHA256 = "f58cb9b6"
 
 #: Frames per clip that FVD uses.
@@ -227,7 +227,7 @@ def _torchscript(path: Path, device: torch.device) -> FeatureExtractor:
 
 
 def _check_output(path: Path, features: Callable[[Frames], Tensor], num_vectors: int | None) -> Callable[[Frames], Tensor]:
-    """Wrap a foreign network so that its output must be (num_vectors, D); None: one vector per frame."""
+    """Wrap an external network to check that its output is (num_vectors, D); None: one vector per frame."""
 
     def run(frames: Frames) -> Tensor:
         expected = len(frames) if num_vectors is None else num_vectors

@@ -34,10 +34,10 @@ class FeatureGaussian:
 
     @classmethod
     def fit(cls, vectors: NDArray[np.floating]) -> FeatureGaussian:
-        """Fit to vectors (n, D), n at least 2; takes memory for a few blocks of rows and D x D numbers."""
+        """Fit to vectors (n, D), n at least 2; needs memory for a few blocks of rows and D x D numbers."""
         mean = vectors.mean(axis=0, dtype=np.float64)
         triangle = np.empty((0, len(mean)))
-        # QR per block never forms the covariance, whose squares would lose half of the digits.
+        # QR per block avoids forming the covariance, whose squares would lose half of the digits.
         for start in range(0, len(vectors), _BLOCK_ROWS):
             rows = np.concatenate([triangle, vectors[start : start + _BLOCK_ROWS] - mean])
             triangle = np.asarray(np.linalg.qr(rows, mode="r"))

@@ -1,6 +1,6 @@
-"""Checkpoints of synvid_train: `last.safetensors`, the weights of a model, and `last.pt`, all that resuming a run needs.
+"""Checkpoints of synvid_train: `last.safetensors`, a model's weights, and `last.pt`, the state from which a run resumes.
 
-`synvid_train.model.convert` also reads checkpoints of other programs.
+`synvid_train.model.load` also reads checkpoints written by other programs.
 """
 
 from __future__ import annotations
@@ -99,7 +99,7 @@ def check_weights(checkpoint: Checkpoint, subject: str) -> None:
         subject: subject of the error message, such as "The checkpoint".
 
     Raises:
-        ConfigurationError: a tensor is missing, superfluous or of the wrong shape.
+        ConfigurationError: a tensor is missing, unexpected or of the wrong shape.
     """
     _check_shapes(
         checkpoint.weights, weight_shapes(checkpoint.architecture, checkpoint.kind, len(checkpoint.classes)), subject
@@ -112,9 +112,9 @@ def _check_shapes(weights: Mapping[str, Tensor], shapes: Mapping[str, tuple[int,
             raise ConfigurationError(f"{subject} lacks the tensor {name}, of shape {shape}.")
         if tuple(weights[name].shape) != shape:
             raise ConfigurationError(f"{subject} has {name} of shape {tuple(weights[name].shape)}; the model has {shape}.")
-    superfluous = [name for name in weights if name not in shapes]
-    if superfluous:
-        raise ConfigurationError(f"{subject} has {superfluous[0]}, which is no weight of the model.")
+    unexpected = [name for name in weights if name not in shapes]
+    if unexpected:
+        raise ConfigurationError(f"{subject} has {unexpected[0]}, which is not a weight of the model.")
 
 
 @contextlib.contextmanager
@@ -144,7 +144,7 @@ def save_weights(path: str | os.PathLike[str], checkpoint: Checkpoint) -> None:
 def save_training(
     path: str | os.PathLike[str], checkpoint: Checkpoint, optimizer_state: dict[str, Any], step: int, extra: dict[str, Any]
 ) -> None:
-    """Write all that resuming a training run needs, atomically and without a copy in memory.
+    """Write the state from which a training run resumes, atomically and without a copy in memory.
 
     Args:
         path: the file, ending in `.pt`.
@@ -175,13 +175,13 @@ def _encode_header(checkpoint: Checkpoint) -> str:
 
 # ---- Reading -----------------------------------------------------------------------------------------------------
 def load_training(path: str | os.PathLike[str]) -> tuple[Checkpoint, dict[str, Any], int, dict[str, Any]]:
-    """Read a file of `save_training`.
+    """Read a file written by `save_training`.
 
     Returns:
         The model, the optimizer's `state_dict`, the number of steps done, and `extra`.
 
     Raises:
-        ConfigurationError: the file does not exist, or is not a complete file of `save_training`.
+        ConfigurationError: the file does not exist, or is not a complete file written by `save_training`.
         DatasetError: the file cannot be read.
     """
     path = Path(path)
@@ -219,7 +219,7 @@ def checkpoint_from_header(path: Path, header: Any, weights: Any) -> Checkpoint:
     except ConfigurationError:
         raise
     except (AttributeError, KeyError, TypeError, ValueError):
-        raise ConfigurationError(f"{path}: its header is not one of this version of synvid_train.") from None
+        raise ConfigurationError(f"{path}: its header was not written by this version of synvid_train.") from None
     if kind not in KINDS:
         raise ConfigurationError(f"{path}: its kind is {kind!r}; it must be one of {', '.join(KINDS)}.")
     return checkpoint

@@ -25,7 +25,7 @@ __all__ = ["export_huggingface", "read_huggingface"]
 _CLASSES = {"pretraining": "VideoMAEForPreTraining", "classifier": "VideoMAEForVideoClassification"}
 
 #: Patterns in our names of weights, and their replacements in transformers' names. {} stands for query, key and value, which
-#: are one tensor here and three there.
+#: are one tensor here and three in transformers.
 _RENAMES = (
     (r"^encoder\.patch_embed\.proj\.", "videomae.embeddings.patch_embeddings.projection."),
     (r"^encoder\.blocks\.", "videomae.encoder.layer."),
@@ -188,7 +188,7 @@ def _read_architecture(path: Path, config: dict[str, Any]) -> Architecture:
         )
     supported = _configuration(Checkpoint(architecture, "pretraining", {}))
     for name in ("num_channels", "num_attention_heads", "decoder_num_attention_heads", "hidden_act"):
-        if config[name] != supported[name]:  # the shapes of the weights do not show these
+        if config[name] != supported[name]:  # cannot be inferred from the shapes of the weights
             raise ConfigurationError(f"{path}: {name} is {config[name]!r}; for this width it must be {supported[name]!r}.")
     return architecture
 
@@ -214,5 +214,5 @@ def _convert_names(path: Path, weights: Weights, shapes: dict[str, tuple[int, ..
                 raise ConfigurationError(f"{path}: {sources[0]} and {source} differ in shape: {both}.")
         converted[name] = torch.cat(tensors) if len(tensors) > 1 else tensors[0]
     if remaining:
-        raise ConfigurationError(f"{path}: it has {next(iter(remaining))}, which is no weight of the model.")
+        raise ConfigurationError(f"{path}: it has {next(iter(remaining))}, which is not a weight of the model.")
     return converted

@@ -1,4 +1,4 @@
-"""Read the official checkpoints of VideoMAE, pre-trained and fine-tuned, and others with the same names of weights."""
+"""Read official VideoMAE checkpoints, pre-trained and fine-tuned, and other checkpoints that use the same weight names."""
 
 from __future__ import annotations
 
@@ -27,10 +27,10 @@ def read_official(path: Path, content: Any) -> Checkpoint:
 
     Args:
         path: the file, for error messages.
-        content: what torch.load returned: weights, or a dict that has them under `model`, `module` or `state_dict`.
+        content: the result of torch.load: weights, or a dict that has them under `model`, `module` or `state_dict`.
 
     Raises:
-        ConfigurationError: there are no weights of a VideoMAE.
+        ConfigurationError: the content has no weights of a VideoMAE.
     """
     if not isinstance(content, dict):
         raise ConfigurationError(f"{path}: it holds a {type(content).__name__}; it must be a dict with weights.")
@@ -41,7 +41,7 @@ def read_official(path: Path, content: Any) -> Checkpoint:
             f"{path}: it has no weights, neither at the top level nor under {', '.join(_WEIGHT_KEYS)}; it has "
             f"{_list_some(content)}."
         )
-    return checkpoint_from_names(path, _strip_wrappers(path, weights))
+    return convert_official_weights(path, _strip_wrappers(path, weights))
 
 
 def _list_some(names: Iterable[Any]) -> str:
@@ -57,15 +57,15 @@ def _strip_wrappers(path: Path, weights: Weights) -> Weights:
     return stripped
 
 
-def checkpoint_from_names(path: Path, weights: Weights) -> Checkpoint:
-    """Convert official names of weights to ours, and infer the architecture from the shapes."""
+def convert_official_weights(path: Path, weights: Weights) -> Checkpoint:
+    """Rename official weights to the names used here, and infer the architecture from the shapes."""
     if "patch_embed.proj.weight" in weights:  # fine-tuned: the encoder's names have no prefix
         heads = ("fc_norm.", "head.")
         weights = {name if name.startswith(heads) else f"encoder.{name}": value for name, value in weights.items()}
     kernel = weights.get("encoder.patch_embed.proj.weight")
     if kernel is None or kernel.ndim != 5 or kernel.shape[-1] != kernel.shape[-2]:
         raise ConfigurationError(
-            f"{path}: it is not a VideoMAE: encoder.patch_embed.proj.weight must be there, (width, 3, tubelet, patch, patch); "
+            f"{path}: it is not a VideoMAE: encoder.patch_embed.proj.weight must exist, (width, 3, tubelet, patch, patch); "
             f"it has {_list_some(weights) if kernel is None else tuple(kernel.shape)}."
         )
     decoder_blocks = {name.split(".")[2] for name in weights if name.startswith("decoder.blocks.")}
@@ -92,7 +92,7 @@ def size_from_width(path: Path, width: int) -> str:
     """Return the model size whose encoder has this width.
 
     Raises:
-        ConfigurationError: no size has.
+        ConfigurationError: no size has this width.
     """
     sizes = {encoder_width: name for name, (encoder_width, *_) in SIZES.items()}
     if width not in sizes:

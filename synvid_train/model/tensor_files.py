@@ -1,4 +1,4 @@
-"""Files of tensors: safetensors and torch.save. Writing is atomic; reading runs no code of the file."""
+"""Files of tensors: safetensors and torch.save. Writing is atomic; reading never executes code stored in the file."""
 
 from __future__ import annotations
 
@@ -100,10 +100,10 @@ def read_tensors(path: Path) -> tuple[Weights, dict[str, str]]:
 
 
 def unpickle(path: Path) -> Any:
-    """Read the tensors and plain values in a file of torch.save.
+    """Read the tensors and plain values in a file written by torch.save.
 
     Raises:
-        ConfigurationError: it is not a complete file of torch.save, or holds other objects, whose loading could run code.
+        ConfigurationError: it is not a complete file written by torch.save, or contains other objects, which could run code.
     """
     try:
         with torch.serialization.safe_globals(_SAFE_GLOBALS), warnings.catch_warnings():
@@ -121,7 +121,7 @@ def unpickle(path: Path) -> Any:
 
 
 class _NumpyDtypeStub:
-    """Replaces numpy.dtype in a pickle: the real one could be made to take bytes for objects."""
+    """Replaces numpy.dtype in a pickle: the real one could be made to interpret bytes as pointers to objects."""
 
     def __init__(self, code: str, *_: Any) -> None:
         self.code, self.order = code, "="
@@ -133,11 +133,11 @@ class _NumpyDtypeStub:
 def _numpy_scalar_stub(dtype: _NumpyDtypeStub, data: bytes) -> Any:
     """Replaces numpy's scalar constructor in a pickle; returns a Python number."""
     if not re.fullmatch(r"[<>=|][bifuc]\d{1,2}", f"{dtype.order}{dtype.code}"):
-        raise pickle.UnpicklingError("GLOBAL numpy.dtype")  # as torch names what it refuses
+        raise pickle.UnpicklingError("GLOBAL numpy.dtype")  # torch's wording for a type that it refuses
     return np.frombuffer(data, dtype.order + dtype.code)[0].item()
 
 
-#: What a file may hold besides tensors and plain values: the command-line arguments of a program, and NumPy scalars.
+#: What a file may contain besides tensors and plain values: the command-line arguments of a program, and NumPy scalars.
 _SAFE_GLOBALS: list[Any] = [
     argparse.Namespace,
     (_NumpyDtypeStub, "numpy.dtype"),

@@ -1,4 +1,4 @@
-"""The parts of timm in use here, importable even if torchvision's compiled operators cannot be loaded.
+"""The parts of timm that synvid_train uses, importable even if torchvision's compiled operators cannot be loaded.
 
 With a torchvision from PyPI and a CPU-only torch, torchvision cannot register its operators, and `import timm` fails with
 "operator torchvision::nms does not exist" (pytorch/vision#9085). Nothing here calls these operators, so declaring their

@@ -36,7 +36,7 @@ SIZES = {
 
 @dataclass(frozen=True)
 class Architecture:
-    """The architecture of a model: all that is needed to build it.
+    """The architecture of a model: everything needed to build it.
 
     Attributes:
         size: a key of `SIZES`.
@@ -190,24 +190,24 @@ class Encoder(nn.Module):
         self.norm: nn.Module = _norm(width) if norm else nn.Identity()
         self.register_buffer("positions", _sinusoid(architecture.num_tokens, width), persistent=False)
 
-    def forward(self, clips: Tensor, visible: Tensor | None = None) -> Tensor:
+    def forward(self, clips: Tensor, visible_indices: Tensor | None = None) -> Tensor:
         """Encode clips.
 
         Args:
             clips: normalised pixels (B, T, H, W, C).
-            visible: indices of the visible tokens, (B, V); None for all tokens.
+            visible_indices: indices of the visible tokens, (B, V); None for all tokens.
 
         Returns:
             Tokens (B, V, D).
         """
-        return self.norm(self.features(clips, visible))  # type: ignore[no-any-return]
+        return self.norm(self.features(clips, visible_indices))  # type: ignore[no-any-return]
 
-    def features(self, clips: Tensor, visible: Tensor | None = None, depth: int | None = None) -> Tensor:
+    def features(self, clips: Tensor, visible_indices: Tensor | None = None, depth: int | None = None) -> Tensor:
         """Return the tokens (B, V, D) after the first `depth` blocks, or all blocks if None, before the norm."""
         patches, positions = _to_patches(clips, self.architecture), self.positions
-        if visible is not None:  # before the embedding, which then skips masked patches
-            patches = _gather(patches, visible)
-            positions = _gather(positions.expand(len(clips), -1, -1), visible)
+        if visible_indices is not None:  # before the embedding, which then skips masked patches
+            patches = _gather(patches, visible_indices)
+            positions = _gather(positions.expand(len(clips), -1, -1), visible_indices)
         tokens = self.patch_embed(patches) + positions.to(patches.dtype)
         for block in self.blocks[:depth]:
             tokens = block(tokens)
@@ -224,11 +224,11 @@ class Decoder(nn.Module):
         self.norm = _norm(width)
         self.head = nn.Linear(width, architecture.patch_values)
 
-    def forward(self, tokens: Tensor, masked: int) -> Tensor:
-        """Decode tokens (B, N, D), of which the last `masked` are mask tokens, to predictions (B, M, P)."""
+    def forward(self, tokens: Tensor, num_masked: int) -> Tensor:
+        """Decode tokens (B, N, D), of which the last `num_masked` are mask tokens, to predictions (B, M, P)."""
         for block in self.blocks:
             tokens = block(tokens)
-        return self.head(self.norm(tokens[:, -masked:]))  # type: ignore[no-any-return]
+        return self.head(self.norm(tokens[:, -num_masked:]))  # type: ignore[no-any-return]
 
 
 class VideoMAE(nn.Module):
@@ -249,43 +249,44 @@ class VideoMAE(nn.Module):
         self.decoder.apply(_initialize)
         nn.init.trunc_normal_(self.mask_token, std=0.02, a=-0.02, b=0.02)
 
-    def forward(self, clips: Tensor, order: Tensor, visible: int) -> tuple[Tensor, Tensor]:
+    def forward(self, clips: Tensor, token_order: Tensor, num_visible: int) -> tuple[Tensor, Tensor]:
         """Reconstruct the masked patches.
 
         Args:
             clips: uint8 (B, T, H, W, C), or floats of that shape that are already normalised.
-            order: indices of all tokens, the visible ones first, (B, N); each row is a `tube_mask`.
-            visible: V.
+            token_order: indices of all tokens, visible ones first, (B, N); each row is a `tube_mask`.
+            num_visible: V.
 
         Returns:
             The loss, a scalar: the mean squared error over masked patches, in float32; and the predictions (B, M, P).
         """
         pixels = normalize(clips) if clips.dtype == torch.uint8 else clips
-        predicted = self.predict(pixels, order, visible)
+        predicted = self.predict(pixels, token_order, num_visible)
         with torch.autocast(clips.device.type, enabled=False):
-            target = self.target(pixels, order[:, visible:])
+            target = self.target(pixels, token_order[:, num_visible:])
             loss = functional.mse_loss(predicted.to(target.dtype), target)
         return loss, predicted
 
-    def predict(self, pixels: Tensor, order: Tensor, visible: int) -> Tensor:
+    def predict(self, pixels: Tensor, token_order: Tensor, num_visible: int) -> Tensor:
         """Return the predictions (B, M, P) for normalised pixels (B, T, H, W, C)."""
-        encoded = self.encoder_to_decoder(self.encoder(pixels, order[:, :visible]))
-        positions = _gather(self.positions.expand(len(pixels), -1, -1), order)  # (B, N, D)
-        mask_tokens = self.mask_token.expand(len(pixels), order.shape[1] - visible, -1)
+        encoded = self.encoder_to_decoder(self.encoder(pixels, token_order[:, :num_visible]))
+        positions = _gather(self.positions.expand(len(pixels), -1, -1), token_order)  # (B, N, D)
+        num_masked = token_order.shape[1] - num_visible
+        mask_tokens = self.mask_token.expand(len(pixels), num_masked, -1)
         # The residual stream is float32, also under bf16 autocast.
         tokens = torch.cat([encoded.to(positions.dtype), mask_tokens], dim=1) + positions
-        return self.decoder(tokens, order.shape[1] - visible)  # type: ignore[no-any-return]
+        return self.decoder(tokens, num_masked)  # type: ignore[no-any-return]
 
     @torch.no_grad()
-    def target(self, pixels: Tensor, masked: Tensor) -> Tensor:
+    def target(self, pixels: Tensor, masked_indices: Tensor) -> Tensor:
         """Return the target (B, M, P): the masked patches, normalised to mean 0 and standard deviation 1 per channel.
 
         The target of a constant patch, such as black background, is 0.
         """
         mean, std = (torch.tensor(values, dtype=pixels.dtype, device=pixels.device) for values in (MEAN, STD))
-        patches = _gather(_to_patches(pixels * std + mean, self.architecture), masked)
+        patches = _gather(_to_patches(pixels * std + mean, self.architecture), masked_indices)
         patches = patches.reshape(*patches.shape[:2], -1, 3)  # (B, M, P / 3, C)
-        patches = patches - patches[:, :, :1]  # else rounding of a constant patch's mean, over 1e-6, is noise of 0.3
+        patches = patches - patches[:, :, :1]  # else the rounding error of a constant patch's mean, over 1e-6, is up to 0.3
         centered = patches - patches.mean(dim=2, keepdim=True)
         deviation = centered.square().sum(dim=2, keepdim=True).div(patches.shape[2] - 1).sqrt()
         return (centered / (deviation + 1e-6)).flatten(2)
@@ -322,16 +323,16 @@ def training_flops(architecture: Architecture, ratio: float | None) -> float:
     """
     width, depth, _, decoder_width, _ = SIZES[architecture.size]
     steps, patches = architecture.grid
-    tokens = architecture.num_tokens
-    visible = tokens if ratio is None else steps * (patches - int(ratio * patches))
+    num_tokens = architecture.num_tokens
+    num_visible = num_tokens if ratio is None else steps * (patches - int(ratio * patches))
 
     def transformer(n: int, d: int, blocks: int) -> float:
         return blocks * (12 * n * d * d + 2 * n * n * d)
 
-    total = visible * architecture.patch_values * width + transformer(visible, width, depth)
+    total = num_visible * architecture.patch_values * width + transformer(num_visible, width, depth)
     if ratio is not None:
-        total += visible * width * decoder_width + transformer(tokens, decoder_width, architecture.decoder_depth)
-        total += (tokens - visible) * decoder_width * architecture.patch_values
+        total += num_visible * width * decoder_width + transformer(num_tokens, decoder_width, architecture.decoder_depth)
+        total += (num_tokens - num_visible) * decoder_width * architecture.patch_values
     return 2 * 3 * total
 
 

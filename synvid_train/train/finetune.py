@@ -14,9 +14,9 @@ from torch.nn import functional
 
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.video.decode import decode
-from synvid_train.data.annotations import VideoList
 from synvid_train.data.samples import TrainingClips, recipe_architecture
 from synvid_train.data.transforms import check_randaugment, seeded
+from synvid_train.data.video_list import VideoList
 from synvid_train.data.window_sources import LabelledVideos
 from synvid_train.distributed import DistributedContext
 from synvid_train.eval.evaluate import evaluate
@@ -25,10 +25,10 @@ from synvid_train.model.videomae import Architecture, VideoClassifier, normalize
 from synvid_train.train.task import Batch, TrainingTask
 from synvid_train.training_recipe import TrainingRecipe
 
-__all__ = ["finetuning"]
+__all__ = ["make_finetuning_task"]
 
 
-def finetuning(
+def make_finetuning_task(
     recipe: TrainingRecipe,
     training: VideoList,
     validation: VideoList | None = None,
@@ -37,13 +37,13 @@ def finetuning(
     probe: bool = False,
     seed: int = 0,
 ) -> TrainingTask:
-    """Return the task of training a classifier, for `trainer.train`.
+    """Build the model, data, loss and evaluation for training a classifier; `trainer.train` runs them.
 
     Args:
         recipe: all settings.
         training: labelled videos to train on.
         validation: labelled videos of the same classes for the evaluation; None for no evaluation.
-        checkpoint: a model whose encoder is the start; None starts from random weights.
+        checkpoint: a model whose encoder initialises the classifier's; None for random weights.
         probe: freeze the encoder and train only the norm and the linear layer after it.
         seed: random seed of new weights, order, windows and views.
 
@@ -85,26 +85,26 @@ def finetuning(
     clips = TrainingClips(LabelledVideos(training), recipe, seed, pretraining=False)
     return TrainingTask(
         "classifier", recipe, model, clips, loss, evaluate_one_view, seed,
-        classes=training.classes, origin=origin, pairs=mix is not None,
+        classes=training.classes, origin=origin, mixes_pairs=mix is not None,
     )  # fmt: skip
 
 
 #: Number of validation videos that are tried before training.
-_MAX_TRIED = 8
+_MAX_TRIED_VIDEOS = 8
 
 
 def _check_readable(videos: VideoList) -> None:
-    """Check that one of the first validation videos can be read: an error after the first epoch would come too late."""
+    """Check before training, rather than after the first epoch, that one of the first validation videos can be read."""
     problem = ""
-    tried = videos.paths[:_MAX_TRIED]
-    for path in tried:
+    candidates = videos.paths[:_MAX_TRIED_VIDEOS]
+    for path in candidates:
         try:
             decode(path, [0])
         except DatasetError as error:
             problem = problem or str(error)
         else:
             return
-    raise ConfigurationError(f"{videos.source}: none of its first {len(tried)} videos can be read: {problem}")
+    raise ConfigurationError(f"{videos.source}: none of its first {len(candidates)} videos can be read: {problem}")
 
 
 def _check_architecture(architecture: Architecture, checkpoint: Architecture) -> None:

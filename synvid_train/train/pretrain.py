@@ -24,14 +24,14 @@ from synvid_train.model.videomae import VideoMAE, normalize
 from synvid_train.train.task import Batch, TrainingTask
 from synvid_train.training_recipe import TrainingRecipe
 
-__all__ = ["pretraining", "reconstruction"]
+__all__ = ["make_pretraining_task", "measure_reconstruction"]
 
 
 #: Number of held-out clips on which a model is evaluated.
 HELD_OUT = 128
 
 
-def pretraining(
+def make_pretraining_task(
     recipe: TrainingRecipe,
     source: WindowSource,
     *,
@@ -39,7 +39,7 @@ def pretraining(
     resample_each_epoch: bool = False,
     held_out: WindowSource | None = None,
 ) -> TrainingTask:
-    """Return the task of pre-training a VideoMAE, for `trainer.train`.
+    """Build the model, data, loss and evaluation for pre-training; `trainer.train` runs them.
 
     Args:
         recipe: all settings.
@@ -51,15 +51,15 @@ def pretraining(
     Raises:
         ConfigurationError: settings contradict each other.
     """
-    visible = count_visible(recipe)
+    num_visible = count_visible(recipe)
     with seeded(seed):
         model = VideoMAE(recipe_architecture(recipe))
 
     def loss(parallel: nn.Module, batch: Batch) -> Tensor:
-        return parallel(batch["clip"], batch["order"], visible)[0]  # type: ignore[no-any-return]
+        return parallel(batch["clip"], batch["token_order"], num_visible)[0]  # type: ignore[no-any-return]
 
     def evaluate(trained: Any, distributed: DistributedContext, workers: int) -> dict[str, float]:
-        return {} if held_out is None else reconstruction(trained, held_out, recipe, distributed.device, workers)
+        return {} if held_out is None else measure_reconstruction(trained, held_out, recipe, distributed.device, workers)
 
     clips = TrainingClips(source, recipe, seed, pretraining=True)
     return TrainingTask("pretraining", recipe, model, clips, loss, evaluate, seed, resample_each_epoch)
@@ -68,17 +68,17 @@ def pretraining(
 def count_visible(recipe: TrainingRecipe) -> int:
     """Return V, the number of visible tokens."""
     steps, patches = recipe_architecture(recipe).grid
-    masked = int(recipe.objective.mask_ratio * patches)
-    if not 0 < masked < patches:
+    num_masked = int(recipe.objective.mask_ratio * patches)
+    if not 0 < num_masked < patches:
         raise ConfigurationError(
-            f"objective.mask_ratio is {recipe.objective.mask_ratio}: of {patches} patches in a frame it masks {masked}; "
+            f"objective.mask_ratio is {recipe.objective.mask_ratio}: of {patches} patches in a frame it masks {num_masked}; "
             "at least one must be masked and one visible."
         )
-    return steps * (patches - masked)
+    return steps * (patches - num_masked)
 
 
 @torch.no_grad()
-def reconstruction(
+def measure_reconstruction(
     model: VideoMAE, source: WindowSource, recipe: TrainingRecipe, device: torch.device, workers: int = 0
 ) -> dict[str, float]:
     """Measure R² of the prediction on held-out clips, with fixed windows, crops and masks.
@@ -90,13 +90,14 @@ def reconstruction(
     clips = TrainingClips(source, recipe, seed=0, pretraining=True)
     keys = [(0, i, 0) for i in range(min(HELD_OUT, len(source)))]
     error = total = 0.0
-    visible = count_visible(recipe)
+    num_visible = count_visible(recipe)
     batches = load_batches(clips, [keys[k : k + 16] for k in range(0, len(keys), 16)], workers, device)
     with closing(batches):
         for batch in batches:
             raise_if_interrupted()
-            pixels, order = normalize(batch["clip"].to(device)), batch["order"].to(device)
-            target = model.target(pixels, order[:, visible:])
-            error += float((model.predict(pixels, order, visible).float() - target).square().sum(dtype=torch.float64))
+            pixels, token_order = normalize(batch["clip"].to(device)), batch["token_order"].to(device)
+            target = model.target(pixels, token_order[:, num_visible:])
+            predicted = model.predict(pixels, token_order, num_visible).float()
+            error += float((predicted - target).square().sum(dtype=torch.float64))
             total += float(target.square().sum(dtype=torch.float64))
     return {"r2": 1 - error / total} if total else {}

@@ -1,10 +1,10 @@
-"""Clip sources to pre-train on, and held-out clips to evaluate on."""
+"""Window sources for pre-training: clips to train on, and held-out clips to evaluate on."""
 
 from __future__ import annotations
 
 from synvid.dataset.reader import Dataset
 from synvid.preset import Preset
-from synvid_train.data.window_sources import RenderedClips, ShardClips
+from synvid_train.data.window_sources import DatasetClips, RenderedClips
 from synvid_train.train.pretrain import HELD_OUT
 
 __all__ = ["dataset_sources", "preset_sources"]
@@ -14,7 +14,7 @@ _HELD_OUT_SEED_OFFSET = 1_000_003
 
 
 def preset_sources(preset: Preset, seed: int, num_clips: int) -> tuple[RenderedClips, RenderedClips]:
-    """Clips rendered from a preset during training, and held-out clips of the same preset.
+    """Return clips rendered from a preset during training, and held-out clips of the same preset.
 
     Args:
         preset: with its texture banks resolved.
@@ -24,8 +24,8 @@ def preset_sources(preset: Preset, seed: int, num_clips: int) -> tuple[RenderedC
     return RenderedClips(preset, seed, num_clips), _held_out(preset, seed)
 
 
-def dataset_sources(dataset: Dataset, rerender: bool) -> tuple[ShardClips, RenderedClips | None]:
-    """The clips of a rendered dataset, and held-out clips of its preset.
+def dataset_sources(dataset: Dataset, rerender: bool) -> tuple[DatasetClips, RenderedClips | None]:
+    """Return the clips of a rendered dataset, and held-out clips of its preset.
 
     Args:
         dataset: the dataset.
@@ -36,7 +36,7 @@ def dataset_sources(dataset: Dataset, rerender: bool) -> tuple[ShardClips, Rende
     """
     preset = dataset.recipe.preset
     is_self_contained = not preset.banks() and preset.mixture.source != "real"
-    return ShardClips(dataset, rerender), _held_out(preset, dataset.recipe.seed) if is_self_contained else None
+    return DatasetClips(dataset, rerender), _held_out(preset, dataset.recipe.seed) if is_self_contained else None
 
 
 def _held_out(preset: Preset, seed: int) -> RenderedClips:

@@ -21,7 +21,7 @@ _RUN_FILES = ("recipe.yaml", "last.pt", "last.safetensors", "log.jsonl", "curves
 #: Temporary files of atomic writes.
 _UNFINISHED = re.compile(r"\.(recipe\.yaml|last\.pt|last\.safetensors|log\.jsonl|curves\.png)\.[0-9a-f]{12}")
 _LOCK = "run.lock"
-#: A network file system may show new files late on other machines; they wait so many seconds for the lock file.
+#: A network file system may show new files late on other machines: other processes wait this long, in seconds.
 _VISIBILITY_TIMEOUT = 20.0
 
 

@@ -11,15 +11,18 @@ from synvid_train.train.task import TrainingTask
 
 __all__ = ["find_differences", "run_identity", "suggest_remedy"]
 
+#: Former keys of `run_identity`, which saved runs may have.
+_RENAMED_KEYS = {"weights that learn": "trainable parameters"}
+
 
 def run_identity(task: TrainingTask) -> dict[str, Any]:
-    """Return all that must stay the same when a run is resumed; of the settings in `run`, only `precision` counts."""
+    """Return everything that must be unchanged when a run is resumed; of the settings under `run`, that is `precision`."""
     settings = {key: value for key, value in task.recipe.to_dict().items() if key not in ("name", "description", "run")}
     settings["run"] = {"precision": task.recipe.run.precision}
     return {
         **settings,
         "kind": task.kind,
-        "weights that learn": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
+        "trainable parameters": sum(p.numel() for p in task.model.parameters() if p.requires_grad),
         "seed": task.seed,
         "clips": task.clips.source.identity,
         "new clips each epoch": task.resample_each_epoch,
@@ -38,6 +41,7 @@ def find_differences(saved: dict[str, Any], task: TrainingTask, schedule: Schedu
         schedule: the schedule of this run.
         step: number of steps that the saved run has done.
     """
+    saved = {_RENAMED_KEYS.get(key, key): value for key, value in saved.items()}
     identity, optim = run_identity(task), saved.get("optim", {})
     epochs = optim.get("epochs", 0)
     if _same_learning_rates(task, schedule, epochs, step):
@@ -69,7 +73,7 @@ def _describe_differences(saved: dict[str, Any], current: dict[str, Any]) -> lis
     return differences
 
 
-#: Descriptions for keys whose values are digests, which tell a user nothing.
+#: Descriptions for keys whose values are digests, which mean nothing to a user.
 _DIGESTS = {"clips": "different clips, paths or labels", "origin": "different initial weights"}
 
 

@@ -24,15 +24,15 @@ class StepMeter:
 
     Attributes:
         waited: seconds spent waiting for clips since the last `read`.
-        steps_without_gradient: steps up to the last `read`, in a row, in which no process had a finite gradient; counted in
-            whole intervals between two reads.
+        non_finite_steps_in_a_row: steps up to the last `read` in which no process had a finite gradient; counted in whole
+            intervals between two reads.
     """
 
     def __init__(self, device: torch.device) -> None:
         self._sums = torch.zeros(3, dtype=torch.float64, device=device)
         self._steps, self._start = 0, time.perf_counter()
         self.waited = 0.0
-        self.steps_without_gradient = 0
+        self.non_finite_steps_in_a_row = 0
 
     def add(self, loss: Tensor, norm: Tensor, non_finite: Tensor) -> None:
         """Add a step: its loss, its gradient norm, and 1.0 if the gradient is not finite, else 0.0."""
@@ -57,7 +57,7 @@ class StepMeter:
             "clips_per_second": self._steps * batch_size / seconds,
             "waiting": self.waited / seconds,
         }
-        self.steps_without_gradient = self.steps_without_gradient + self._steps if all_non_finite else 0
+        self.non_finite_steps_in_a_row = self.non_finite_steps_in_a_row + self._steps if all_non_finite else 0
         self._sums.zero_()
         self._steps, self.waited, self._start = 0, 0.0, time.perf_counter()
         return line

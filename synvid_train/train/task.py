@@ -1,4 +1,4 @@
-"""What a training run trains, and on what: the part that differs between pre-training and fine-tuning."""
+"""The part of a training run that differs between pre-training and fine-tuning: model, data, loss and evaluation."""
 
 from __future__ import annotations
 
@@ -27,14 +27,14 @@ class TrainingTask:
         recipe: all settings.
         model: the model, on the CPU.
         clips: the dataset of training samples.
-        loss: (model, batch on the device) to the mean loss of the batch.
-        evaluate: (model, distributed, number of loader processes) to metrics by name, which may be empty. Called on every
+        loss: maps (model, batch on the device) to the mean loss of the batch.
+        evaluate: maps (model, distributed, number of loader processes) to metrics by name, which may be empty. Called on every
             process after each checkpoint at the end of an epoch.
         seed: random seed of order, crops, masks, dropout, mixup and cutmix.
         resample_each_epoch: each epoch has new clips.
         classes: class names.
         origin: digest of the initial weights; "" or "scratch" for random ones.
-        pairs: the loss mixes the samples of a micro-batch in pairs, so their number must be even.
+        mixes_pairs: the loss mixes the samples of a micro-batch in pairs, so their number must be even.
     """
 
     kind: str
@@ -47,4 +47,4 @@ class TrainingTask:
     resample_each_epoch: bool = False
     classes: tuple[str, ...] = ()
     origin: str = ""
-    pairs: bool = False
+    mixes_pairs: bool = False

@@ -1,6 +1,6 @@
 """The training loop: one process or many, with exact resumption.
 
-No random state is carried from step to step: clips are seeded by (seed, epoch, index), all other random numbers of a step by
+No random state is kept between steps: clips are seeded by (seed, epoch, index), all other random numbers of a step by
 (seed, step, rank, micro-batch). The state of a run is therefore its weights, its optimizer and the number of steps done.
 """
 
@@ -36,8 +36,8 @@ from synvid_train.train.task import Batch, TrainingTask
 __all__ = ["InterruptedRunError", "train"]
 
 
-#: A run ends with an error after so many steps in a row without a finite gradient.
-_MAX_STEPS_WITHOUT_GRADIENT = 20
+#: A run ends with an error after this many steps in a row without a finite gradient.
+_MAX_NON_FINITE_STEPS = 20
 
 #: Parts of the error messages of gloo and NCCL when another process has ended.
 _PEER_LOST = (
@@ -65,8 +65,8 @@ def train(
 ) -> None:
     """Train, or resume the run in `out`.
 
-    Writes `recipe.yaml`, `log.jsonl` (a line every `run.log_every` steps and after each evaluation), `last.pt` (all that
-    resuming needs) and `last.safetensors` (weights, settings and metrics).
+    Writes `recipe.yaml`, `log.jsonl` (a line every `run.log_every` steps and after each evaluation), `last.pt` (the
+    state to resume from) and `last.safetensors` (weights, settings and metrics).
 
     Args:
         task: the model, its data, loss and evaluation.
@@ -80,11 +80,12 @@ def train(
 
     Raises:
         InterruptedRunError: SIGINT or SIGTERM; the state has been saved.
-        DatasetError: gradients are not finite any more, a file cannot be written, or clips cannot be loaded.
+        DatasetError: gradients stop being finite, a file cannot be written, or clips cannot be loaded.
         ConfigurationError: the folder holds a different run.
     """
     progress = progress or Progress()
-    with lock_run_folder(out, distributed):  # first, so that a refusal meets no pending collective of a model
+    # Before the model is wrapped in DDP: if one process raised later, the others would wait in a collective call.
+    with lock_run_folder(out, distributed):
         trainer = _Trainer(task, out, distributed, workers, notify)
         trainer.check_data()
         if overwrite:
@@ -119,7 +120,8 @@ class _Trainer:
         recipe, source = task.recipe, task.clips.source
         self.schedule = Schedule(
             len(source), recipe.data.samples_per_clip, recipe.optim.batch_size, recipe.run.device_batch_size,
-            recipe.optim.epochs, task.seed, task.resample_each_epoch, distributed.rank, distributed.world_size, task.pairs,
+            recipe.optim.epochs, task.seed, task.resample_each_epoch, distributed.rank, distributed.world_size,
+            task.mixes_pairs,
         )  # fmt: skip
         self.model = task.model.to(distributed.device)
         if recipe.run.compile:
@@ -202,14 +204,14 @@ class _Trainer:
 
     # ---- Steps ----
     def run(self, start: int, evaluated: bool, progress: Progress) -> None:
-        """Run the remaining steps, after the evaluation that the last session did not finish, if any."""
+        """Run the remaining steps, after the evaluation that an interrupted run did not finish, if any."""
         if not evaluated:
             self.evaluate(start)
         self.model.train()
         micro_batches = load_batches(
             self.task.clips, self.schedule.micro_batches(start), self.workers, self.distributed.device, notify=self.notify
         )
-        with contextlib.closing(micro_batches):  # ends the loader processes, whatever happens
+        with contextlib.closing(micro_batches):  # ends the loader processes, also after an error
             self.run_steps(micro_batches, start, progress)
 
     def run_steps(self, micro_batches: Iterator[Batch], start: int, progress: Progress) -> None:
@@ -247,11 +249,11 @@ class _Trainer:
 
     def check_gradients(self, meter: StepMeter, done: int) -> None:
         """Raise an error if the run is diverging, or is so short that no step changed the weights."""
-        count = meter.steps_without_gradient
-        if count >= _MAX_STEPS_WITHOUT_GRADIENT or (done == self.schedule.steps and count == done):
+        count = meter.non_finite_steps_in_a_row
+        if count >= _MAX_NON_FINITE_STEPS or (done == self.schedule.steps and count == done):
             raise DatasetError(
                 f"{self.out}: no finite gradient in the last {count} steps, up to step {done}; "
-                "a lower optim.base_learning_rate may help, the last checkpoint is from before."
+                "try a lower optim.base_learning_rate. The last checkpoint was saved before them."
             )
 
     def step(self, micro_batches: Iterator[Batch], step: int, meter: StepMeter) -> None:

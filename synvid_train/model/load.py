@@ -1,4 +1,4 @@
-"""Read checkpoints in any format: synvid_train, official VideoMAE, DeepSpeed and Hugging Face; export to the last."""
+"""Load checkpoints of synvid_train, official VideoMAE, DeepSpeed and Hugging Face; export to Hugging Face."""
 
 from __future__ import annotations
 
@@ -27,12 +27,12 @@ def load_checkpoint(path: str | os.PathLike[str], num_frames: int | None = None,
     """Read a model in any supported format.
 
     Args:
-        path: a file of `save_weights` or `save_training`; the folder of a run, with `last.safetensors` or `last.pt`; an
-            official checkpoint of VideoMAE (`.pth`, `.pt`), pre-trained or fine-tuned; a folder of DeepSpeed; or a folder of
-            Hugging Face (`config.json`, `model.safetensors`).
+        path: a file written by `save_weights` or `save_training`; a run folder, with `last.safetensors` or `last.pt`; an
+            official VideoMAE checkpoint (`.pth`, `.pt`), pre-trained or fine-tuned; a folder written by DeepSpeed; or a
+            Hugging Face folder (`config.json`, `model.safetensors`).
         num_frames: number of frames of the returned model, which need not be the file's: position embeddings are not
-            weights. None for the file's, or 16 if the format does not tell.
-        image_size: image size of the returned model; None for the file's, or 224 if the format does not tell.
+            weights. None for the file's, or 16 if the format does not store it.
+        image_size: image size of the returned model; None for the file's, or 224 if the format does not store it.
 
     Raises:
         ConfigurationError: the path does not exist, or is not a complete checkpoint of a VideoMAE that can be built here.
@@ -74,16 +74,16 @@ def _find_file(path: Path) -> Path:
 
 
 def _find_deepspeed_file(folder: Path) -> Path | None:
-    """Return the file with the latest weights in a folder of DeepSpeed; None if it is no such folder."""
+    """Return the file with the latest weights in a folder written by DeepSpeed; None if it is another folder."""
     latest = folder / "latest"
     if latest.is_file():
         tag = latest.read_text(encoding="utf-8", errors="replace")[:256].strip()
         folder = folder / Path(tag).name
         if not folder.is_dir():
-            raise ConfigurationError(f"{latest}: names {tag!r}, but there is no such folder beside it.")
+            raise ConfigurationError(f"{latest}: names {tag!r}, but there is no such folder next to it.")
     if any(folder.glob("zero_pp_rank_*_model_states.pt")):
         raise ConfigurationError(
-            f"{folder}: its weights are sharded by DeepSpeed's ZeRO stage 3; zero_to_fp32.py beside it merges them into one "
+            f"{folder}: its weights are sharded by DeepSpeed's ZeRO stage 3; zero_to_fp32.py next to it merges them into one "
             "file that can be read."
         )
     ranks = len(list(folder.glob("mp_rank_*_model_states.pt")))

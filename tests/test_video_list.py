@@ -4,7 +4,7 @@ import pytest
 from list_files import touch, write_list
 
 from synvid.errors import ConfigurationError
-from synvid_train.data.annotations import read_list
+from synvid_train.data.video_list import read_list
 
 
 # ---- Class numbers -------------------------------------------------------------------------------------------------

@@ -1,6 +1,6 @@
-"""Read lists of videos in the formats that datasets publish.
+"""Read the lists that video datasets publish, and folders by class.
 
-UCF101, HMDB51, Kinetics, Something-Something v2, Diving48, and folders by class.
+UCF101, HMDB51, Kinetics, Something-Something v2 and Diving48.
 """
 
 from __future__ import annotations
@@ -244,7 +244,7 @@ def _something_list(path: Path, folder: Path, entries: Iterable[tuple[str, Any]]
 
 
 def _something_class_order(path: Path) -> tuple[str, ...]:
-    """Return the labels by number, from labels.json beside the list; empty if there is no such file."""
+    """Return the labels by number, from labels.json next to the list; empty if there is no such file."""
     for name in ("labels.json", "something-something-v2-labels.json"):
         if (file := path.with_name(name)).is_file():
             try:

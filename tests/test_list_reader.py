@@ -11,7 +11,7 @@ from hypothesis import strategies as st
 from list_files import labels_by_path, touch, write_list
 
 from synvid.errors import ConfigurationError
-from synvid_train.data.annotations import read_list
+from synvid_train.data.video_list import read_list
 
 
 # ---- CSV and text --------------------------------------------------------------------------------------------------
@@ -215,18 +215,18 @@ def test_read_list_split_column(tmp_path):
         f"{i}.mp4,x,{split}\n" for i, split in enumerate(["train", "Training", "validate", "val", "train", "extra"])
     )
     listed = write_list(tmp_path / "l.csv", text)
-    train = read_list(listed, column="split")
+    train = read_list(listed, split_option="split")
     assert list(labels_by_path(train)) == ["0.mp4", "1.mp4", "4.mp4"]
     assert "1 row left out, whose split 'extra' is unknown" in train.remarks[0]
-    assert list(labels_by_path(read_list(listed, split="val", column="split"))) == ["2.mp4", "3.mp4"]
-    test = read_list(listed, split="test", column="split")
+    assert list(labels_by_path(read_list(listed, split="val", split_option="split"))) == ["2.mp4", "3.mp4"]
+    test = read_list(listed, split="test", split_option="split")
     assert list(labels_by_path(test)) == ["2.mp4", "3.mp4"]
     assert "no rows are marked test; those marked val are used" in test.remarks[0]
     everything = read_list(listed)
     assert len(everything) == 6
     assert "`--split split` selects those of one split" in everything.remarks[0]
     with pytest.raises(ConfigurationError, match="lists no videos for train in its column label; its rows are marked x"):
-        read_list(listed, column="label")
+        read_list(listed, split_option="label")
 
 
 # ---- Folders by class ----------------------------------------------------------------------------------------------

@@ -4,7 +4,7 @@ import pytest
 from list_files import labels_by_path, touch, write_list
 
 from synvid.errors import ConfigurationError
-from synvid_train.data.annotations import read_list
+from synvid_train.data.video_list import read_list
 
 
 # ---- UCF101 and HMDB51 ---------------------------------------------------------------------------------------------
@@ -41,17 +41,17 @@ def test_hmdb51_split_numbers_and_malformed_line(tmp_path):
     write_list(tmp_path / "wave_test_split3.txt", "a b.avi 1 \nc.avi 2 \nx.avi 0 \n")
     write_list(tmp_path / "sit_test_split3.txt", "d.avi 1 \n")
     videos = tmp_path / "videos"
-    assert [path.name for path in read_list(tmp_path, videos, column="3").paths] == ["d.avi", "a b.avi"]
+    assert [path.name for path in read_list(tmp_path, videos, split_option="3").paths] == ["d.avi", "a b.avi"]
     assert [path.name for path in read_list(tmp_path, videos, (), "val", "3").paths] == ["c.avi"]
     assert [path.name for path in read_list(tmp_path / "wave_test_split3.txt", videos).paths] == ["a b.avi"]
     with pytest.raises(ConfigurationError, match="--split all: HMDB51 has the splits 1, 2 and 3"):
-        read_list(tmp_path, videos, column="all")
+        read_list(tmp_path, videos, split_option="all")
     write_list(tmp_path / "sit_test_split3.txt", "d.avi 1\nd.avi\n")
     with pytest.raises(
         ConfigurationError,
         match=r"sit_test_split3\.txt, line 2: 'd\.avi' is not a line of an HMDB51 list, VIDEO and 0, 1 or 2",
     ):
-        read_list(tmp_path, videos, column="3")
+        read_list(tmp_path, videos, split_option="3")
 
 
 def test_hmdb51_train_and_test_videos(tmp_path):
@@ -65,7 +65,7 @@ def test_hmdb51_train_and_test_videos(tmp_path):
     assert [path.name for path in test.paths] == ["e.avi", "c.avi"]
     assert (train.classes, test.labels) == (("sit", "wave"), (0, 1))
     with pytest.raises(ConfigurationError, match="lists no videos"):
-        read_list(tmp_path, tmp_path / "videos", column="2")
+        read_list(tmp_path, tmp_path / "videos", split_option="2")
 
 
 def test_official_lists_find_converted_videos(tmp_path):

@@ -1,4 +1,4 @@
-"""Read the rows of a list of labelled videos, in any supported format; whether the videos exist is not checked here."""
+"""Read the rows of a list of labelled videos in any supported format, without checking whether the videos exist."""
 
 from __future__ import annotations
 
@@ -7,8 +7,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from synvid.errors import ConfigurationError
-from synvid_train.data.delimited_lists import read_pairs, read_table
-from synvid_train.data.list_formats import (
+from synvid_train.data.dataset_lists import (
     is_hmdb51,
     is_ucf101_line,
     read_class_folders,
@@ -16,38 +15,39 @@ from synvid_train.data.list_formats import (
     read_json,
     read_ucf101,
 )
+from synvid_train.data.delimited_lists import read_path_label_lines, read_table
 from synvid_train.data.list_rows import Listing, ListRow, line_error, read_text
 
 __all__ = ["read_rows"]
 
 
-def read_rows(path: Path, root: Path | None = None, column: str | None = None) -> Listing:
+def read_rows(path: Path, root: Path | None = None, split_option: str | None = None) -> Listing:
     """Read a list of any format.
 
     Args:
         path: the list, or a folder.
         root: folder to which paths are relative. None: the folder of the list.
-        column: name of the column with splits in a CSV with a header; for HMDB51 the number of the split: 1, 2 or 3.
+        split_option: column that holds the split, in a CSV with a header; for HMDB51 the split number: 1, 2 or 3.
 
     Raises:
         ConfigurationError: the list cannot be read, or a line is malformed; the line is named.
     """
     folder = root or (path if path.is_dir() else path.parent)
     if is_hmdb51(path):
-        return read_hmdb51(path, folder, column or "1")
+        return read_hmdb51(path, folder, split_option or "1")
     if path.is_dir() or path.suffix.lower() == ".json":
-        if column is not None:
-            raise ConfigurationError(f"--split {column}: {path} is not a CSV file, so it has no columns; omit --split.")
+        if split_option is not None:
+            raise ConfigurationError(f"--split {split_option}: {path} is not a CSV file, so it has no columns; omit --split.")
         return read_class_folders(path) if path.is_dir() else read_json(path, folder)
     lines = [(number, line.strip(" \r")) for number, line in enumerate(read_text(path).split("\n"), 1) if line.strip()]
     if any(is_ucf101_line(path, line) for _, line in lines):
         listing = read_ucf101(path, folder, lines)
     elif lines:
-        listing = read_table(path, folder, lines, column) or read_pairs(path, folder, lines)
+        listing = read_table(path, folder, lines, split_option) or read_path_label_lines(path, folder, lines)
     else:
         listing = Listing(path, "an empty file", folder, ())
-    if column is not None and not any(row.split for row in listing.rows):
-        raise ConfigurationError(f"--split {column}: {path} has no header that names path and label.")
+    if split_option is not None and not any(row.split for row in listing.rows):
+        raise ConfigurationError(f"--split {split_option}: {path} has no header that names path and label.")
     return replace(listing, rows=tuple(_normalize_label(path, row) for row in listing.rows))
 
 

@@ -12,13 +12,13 @@ from synvid.config.strict_yaml import short
 from synvid.errors import ConfigurationError
 from synvid.file_formats import VIDEO_SUFFIXES
 from synvid.formatting import format_count
+from synvid_train.data.list_reader import read_rows
 from synvid_train.data.list_rows import SPLIT_NAMES, Listing, ListRow, has_video_suffix, line_error
-from synvid_train.data.video_lists import read_rows
 
-__all__ = ["VideoList", "class_names", "locate_videos", "number_labels", "read_list"]
+__all__ = ["VideoList", "class_names", "labels_to_class_numbers", "locate_videos", "read_list"]
 
 
-#: Fraction of a list's videos that may be missing; training replaces them by others.
+#: Maximum fraction of a list's videos that may be missing; training replaces these by other videos.
 _MAX_MISSING = 0.1
 
 
@@ -45,11 +45,11 @@ class VideoList:
 
 
 def read_list(
-    path: Path, root: Path | None = None, classes: Sequence[str] = (), split: str = "train", column: str | None = None
+    path: Path, root: Path | None = None, classes: Sequence[str] = (), split: str = "train", split_option: str | None = None
 ) -> VideoList:
     """Read a list of labelled videos.
 
-    Formats: lines `path label` or `path frames label`, separated by a comma, a tab, a semicolon or blanks; CSV whose header
+    Formats: lines `path label` or `path frames label`, separated by a comma, a tab, a semicolon or spaces; CSV whose header
     names path and label; a folder CLASS/VIDEO or SPLIT/CLASS/VIDEO; UCF101's `trainlist01.txt` and `testlist01.txt`;
     HMDB51's folder of `*_test_split1.txt` files, or one of them; Kinetics' CSV or JSON; the JSON of Something-Something v2
     and of Diving48.
@@ -58,18 +58,19 @@ def read_list(
         path: the list.
         root: folder to which paths are relative. None: the folder of the list.
         classes: class names of the model. Other labels are an error, except that numbers and names may be matched by
-            position (`number_labels`). Empty: the labels of the list, in the dataset's numbering where a file beside the list
-            gives it; else sorted, numbers by value.
-        split: train, val or test: rows to use if the list has splits. val and test stand in for each other.
-        column: name of the column with splits in a CSV with a header; None uses all rows, except that Kinetics has a column
-            of its own. For HMDB51 the number of the split: 1, 2 or 3.
+            position (`labels_to_class_numbers`). Empty: the labels of the list, in the dataset's numbering if a file next to
+            the list defines it; else sorted, numbers by value.
+        split: train, val or test: rows to use if the list has splits. If the list has no val rows, test rows are used, and
+            vice versa.
+        split_option: column that holds the split, in a CSV with a header; for HMDB51 the split number. None uses all rows,
+            except that Kinetics has a column of its own.
 
     Raises:
         ConfigurationError: the list is missing or empty, a line is malformed, a label is missing or unknown, rows name folders
             of frames, or more than a tenth of the videos are missing.
     """
-    listing = read_rows(path, root, column)
-    rows, remarks = _select_split(listing, split, column)
+    listing = read_rows(path, root, split_option)
+    rows, remarks = _select_split(listing, split, split_option)
     unlabelled = next((row for row in rows if not row.label), None)
     if unlabelled is not None:
         raise line_error(
@@ -77,7 +78,7 @@ def read_list(
             "for testing.",
         )  # fmt: skip
     names = tuple(classes) or class_names(listing, rows)
-    labels, remark = number_labels(listing, rows, names)
+    labels, remark = labels_to_class_numbers(listing, rows, names)
     files = locate_videos(listing, rows)
     paths = tuple(file or listing.folder / row.paths[0] for file, row in zip(files, rows, strict=True))
     remarks += [remark] if remark else []
@@ -122,7 +123,7 @@ def _describe_missing(listing: Listing, paths: Sequence[Path], missing: Sequence
 
 
 # ---- Splits -------------------------------------------------------------------------------------------------------
-def _select_split(listing: Listing, split: str, column: str | None) -> tuple[list[ListRow], list[str]]:
+def _select_split(listing: Listing, split: str, split_option: str | None) -> tuple[list[ListRow], list[str]]:
     """Return the rows of a split, and messages about the choice."""
     path, rows, remarks = listing.source, listing.rows, []
     if not rows:
@@ -132,12 +133,12 @@ def _select_split(listing: Listing, split: str, column: str | None) -> tuple[lis
     splits = list(dict.fromkeys(row.split for row in rows))
     accepted = {"train": ("train",), "val": ("val", "test"), "test": ("test", "val")}[split]
     selected = next((name for name in accepted if name in splits), None)
-    if selected is None and len(splits) == 1 and column is None:  # a file of one split, which the user has chosen
+    if selected is None and len(splits) == 1 and split_option is None:  # a file of one split, which the user has chosen
         selected = splits[0]
         if selected:
             remarks.append(f"{path}: its rows are marked {selected}; they are used as {split}.")
     if selected is None:
-        where = f" in its column {column}" if column else ""
+        where = f" in its column {split_option}" if split_option else ""
         raise ConfigurationError(f"{path}: lists no videos for {split}{where}; its rows are marked {', '.join(splits)[:80]}.")
     if selected != split and split == "test" and selected == "val":
         remarks.append(f"{path}: no rows are marked test; those marked val are used.")
@@ -194,11 +195,12 @@ def class_names(listing: Listing, rows: Sequence[ListRow]) -> tuple[str, ...]:
     return tuple(sorted(names, key=int)) if _are_numbers(names) else tuple(names)
 
 
-def number_labels(listing: Listing, rows: Sequence[ListRow], names: Sequence[str]) -> tuple[tuple[int, ...], str]:
+def labels_to_class_numbers(listing: Listing, rows: Sequence[ListRow], names: Sequence[str]) -> tuple[tuple[int, ...], str]:
     """Return the class number of each row, and a message if labels and class names were matched by position.
 
     Numeric labels are positions in `names`, from 0, if the names are not numbers. Labels that are names are matched to
-    numeric class names in the dataset's numbering, or sorted, if there are equally many. Both may be wrong, hence the message.
+    numeric class names in the dataset's numbering, or sorted, if there are equally many. Both
+    matches may be wrong, so the message says which were made.
 
     Args:
         listing: the list.
