@@ -51,6 +51,7 @@ TEXTURE_KINDS: Mapping[str, str] = {
     "stylegan-high-freq-walk": "Animated stylegan-high-freq. 50 frames each, a random walk of the latent vectors.",
     "images": "Square crops of the images in a folder. Reads JPEG, PNG and WebP files.",
 }
+
 #: Suffix of texture bank files.
 BANK_SUFFIX = ".bank"
 

@@ -119,7 +119,7 @@ def test_existing_bank_is_kept_and_other_bank_refused(bank):
     args = ["textures", "build", "stylegan-high-freq", "--n", 70, "--size", 32, "--seed", 3, "--out", bank]
     assert command(*args)[0] == 0
     assert bank.stat().st_mtime_ns == before
-    assert_error([*args[:3], 71, *args[4:]], 2, bank, "another")
+    assert_error([*args[:4], 71, *args[5:]], 2, bank, "another")
 
 
 def altered(bank, tmp_path, change):
