@@ -142,7 +142,7 @@ def test_labelled_clips_of_the_tutorial(tmp_path, monkeypatch):
     assert small != script
     monkeypatch.chdir(tmp_path)
     exec(compile(small, "labelled_clips.py", "exec"), {})  # noqa: S102
-    found = Counter((row.part, row.label) for row in read_rows(tmp_path / "labelled").rows)
+    found = Counter((row.split, row.label) for row in read_rows(tmp_path / "labelled").rows)
     shapes = ("circle", "triangle", "square")
     assert found == {("train", shape): 2 for shape in shapes} | {("val", shape): 1 for shape in shapes}
 
