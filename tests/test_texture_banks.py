@@ -165,6 +165,16 @@ def test_verify_checks_every_texture(bank, tmp_path):
     assert_error(["textures", "verify", path], 1, path, "textures 64 to 69")
 
 
+def test_check_reads_at_most_the_limit(tmp_path, monkeypatch):
+    """With room for two of three chunks, `Bank.check` reads two, at both ends of the bank."""
+    path, header = tmp_path / "three.bank", make_bank_header("stylegan-high-freq", 130, 32)
+    build_bank(path, header, None, 1, Progress())
+    monkeypatch.setattr("synvid.textures.bank._MAX_CHECKED_BYTES", 2 * 64 * header.texture_bytes)
+    counts = []
+    open_bank(path).check(on_progress=counts.append)
+    assert counts == [64, 2]
+
+
 @pytest.mark.parametrize(
     ("args", "words"),
     [
