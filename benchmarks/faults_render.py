@@ -296,7 +296,7 @@ def damage_record(scenario: RenderScenario) -> None:
 
 
 def damage_manifest(scenario: RenderScenario) -> None:
-    """Change, truncate or remove a describing file."""
+    """Change, truncate or remove an index file."""
     found = [
         path for name in ("manifest.jsonl", "metadata.jsonl", "lists/videomae.csv") if (path := scenario.out / name).is_file()
     ]

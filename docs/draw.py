@@ -17,7 +17,7 @@ from synvid.preset import Preset, list_presets, load_preset
 from synvid.preview import contact_sheet, texture_sheet
 from synvid.report.plots import plot_accuracy, plot_spectra
 from synvid.report.style import save_plot
-from synvid.textures.bank_cache import find_bank
+from synvid.textures.bank_cache import open_or_build_bank
 
 FOLDER = Path(__file__).parent / "images"
 PAGE = Path(__file__).parent / "presets.md"
@@ -158,7 +158,7 @@ def main() -> None:
     for name in list_presets():
         save(image_path(load_preset(name)), contact_sheet([load_preset(name)], clips=1, columns=7, side=96))
     for kind in ("statistical", "stylegan-oriented", "stylegan-high-freq", "stylegan-oriented-walk", "images"):
-        with Image.open(io.BytesIO(texture_sheet(find_bank(kind), columns=10, rows=3))) as sheet:
+        with Image.open(io.BytesIO(texture_sheet(open_or_build_bank(kind), columns=10, rows=3))) as sheet:
             save(FOLDER / f"bank_{kind}.jpg", np.asarray(sheet))
     head = "| preset | row of the paper | accuracy | command | clips/s | a clip | |\n|---|---|---|---|---|---|---|\n"
     table = head + "\n".join(row(name) for name in PAPER)

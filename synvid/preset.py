@@ -40,16 +40,18 @@ _PACKAGE = Path(__file__).parent
 #: The presets are inside an installed package, and beside the package in a checkout of the repository.
 _FOLDER = _PACKAGE / "presets" if (_PACKAGE / "presets").is_dir() else _PACKAGE.parent / "presets"
 
-#: Kinds of textures that `synvid.textures.generators` makes.
-TEXTURE_KINDS = (
-    "statistical",
-    "stylegan-oriented",
-    "stylegan-high-freq",
-    "stylegan-random",
-    "stylegan-oriented-walk",
-    "stylegan-high-freq-walk",
-    "images",
-)
+#: All kinds of textures, with the help text of `synvid textures build KIND`, whose first sentence is in the list of commands.
+#: `synvid.textures.generators` makes all but `images`.
+TEXTURE_KINDS: Mapping[str, str] = {
+    "statistical": "Noise with the statistics of natural images. These are spectrum, wavelet marginals and colours.",
+    "stylegan-oriented": "Untrained StyleGAN2 with oriented filters. The filters are edges, lines and points.",
+    "stylegan-high-freq": "Untrained StyleGAN2 with high-frequency noise. It uses the whole bank of filters.",
+    "stylegan-random": "Untrained StyleGAN2 with random weights. A texture takes seconds.",
+    "stylegan-oriented-walk": "Animated stylegan-oriented. 50 frames each, a random walk of the latent vectors.",
+    "stylegan-high-freq-walk": "Animated stylegan-high-freq. 50 frames each, a random walk of the latent vectors.",
+    "images": "Square crops of the images in a folder. Reads JPEG, PNG and WebP files.",
+}
+
 #: Suffix of texture bank files.
 BANK_SUFFIX = ".bank"
 

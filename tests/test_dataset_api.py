@@ -48,11 +48,11 @@ def contents(folder):
 def test_render_dataset_writes_a_finished_dataset(preset, tmp_path):
     """The result counts clips and bytes, and `open_dataset` reads what was written."""
     result = render(preset, tmp_path / "set")
-    assert (result.clips, result.skipped, result.finished, result.failed) == (N, 0, True, {})
+    assert (result.clips, result.already_done, result.finished, result.failed) == (N, 0, True, {})
     assert result.bytes == sum(path.stat().st_size for path in (tmp_path / "set").rglob("*.tar"))
     assert len(synvid.open_dataset(tmp_path / "set")) == N
     again = render(preset, str(tmp_path / "set"))
-    assert (again.clips, again.skipped, again.finished) == (0, N, True)
+    assert (again.clips, again.already_done, again.finished) == (0, N, True)
 
 
 def test_render_dataset_accepts_a_name_with_overrides(preset, tiny, tmp_path):
@@ -152,7 +152,7 @@ def test_verify_dataset_intact_has_no_problems(rerender, preset, tmp_path):
 
 
 def test_verify_dataset_lists_damaged_files(preset, tmp_path):
-    """Problems are listed by shard or describing file; a damaged shard is rendered again by the next run."""
+    """Problems are listed by shard or index file; a damaged shard is rendered again by the next run."""
     render(preset, tmp_path)
     (tmp_path / "lists" / "videomae.csv").write_text("")
     result = synvid.verify_dataset(tmp_path, workers=1)
@@ -200,4 +200,4 @@ def test_nothing_to_render_locates_no_inputs(preset, tmp_path, monkeypatch):
     render(preset, tmp_path)
     monkeypatch.setattr("synvid.dataset.plan.locate_inputs", None)
     monkeypatch.setattr("synvid.dataset.build.warm_up_kernels", None)
-    assert render(preset, tmp_path).skipped == N
+    assert render(preset, tmp_path).already_done == N

@@ -32,7 +32,7 @@ def test_grown_dataset_has_the_same_bytes(small, large, layout, tmp_path):
     full = [path for path in grown.rglob("*00000[01]*") if path.is_file() and path.suffix in {".tar", ".mp4"}]
     before = {path: path.stat().st_mtime_ns for path in full if "shard-000001" not in path.name or small >= 8}
     result = render_recipe(make_recipe(large, format=layout), grown)
-    assert (result.finished, result.skipped) == (True, small // 4 * 4)
+    assert (result.finished, result.already_done) == (True, small // 4 * 4)
     if layout == "tar" and small >= 4:
         assert all(path.stat().st_mtime_ns == time for path, time in before.items())
     render_recipe(make_recipe(large, format=layout), whole)
@@ -43,7 +43,7 @@ def test_grown_dataset_has_the_same_bytes(small, large, layout, tmp_path):
 def test_unfinished_dataset_grows(tmp_path):
     """Shards of a part of the smaller dataset count in the larger one, except its last shard."""
     render_recipe(make_recipe(10), tmp_path / "set", part=(0, 2))
-    assert render_recipe(make_recipe(12), tmp_path / "set").skipped == 4
+    assert render_recipe(make_recipe(12), tmp_path / "set").already_done == 4
     render_recipe(make_recipe(12), tmp_path / "whole")
     assert contents(tmp_path / "set") == contents(tmp_path / "whole")
 
@@ -62,7 +62,7 @@ def test_fewer_clips_raise_unless_overwritten(tmp_path):
     """Fewer clips are rejected with both numbers, and nothing changes; --overwrite keeps the first clips."""
     render_recipe(make_recipe(8), tmp_path)
     before = contents(tmp_path)
-    with pytest.raises(ConfigurationError, match=r"holds 8 clips of this dataset, 6 are asked for.*--n 8 or more"):
+    with pytest.raises(ConfigurationError, match=r"holds 8 clips of this dataset, 6 were requested.*--n 8 or more"):
         render_recipe(make_recipe(6), tmp_path)
     assert contents(tmp_path) == before
     assert render_recipe(make_recipe(6), tmp_path, overwrite=True).finished
@@ -99,7 +99,7 @@ def test_two_runs_that_grow_at_once_keep_full_shards(tmp_path):
     render_recipe(make_recipe(6), tmp_path)
     render_recipe(make_recipe(8), tmp_path)
     _grow(make_recipe(6), make_recipe(8), tmp_path)  # decided before the other run enlarged it
-    assert render_recipe(make_recipe(8), tmp_path).skipped == 8
+    assert render_recipe(make_recipe(8), tmp_path).already_done == 8
 
 
 def test_merge_with_larger_parts_grows(tmp_path):

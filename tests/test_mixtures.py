@@ -147,7 +147,7 @@ def test_encoder_error_does_not_change_the_video(videos, tmp_path):
         raise DatasetError("full")
 
     with pytest.raises(DatasetError, match="full"):
-        render_clip(recipe, 1, fails, tmp_path / "skipped")
+        render_clip(recipe, 1, fails, tmp_path / "unreadable.txt")
 
 
 def test_real_clip_from_middle_of_long_video(tmp_path):

@@ -119,7 +119,7 @@ def test_existing_bank_is_kept_and_other_bank_refused(bank):
     args = ["textures", "build", "stylegan-high-freq", "--n", 70, "--size", 32, "--seed", 3, "--out", bank]
     assert command(*args)[0] == 0
     assert bank.stat().st_mtime_ns == before
-    assert_error([*args[:3], 71, *args[4:]], 2, bank, "another")
+    assert_error([*args[:4], 71, *args[5:]], 2, bank, "another")
 
 
 def altered(bank, tmp_path, change):
@@ -163,6 +163,16 @@ def test_verify_checks_every_texture(bank, tmp_path):
     assert command("textures", "verify", bank)[0] == 0
     path = altered(bank, tmp_path, lambda data: flip(data, len(data) - 500))
     assert_error(["textures", "verify", path], 1, path, "textures 64 to 69")
+
+
+def test_check_reads_at_most_the_limit(tmp_path, monkeypatch):
+    """With room for two of three chunks, `Bank.check` reads two, at both ends of the bank."""
+    path, header = tmp_path / "three.bank", make_bank_header("stylegan-high-freq", 130, 32)
+    build_bank(path, header, None, 1, Progress())
+    monkeypatch.setattr("synvid.textures.bank._MAX_CHECKED_BYTES", 2 * 64 * header.texture_bytes)
+    counts = []
+    open_bank(path).check(on_progress=counts.append)
+    assert counts == [64, 2]
 
 
 @pytest.mark.parametrize(

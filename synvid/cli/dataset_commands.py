@@ -79,7 +79,7 @@ def verify(
         )
     if result.stale_files:
         raise DatasetError(
-            f"{len(result.stale_files)} descriptive files (manifest, card, lists) were modified or are missing."
+            f"{len(result.stale_files)} index files (manifest, video list, dataset card) were modified or are missing."
         )
     also = ", and all clips render to identical frames" if rerender else ""
     console.message(f"{folder}: all {result.shards} shards match their hashes{also}.")

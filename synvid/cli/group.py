@@ -29,7 +29,7 @@ _EXTRAS = {
 class Group(click.Group):
     """A command group that prints expected errors as one line on stderr and exits with a code.
 
-    Exit codes: 1 failure, 2 wrong usage or configuration, 130 interrupted.
+    Exit codes: 1 failure, 2 wrong usage or configuration, 130 interrupted, 143 terminated.
     """
 
     def main(self, *args: Any, **kwargs: Any) -> Any:

@@ -24,13 +24,17 @@ source_options = combine_options(
         type=click.IntRange(1, 10**6),
         default=1000,
         show_default=True,
-        help="Maximum number of clips per dataset, chosen at random.",
+        help="Maximum number of clips per dataset: a random choice; of a preset, the first ones.",
     ),
     click.option(
         "--kind", type=click.Choice(["videos", "images"]), help="What to read from a folder that holds videos and images."
     ),
     click.option(
-        "--seed", type=click.IntRange(0, 2**64 - 1), default=0, show_default=True, help="Random seed of the chosen clips."
+        "--seed",
+        type=click.IntRange(0, 2**64 - 1),
+        default=0,
+        show_default=True,
+        help="Random seed of the choice of clips, of the clips of presets and of the bootstrap.",
     ),
     set_option(),
     textures_options,

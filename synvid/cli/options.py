@@ -56,7 +56,7 @@ def set_option(example: str = "objects.count=200") -> OptionDecorator:
 
 seed_option = click.option("--seed", type=int, default=0, show_default=True, help="Random seed.")
 json_option = click.option("--json", "as_json", is_flag=True, help="Print the result as JSON on stdout.")
-quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print nothing but errors.")
+quiet_option = click.option("-q", "--quiet", is_flag=True, help="Print no messages and no progress, only results and errors.")
 workers_option = click.option(
     "--workers", type=click.IntRange(1, 1024), help="Number of worker processes.  [default: all cores]"
 )

@@ -12,7 +12,7 @@ from synvid.cli.console import Console
 from synvid.cli.options import FILE, quiet_option, seed_option, set_option, textures_options
 from synvid.errors import ConfigurationError
 from synvid.formatting import format_count
-from synvid.textures.resolve_banks import find_image_files, parse_texture_options, resolve_textures
+from synvid.textures.resolve_banks import list_image_files, parse_texture_options, resolve_textures
 
 if TYPE_CHECKING:
     from synvid.preset import Preset
@@ -123,7 +123,7 @@ def preview(
 
 def _with_textures(presets: list[Preset], textures: tuple[str, ...], images: Path | None, console: Console) -> list[Preset]:
     """Resolve the texture banks of presets; of several presets, only those with natural images get `--images`."""
-    image_files = find_image_files(images)
+    image_files = list_image_files(images)
     banks = parse_texture_options(textures)
     has_images = ["images" in preset.banks() for preset in presets]
     is_mixed = len(presets) > 1 and any(has_images)

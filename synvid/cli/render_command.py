@@ -36,8 +36,8 @@ __all__ = ["render"]
 
 
 @click.command()
-@click.option("--preset", help="Name of a preset, or path of a YAML file.")
-@click.option("--n", type=int, help="Number of clips.")
+@click.option("--preset", help="Name of a preset, or path of a YAML file. Required unless --recipe is given.")
+@click.option("--n", type=int, help="Number of clips. Required unless --recipe is given.")
 @click.option("--recipe", type=FILE, help="A dataset's synvid.yaml: render that dataset again, with all its settings.")
 @click.option("--out", required=True, type=PATH, help="Folder to write the dataset to.")
 @seed_option
@@ -198,7 +198,7 @@ def _report(recipe: DatasetRecipe, out: Path, result: RenderResult, as_json: boo
 
     rate = result.clips / max(result.seconds, 1e-9)
     if as_json:
-        facts = {"out": str(out), "clips": result.clips, "skipped": result.skipped, "bytes": result.bytes}
+        facts = {"out": str(out), "clips": result.clips, "already_done": result.already_done, "bytes": result.bytes}
         failed = [{"shard": shard_path(recipe, shard).as_posix(), "error": why} for shard, why in result.failed.items()]
         times = {"seconds": round(result.seconds, 3), "clips_per_second": round(rate, 3)}
         click.echo(json.dumps({**facts, **times, "finished": result.finished, "failed": failed}))
@@ -209,7 +209,7 @@ def _report(recipe: DatasetRecipe, out: Path, result: RenderResult, as_json: boo
         raise DatasetError(f"{format_count(count, 'shard')} failed; run the same command again to render what is missing.")
     if result.unreadable:
         console.message(describe_unreadable("video", result.unreadable))
-    before = f", {result.skipped} already rendered" if result.skipped else ""
+    before = f", {result.already_done} already rendered" if result.already_done else ""
     pace = f", in {format_duration(result.seconds)} ({rate:.1f} clips/s)" if result.clips else ""
     console.message(f"{out}: {result.clips} clips rendered{before}, {format_size(result.bytes)}{pace}.")
     if result.finished:

@@ -25,17 +25,6 @@ from synvid.preset import TEXTURE_KINDS
 
 __all__ = ["textures"]
 
-#: Help texts by kind; the list of commands shows the first sentence.
-_DESCRIPTIONS = {
-    "statistical": "Noise with the statistics of natural images. These are spectrum, wavelet marginals and colours.",
-    "stylegan-oriented": "Untrained StyleGAN2 with oriented filters. The filters are edges, lines and points.",
-    "stylegan-high-freq": "Untrained StyleGAN2 with high-frequency noise. It uses the whole bank of filters.",
-    "stylegan-random": "Untrained StyleGAN2 with random weights. A texture takes seconds.",
-    "stylegan-oriented-walk": "Animated stylegan-oriented. 50 frames each, a random walk of the latent vectors.",
-    "stylegan-high-freq-walk": "Animated stylegan-high-freq. 50 frames each, a random walk of the latent vectors.",
-    "images": "Square crops of the images in a folder. Reads JPEG, PNG and WebP files.",
-}
-
 
 @click.group()
 def textures() -> None:
@@ -102,7 +91,7 @@ def _add_build_command(kind: str) -> None:
         console.message(f"{out}: {header.n:,} textures of kind {kind}, {format_size(header.file_bytes)}.")
         console.message(f"Next: synvid textures show {out}, or use it with --textures {kind}={out}.")
 
-    build_group.command(kind, help=_DESCRIPTIONS[kind])(options(build))
+    build_group.command(kind, help=TEXTURE_KINDS[kind])(options(build))
 
 
 def _default_number(kind: str) -> str:

@@ -14,7 +14,7 @@ from synvid.dataset.plan import InputPaths, RenderPlan, plan_render
 from synvid.dataset.real_videos import RealVideos
 from synvid.dataset.recipe import DatasetRecipe
 from synvid.dataset.record import ShardRecord
-from synvid.dataset.shard import SKIPPED_VIDEOS, render_shard, warm_up_kernels
+from synvid.dataset.shard import UNREADABLE_VIDEOS, render_shard, warm_up_kernels
 from synvid.dataset.status import ShardState, shard_state
 from synvid.numerics.jit import is_cold
 from synvid.paths import expand_user, find_pattern_character
@@ -22,7 +22,7 @@ from synvid.preset import Preset, load_preset
 from synvid.runtime.local_executor import check_workers, run_tasks
 from synvid.runtime.progress import Reporter
 from synvid.runtime.signals import defer_signals
-from synvid.storage.atomic_io import pop_lines
+from synvid.storage.atomic_io import read_and_delete_lines
 from synvid.storage.workspace import STATE_FOLDER, remove_stale_workspaces
 
 __all__ = ["RenderResult", "make_recipe", "render_dataset", "render_recipe", "run_plan"]
@@ -34,7 +34,7 @@ class RenderResult:
 
     Attributes:
         clips: number of clips rendered.
-        skipped: number of clips that were done before.
+        already_done: number of clips that were done before.
         failed: error messages of the shards that failed, by shard number.
         finished: whether the whole dataset is done.
         seconds: duration of the run, without the planning.
@@ -51,7 +51,7 @@ class RenderResult:
     """
 
     clips: int = 0
-    skipped: int = 0
+    already_done: int = 0
     failed: dict[int, str] = field(default_factory=dict)
     finished: bool = False
     seconds: float = 0.0
@@ -105,7 +105,7 @@ def render_dataset(
 
     Raises:
         ConfigurationError: an argument is wrong, or the folder holds something else.
-        DatasetError: the file system refuses, or a texture bank is damaged.
+        DatasetError: a file or folder cannot be read or written, or a texture bank is damaged.
 
     Examples:
         >>> import tempfile, synvid
@@ -185,7 +185,7 @@ def run_plan(plan: RenderPlan, workers: int = 1, reporter: Reporter | None = Non
 
     Raises:
         ConfigurationError: another run has put another dataset into the folder, or the encoder rejects its settings.
-        DatasetError: the file system refuses.
+        DatasetError: a file or folder cannot be read or written.
     """
     start = time.monotonic()
     recipe, folder, reporter = plan.recipe, plan.folder, reporter or Reporter()
@@ -202,7 +202,7 @@ def run_plan(plan: RenderPlan, workers: int = 1, reporter: Reporter | None = Non
         failed = run_tasks(_RenderShard(recipe, folder), tasks, workers, progress, plan.clips_done)
         # If shards were rendered, hours may have passed: the records of the plan are then read again, not trusted.
         records = None if failed else finish_dataset(recipe, folder, {} if tasks else plan.done)
-        unreadable = pop_lines(folder / STATE_FOLDER / SKIPPED_VIDEOS)
+        unreadable = read_and_delete_lines(folder / STATE_FOLDER / UNREADABLE_VIDEOS)
     if records is not None:
         size = sum(record.size for record in records[plan.part[0] :: plan.part[1]])
     else:
@@ -231,6 +231,6 @@ class _RenderShard:
     folder: Path
 
     def __call__(self, shard: int, on_progress: Callable[[], None]) -> None:
-        # A second look besides the plan: another run in the same folder may have rendered the shard in the meantime.
+        # Check again: since the plan was made, another run in the same folder may have rendered the shard.
         if shard_state(self.recipe, self.folder, shard) is not ShardState.DONE:
             render_shard(self.recipe, self.folder, shard, on_progress)

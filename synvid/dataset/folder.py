@@ -1,4 +1,4 @@
-"""The folder of a dataset: what it holds, and claiming it for a recipe."""
+"""The folder of a dataset: checking that a recipe may be rendered here, and writing it there."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from synvid.dataset.card import CARD_FILE, is_edited_card
 from synvid.dataset.layout import MANIFEST_FILES, VIDEO_LIST, damaged_path, record_path, shard_files
 from synvid.dataset.recipe import RECIPE_FILE, DatasetRecipe
 from synvid.dataset.record import ShardRecord
-from synvid.dataset.shard import SKIPPED_VIDEOS
+from synvid.dataset.shard import UNREADABLE_VIDEOS
 from synvid.errors import ConfigurationError
 from synvid.os_errors import wrap_os_errors
 from synvid.storage.atomic_io import atomic_write, create_exclusive
@@ -22,7 +22,7 @@ __all__ = ["FolderState", "claim_folder", "compare_with_folder", "read_folder"]
 
 #: The recipe of a dataset that is being overwritten, kept until its files are removed.
 _REPLACED = Path(STATE_FOLDER, "replaced.yaml")
-#: Entries that do not make a folder foreign: our state folder, and what operating systems create in any folder.
+#: Names that are ignored when checking whether a folder is empty: the state folder, and files of operating systems.
 _IGNORED = {STATE_FOLDER, ".DS_Store", "Thumbs.db", "desktop.ini", "lost+found"}
 
 
@@ -40,7 +40,7 @@ def read_folder(folder: Path) -> DatasetRecipe | None:
 
     Raises:
         ConfigurationError: it is no folder, or holds other files and no dataset.
-        DatasetError: the file system refuses.
+        DatasetError: a file or folder cannot be read or written.
     """
     with wrap_os_errors(folder):
         has_entries = os.path.lexists(folder) and any(path.name not in _IGNORED for path in _entries(folder))
@@ -81,20 +81,20 @@ def compare_with_folder(
             return FolderState.SMALLER
         if not overwrite:
             raise ConfigurationError(
-                f"{folder}: holds {existing.n} clips of this dataset, {recipe.n} are asked for; it can grow, but not shrink: "
+                f"{folder}: holds {existing.n} clips of this dataset, {recipe.n} were requested; it can grow, but not shrink: "
                 f"--n {existing.n} or more continues it, --overwrite removes the surplus."
             )
     if differences and not overwrite:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise ConfigurationError(
-            f"{folder}: holds a dataset of another configuration (asked, existing: {'; '.join(differences[:3])}{more}); "
+            f"{folder}: holds a dataset of another configuration (requested, existing: {'; '.join(differences[:3])}{more}); "
             "choose another folder, or --overwrite it."
         )
     return FolderState.OTHER if differences else FolderState.SAME
 
 
 def claim_folder(recipe: DatasetRecipe, folder: Path, overwrite: bool = False) -> None:
-    """Put a recipe into a folder, unless it is there; remove another dataset only if `overwrite` is True.
+    """Check that a recipe may be rendered in a folder, and write it there; remove another dataset if `overwrite` is True.
 
     Args:
         recipe: the recipe to render.
@@ -103,7 +103,7 @@ def claim_folder(recipe: DatasetRecipe, folder: Path, overwrite: bool = False) -
 
     Raises:
         ConfigurationError: the folder holds another dataset, or other files.
-        DatasetError: the file system refuses.
+        DatasetError: a file or folder cannot be read or written.
     """
     # The plan may be minutes old, since kernels are compiled and textures built after it. Look again: another run may have
     # created, enlarged or overwritten a dataset here, and only this reading decides what is changed.
@@ -173,7 +173,7 @@ def _remove_files(old: DatasetRecipe, recipe: DatasetRecipe, folder: Path) -> No
     for name in names:
         if name not in kept:
             (folder / name).unlink(missing_ok=True)
-    (folder / STATE_FOLDER / SKIPPED_VIDEOS).unlink(missing_ok=True)
+    (folder / STATE_FOLDER / UNREADABLE_VIDEOS).unlink(missing_ok=True)
     for parent in sorted({parent for name in names for parent in Path(name).parents if parent != Path()}, reverse=True):
         with contextlib.suppress(OSError):  # not empty: it holds files of the user
             (folder / parent).rmdir()

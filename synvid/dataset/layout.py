@@ -50,12 +50,12 @@ def shard_files(recipe: DatasetRecipe, shard: int) -> list[str]:
 
 
 def record_path(folder: Path, shard: int) -> Path:
-    """Return the path of a shard's record."""
+    """Return the path of a shard's record: the first line is JSON, then follow JSON lines of the manifest and list lines."""
     return folder / STATE_FOLDER / f"shard-{shard:06d}.json"
 
 
 def damaged_path(folder: Path, shard: int) -> Path:
-    """Return the path to which `verify` moves the record of a damaged shard."""
+    """Return the path to which `verify` renames the record of a damaged shard."""
     return folder / STATE_FOLDER / f"shard-{shard:06d}.damaged"
 
 

@@ -1,8 +1,7 @@
 """Find the texture banks and real videos of a recipe on this machine.
 
-A recipe identifies its inputs by digests, not by paths, so it can be rendered on any machine. A bank is looked for at the path
-that the caller gives, where a bank of that digest was last seen on this machine, and in the user's cache, where it is built if
-possible.
+A recipe identifies its inputs by digests, not by paths, so it can be rendered on any machine. Places searched, in order: the
+given path; the path remembered for this digest; the cache, where a missing bank is built if possible.
 """
 
 from __future__ import annotations
@@ -20,15 +19,15 @@ from synvid.preset import BANK_SUFFIX, TEXTURE_KINDS
 from synvid.runtime.progress import Reporter
 from synvid.storage.atomic_io import atomic_write
 from synvid.textures.bank import BankHeader, open_bank
-from synvid.textures.bank_cache import cached_bank, find_bank, make_bank_header
+from synvid.textures.bank_cache import ensure_cached_bank, make_bank_header, open_or_build_bank
 from synvid.textures.image_folder import ImageFiles
 from synvid.textures.resolve_banks import resolve_textures
 
-__all__ = ["identify_banks", "locate_inputs", "remember_path"]
+__all__ = ["add_banks", "locate_inputs", "remember_path"]
 
 
 # ---- The banks of a new recipe -------------------------------------------------------------------------------------
-def identify_banks(
+def add_banks(
     recipe: DatasetRecipe,
     existing: DatasetRecipe | None,
     textures: Mapping[str, str | Path],
@@ -61,7 +60,7 @@ def identify_banks(
     resolved, _ = resolve_textures(preset, paths_by_name, images, workers, reporter)
     banks, paths = {}, {}
     for name, path in zip(portable.banks(), resolved.banks(), strict=True):
-        bank = find_bank(path)
+        bank = open_or_build_bank(path)
         header = bank.header
         banks[name] = BankInfo(header.kind, header.n, header.digest, header.seed, header.size, header.version, header.source)
         paths[name] = str(bank.path)
@@ -122,7 +121,7 @@ def _locate_bank(name: str, bank: BankInfo, given: Path | None, last_path: str |
     if bank.kind in TEXTURE_KINDS:
         header = make_bank_header(bank.kind, bank.n, bank.size, bank.seed, images)
         if (header.version, header.source) == (bank.version, bank.source):
-            return _check_bank(name, bank, cached_bank(header, images))
+            return _check_bank(name, bank, ensure_cached_bank(header, images))
     if bank.kind == "images":
         remedy = f"--images DIR names the folder of its images, or --textures {name}=BANK the bank"
     else:

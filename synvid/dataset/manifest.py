@@ -1,4 +1,4 @@
-"""The describing files of a finished dataset (manifest, card, list of videos), which follow from its recipe and records."""
+"""The index files (manifest, video list and dataset card) of a finished dataset, which follow from its recipe and records."""
 
 from __future__ import annotations
 
@@ -36,7 +36,7 @@ _SCAN_BYTES = 1 << 23
 def finish_dataset(
     recipe: DatasetRecipe, folder: Path, known: Mapping[int, ShardRecord] = MappingProxyType({})
 ) -> list[ShardRecord] | None:
-    """Write the describing files if all shards are done, and remove the temporary files of killed runs.
+    """Write the index files if all shards are done, and remove the temporary files of killed runs.
 
     A card that somebody has edited is kept.
 
@@ -49,7 +49,7 @@ def finish_dataset(
         The records of all shards, or None if the dataset is not finished.
 
     Raises:
-        DatasetError: the file system refuses, or a record is damaged.
+        DatasetError: a file or folder cannot be read or written, or a record is damaged.
     """
     remove_stale_workspaces(folder)
     records = read_shard_records(recipe, folder, known)
@@ -92,7 +92,7 @@ def read_shard_records(
 
 
 def stale_files(recipe: DatasetRecipe, folder: Path, records: list[ShardRecord]) -> list[str]:
-    """Return the names of the describing files that are missing or differ from the records; an edited card is not stale.
+    """Return the names of the index files that are missing or differ from the records; an edited card is not stale.
 
     Args:
         recipe: the recipe of the dataset.
@@ -120,7 +120,7 @@ def _compare_lines(recipe: DatasetRecipe, folder: Path, records: list[ShardRecor
 
 
 def _content(recipe: DatasetRecipe, folder: Path, records: list[ShardRecord], name: str) -> Iterator[bytes]:
-    """Yield the content of a describing file, one shard at a time."""
+    """Yield the content of an index file, one shard at a time."""
     if name == CARD_FILE:
         yield card_text(recipe, records).encode()
         return

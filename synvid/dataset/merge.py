@@ -39,9 +39,10 @@ class MergeResult(NamedTuple):
 
 
 def merge_datasets(folder: str | Path, sources: Sequence[str | Path] = ()) -> MergeResult:
-    """Copy finished shards from other folders of the same recipe, then write manifest, list and card if all shards are done.
+    """Copy finished shards from other folders of the same recipe, then write the index files if all shards are done.
 
-    If the numbers of clips differ, the dataset grows to the largest. Without sources only the describing files are written.
+    If the numbers of clips differ, the dataset grows to the largest. Without sources only the index files (manifest,
+    video list and dataset card) are written.
 
     Args:
         folder: the dataset; created from the recipe of the first source if needed.
@@ -49,7 +50,7 @@ def merge_datasets(folder: str | Path, sources: Sequence[str | Path] = ()) -> Me
 
     Raises:
         ConfigurationError: a source has another recipe.
-        DatasetError: a folder holds no dataset, a source is damaged, or the file system refuses.
+        DatasetError: a folder holds no dataset, a source is damaged, or a file or folder cannot be read or written.
 
     Examples:
         >>> import tempfile, synvid

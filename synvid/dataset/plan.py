@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 
 from synvid.dataset.folder import compare_with_folder, read_folder
-from synvid.dataset.locate import identify_banks, locate_inputs, remember_path
+from synvid.dataset.locate import add_banks, locate_inputs, remember_path
 from synvid.dataset.recipe import DatasetRecipe
 from synvid.dataset.record import ShardRecord
 from synvid.dataset.shard import render_clip
@@ -16,14 +16,14 @@ from synvid.dataset.status import read_shard_states
 from synvid.errors import ConfigurationError
 from synvid.runtime.progress import Reporter
 from synvid.textures.bank import BankHeader
-from synvid.textures.resolve_banks import find_image_files, missing_banks
+from synvid.textures.resolve_banks import list_image_files, missing_banks
 
 __all__ = ["InputPaths", "RenderPlan", "plan_render"]
 
 
 @dataclass(frozen=True)
 class InputPaths:
-    """Paths on this machine of what clips are made from. What is not given is looked for, see `synvid.dataset.locate`.
+    """Paths of the inputs of a dataset on this machine. Inputs without a path are searched for, see `synvid.dataset.locate`.
 
     Attributes:
         textures: paths of texture banks, by their name in the preset.
@@ -44,11 +44,11 @@ class RenderPlan:
         recipe: the recipe, with the paths of its inputs on this machine.
         folder: the dataset.
         part: (i, n): only shards i, i + n, i + 2 n, ... are rendered.
-        overwrite: whether another dataset in the folder is removed.
+        overwrite: whether another dataset in the folder may be removed.
         done: records of the finished shards of the part, by shard number.
         missing: numbers of the shards of the part that were never finished.
         damaged: numbers of the shards of the part whose record or files are damaged.
-        banks_to_build: texture banks that a dry run has not built; the recipe then lacks them.
+        banks_to_build: texture banks that are missing, in a dry run, which builds none; `recipe` then has no banks.
     """
 
     recipe: DatasetRecipe
@@ -99,33 +99,33 @@ def plan_render(
     reporter: Reporter | None = None,
     dry_run: bool = False,
 ) -> RenderPlan:
-    """Find out what is to be rendered. The folder is not changed; texture banks that are missing are built.
+    """Plan which shards to render. The folder is not changed; texture banks that are missing are built.
 
     Args:
         recipe: what to render. A recipe without the banks of its preset gets them here.
         folder: where to render it.
         part: (i, n): only shards i, i + n, i + 2 n, ...
         overwrite: whether another dataset in the folder may be removed.
-        inputs: paths of texture banks and real videos.
+        inputs: paths of texture banks, images and real videos.
         workers: number of processes, to build banks.
         reporter: receives messages and progress; silent by default.
         dry_run: build no banks.
 
     Raises:
         ConfigurationError: the folder holds something else, or an input is missing or not the right one.
-        DatasetError: the file system refuses, or a bank is damaged.
+        DatasetError: a file or folder cannot be read or written, or a bank is damaged.
     """
     inputs, reporter = inputs or InputPaths(), reporter or Reporter()
     _check_part(part, overwrite)
     existing = read_folder(folder)
-    images = find_image_files(inputs.images)
+    images = list_image_files(inputs.images)
     to_build = (
         missing_banks(recipe.preset, {name: str(path) for name, path in inputs.textures.items()}, images) if dry_run else []
     )
     is_new = not recipe.banks
     if not to_build:
         if is_new:
-            recipe = identify_banks(recipe, existing, inputs.textures, images, workers, reporter)
+            recipe = add_banks(recipe, existing, inputs.textures, images, workers, reporter)
         compare_with_folder(recipe, existing, folder, overwrite)
     states = read_shard_states(recipe, folder, range(part[0], recipe.num_shards, part[1]))
     has_work = bool(states.missing or states.damaged)

@@ -24,7 +24,7 @@ from synvid.video.encode import VideoEncoder, check_size, make_encoder
 __all__ = ["FORMATS", "OUTPUT_VERSION", "RECIPE_FILE", "BankInfo", "DatasetRecipe"]
 
 
-#: Increased when the frames of any preset change; see the changelog.
+#: Raised when frames, manifest rows or other files of existing presets change; see the changelog.
 OUTPUT_VERSION = 1
 
 #: Layouts: WebDataset shards, or one file per clip.

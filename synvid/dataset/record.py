@@ -1,8 +1,8 @@
 """The record of a finished shard. It is written last: a shard with a valid record is done.
 
-A record holds the digest of its dataset's recipe. Its first line is a JSON object, the head; then follow the shard's lines of
-the manifest and of the list of videos, so that both files are concatenations of the records' lines. Most operations read only
-the heads.
+A record holds the digest of its dataset's recipe. Its first line is a JSON object; then follow the shard's lines of the
+manifest and of the list of videos, so that both files are concatenations of the records' lines. Most operations read only the
+first lines.
 """
 
 from __future__ import annotations
@@ -21,17 +21,19 @@ from synvid.preset import REAL
 from synvid.storage.atomic_io import atomic_write
 from synvid.storage.workspace import STATE_FOLDER
 
-__all__ = ["Row", "ShardRecord", "read_rows", "row_problem", "write_record"]
+__all__ = ["FileEntry", "ManifestRow", "ShardRecord", "read_rows", "row_problem", "write_record"]
 
 
-#: A row of the manifest, or the description of a file.
-Row = dict[str, Any]
+#: A row of the manifest; `row_problem` lists its keys.
+ManifestRow = dict[str, Any]
+#: A file of a shard: path in the dataset, bytes and sha256.
+FileEntry = dict[str, Any]
 
 
 # ---- Records -------------------------------------------------------------------------------------------------------
 @dataclass(frozen=True)
 class ShardRecord:
-    """The head of a record.
+    """First line of a shard's record, without the manifest lines.
 
     Attributes:
         frames: number of frames of all clips.
@@ -42,7 +44,7 @@ class ShardRecord:
     """
 
     frames: int
-    files: list[Row]
+    files: list[FileEntry]
     lines: tuple[int, int]
     sha256: str
     start: int
@@ -54,7 +56,7 @@ class ShardRecord:
 
     @classmethod
     def read(cls, recipe: DatasetRecipe, folder: Path, shard: int) -> ShardRecord | None:
-        """Read the head of a shard's record.
+        """Read the first line of a shard's record.
 
         Args:
             recipe: the recipe of the dataset.
@@ -115,7 +117,9 @@ class ShardRecord:
         return data[: self.lines[0]], data[self.lines[0] :]
 
 
-def write_record(recipe: DatasetRecipe, folder: Path, shard: int, files: list[Row], rows: list[Row], tmp_dir: Path) -> None:
+def write_record(
+    recipe: DatasetRecipe, folder: Path, shard: int, files: list[FileEntry], rows: list[ManifestRow], tmp_dir: Path
+) -> None:
     """Write the record of a shard atomically, which declares the shard done.
 
     Args:
@@ -141,7 +145,7 @@ def write_record(recipe: DatasetRecipe, folder: Path, shard: int, files: list[Ro
     damaged_path(folder, shard).unlink(missing_ok=True)
 
 
-def read_rows(recipe: DatasetRecipe, folder: Path, shard: int) -> list[Row] | None:
+def read_rows(recipe: DatasetRecipe, folder: Path, shard: int) -> list[ManifestRow] | None:
     """Read and check the manifest rows of a finished shard; None if its record or a row is damaged or of another recipe."""
     record = ShardRecord.read(recipe, folder, shard)
     lines = record.read_lines(folder, shard) if record else None
@@ -157,11 +161,11 @@ def read_rows(recipe: DatasetRecipe, folder: Path, shard: int) -> list[Row] | No
     return rows if is_valid and _fits_files(rows, record.files) else None
 
 
-def _video_list(rows: Iterable[Row]) -> bytes:
+def _video_list(rows: Iterable[ManifestRow]) -> bytes:
     return "".join(f"{video_path(row)} 0 -1\n" for row in rows).encode()
 
 
-def _fits_files(rows: list[Row], files: list[Row]) -> bool:
+def _fits_files(rows: list[ManifestRow], files: list[FileEntry]) -> bool:
     """Return whether every clip lies inside its file."""
     if "file_name" in rows[0]:
         return [row["size"] for row in rows] == [file["bytes"] for file in files]
@@ -200,7 +204,7 @@ def row_problem(recipe: DatasetRecipe, index: int, row: Any) -> str:
     return f"has the unexpected key {min(unexpected)!r}" if unexpected else ""
 
 
-def _expected_values(recipe: DatasetRecipe, index: int) -> Row:
+def _expected_values(recipe: DatasetRecipe, index: int) -> ManifestRow:
     """Return the values of a row that follow from the recipe."""
     video, preset = recipe.preset.video, recipe.preset.preset_for_clip(index)
     name = shard_name(recipe, index // recipe.shard_size)

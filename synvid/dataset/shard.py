@@ -19,7 +19,7 @@ from numpy.typing import NDArray
 from synvid.dataset.layout import clip_key, record_path, shard_path
 from synvid.dataset.real_videos import UndecodableError
 from synvid.dataset.recipe import RECIPE_FILE, DatasetRecipe
-from synvid.dataset.record import Row, ShardRecord, read_rows, write_record
+from synvid.dataset.record import FileEntry, ManifestRow, ShardRecord, read_rows, write_record
 from synvid.errors import DatasetError
 from synvid.os_errors import wrap_os_errors
 from synvid.preset import REAL
@@ -32,7 +32,7 @@ from synvid.storage.workspace import STATE_FOLDER, workspace
 from synvid.video.encode import VideoEncoder
 
 __all__ = [
-    "SKIPPED_VIDEOS",
+    "UNREADABLE_VIDEOS",
     "commit_shard",
     "copy_shard",
     "frame_chunks",
@@ -46,7 +46,7 @@ __all__ = [
 T = TypeVar("T")
 
 #: File in the state folder to which worker processes append the names of undecodable real videos, until the end of the run.
-SKIPPED_VIDEOS = "unreadable.txt"
+UNREADABLE_VIDEOS = "unreadable.txt"
 
 #: Frames are rendered, hashed and encoded in chunks of about this size, so that memory stays constant and caches warm.
 _CHUNK_BYTES = 4_000_000
@@ -101,9 +101,9 @@ def _candidates(recipe: DatasetRecipe, index: int) -> Iterator[_ClipFrames]:
 
 
 def _use_first_decodable(
-    recipe: DatasetRecipe, index: int, use: Callable[[_ClipFrames], T], skipped: Path | None
+    recipe: DatasetRecipe, index: int, use: Callable[[_ClipFrames], T], unreadable_log: Path | None
 ) -> tuple[T, _ClipFrames]:
-    """Apply a function to the first candidate that can be decoded; append the names of the others to the file `skipped`."""
+    """Apply a function to the first candidate that can be decoded; append the names of the others to a log file."""
     for clip in _candidates(recipe, index):
         try:
             result = use(clip)
@@ -112,21 +112,23 @@ def _use_first_decodable(
         else:
             if clip.num_frames:
                 return result, clip
-        if skipped is not None:
-            with skipped.open("a", encoding="utf-8", errors="surrogateescape") as file:
+        if unreadable_log is not None:
+            with unreadable_log.open("a", encoding="utf-8", errors="surrogateescape") as file:
                 file.write(clip.file + "\n")
     path = recipe.real.path if recipe.real else ""
     raise DatasetError(f"{path}: none of its videos can be decoded.")
 
 
-def render_clip(recipe: DatasetRecipe, index: int, encoder: VideoEncoder, skipped: Path | None = None) -> tuple[bytes, Row]:
+def render_clip(
+    recipe: DatasetRecipe, index: int, encoder: VideoEncoder, unreadable_log: Path | None = None
+) -> tuple[bytes, ManifestRow]:
     """Render and encode one clip.
 
     Args:
         recipe: the recipe of the dataset.
         index: index of the clip.
         encoder: from `recipe.make_encoder()`.
-        skipped: file to which the names of undecodable real videos are appended.
+        unreadable_log: file to which the names of undecodable real videos are appended.
 
     Returns:
         The MP4 file, and the clip's manifest row without its location.
@@ -136,7 +138,7 @@ def render_clip(recipe: DatasetRecipe, index: int, encoder: VideoEncoder, skippe
     """
     size = recipe.preset.video
     video, clip = _use_first_decodable(
-        recipe, index, lambda frames: encoder(frames, size.width, size.height, size.fps), skipped
+        recipe, index, lambda frames: encoder(frames, size.width, size.height, size.fps), unreadable_log
     )
     return video, _manifest_row(recipe, index, clip)
 
@@ -160,8 +162,11 @@ def warm_up_kernels(recipe: DatasetRecipe) -> None:
         recipe.make_encoder()([frames], video.width, video.height, video.fps)
 
 
-def _manifest_row(recipe: DatasetRecipe, index: int, clip: _ClipFrames) -> Row:
-    """Return the manifest row without the location: a flat object, without null, `fps` with a decimal point."""
+def _manifest_row(recipe: DatasetRecipe, index: int, clip: _ClipFrames) -> ManifestRow:
+    """Return the manifest row without the location: a flat object, without null, `fps` with a decimal point.
+
+    `key` must come first. `_write_tar` and `_write_files` add the location; `record.row_problem` must list every key.
+    """
     video = recipe.preset.video
     row = {
         "key": clip_key(index),
@@ -190,12 +195,12 @@ def render_shard(recipe: DatasetRecipe, folder: Path, shard: int, on_progress: C
         on_progress: called after each clip. An exception it raises ends the work; temporary files are removed.
 
     Raises:
-        DatasetError: the file system refuses, or the folder now holds another dataset.
+        DatasetError: a file or folder cannot be read or written, or the folder now holds another dataset.
     """
     with wrap_os_errors(folder), workspace(folder) as tmp_dir:
         rendered = tmp_dir / "shard"
         write = _write_tar if recipe.format == "tar" else _write_files
-        rows = write(recipe, shard, rendered, folder / STATE_FOLDER / SKIPPED_VIDEOS, on_progress)
+        rows = write(recipe, shard, rendered, folder / STATE_FOLDER / UNREADABLE_VIDEOS, on_progress)
         commit_shard(rendered, folder, recipe, shard, rows)
 
 
@@ -209,7 +214,7 @@ def copy_shard(recipe: DatasetRecipe, source: Path, folder: Path, shard: int) ->
         shard: number of the shard.
 
     Raises:
-        DatasetError: the source is damaged, or the file system refuses.
+        DatasetError: the source is damaged, or a file or folder cannot be read or written.
     """
     record, rows = ShardRecord.read(recipe, source, shard), read_rows(recipe, source, shard)
     if record is None or rows is None:
@@ -228,7 +233,7 @@ def copy_shard(recipe: DatasetRecipe, source: Path, folder: Path, shard: int) ->
         commit_shard(copied, folder, recipe, shard, rows)
 
 
-def commit_shard(rendered: Path, folder: Path, recipe: DatasetRecipe, shard: int, rows: list[Row]) -> None:
+def commit_shard(rendered: Path, folder: Path, recipe: DatasetRecipe, shard: int, rows: list[ManifestRow]) -> None:
     """Move a finished shard from a workspace into the dataset, then write its record.
 
     Args:
@@ -239,7 +244,7 @@ def commit_shard(rendered: Path, folder: Path, recipe: DatasetRecipe, shard: int
         rows: the shard's rows of the manifest.
 
     Raises:
-        DatasetError: the folder now holds another dataset, or the file system refuses.
+        DatasetError: the folder now holds another dataset, or a file or folder cannot be read or written.
     """
     # Read again for each shard: another run may have overwritten the dataset, or made it larger, since this run began.
     current = DatasetRecipe.load(folder)
@@ -254,7 +259,7 @@ def commit_shard(rendered: Path, folder: Path, recipe: DatasetRecipe, shard: int
     write_record(recipe, folder, shard, files, rows, rendered.parent)
 
 
-def list_files(rendered: Path, path: Path) -> list[Row]:
+def list_files(rendered: Path, path: Path) -> list[FileEntry]:
     """List the files of a shard with path in the dataset, bytes and SHA-256.
 
     Args:
@@ -265,12 +270,14 @@ def list_files(rendered: Path, path: Path) -> list[Row]:
     return [{"path": name.as_posix(), "bytes": file.stat().st_size, "sha256": file_sha256(file)} for file, name in files]
 
 
-def _write_tar(recipe: DatasetRecipe, shard: int, path: Path, skipped: Path, on_progress: Callable[[], None]) -> list[Row]:
+def _write_tar(
+    recipe: DatasetRecipe, shard: int, path: Path, unreadable_log: Path, on_progress: Callable[[], None]
+) -> list[ManifestRow]:
     """Write a tar file of {key}.mp4 and {key}.json, without dates and owners, and return its manifest rows."""
     encoder, rows, name = recipe.make_encoder(), [], shard_path(recipe, shard).as_posix()
     with path.open("wb") as file, tarfile.open(fileobj=file, mode="w", format=tarfile.USTAR_FORMAT) as tar:
         for index in recipe.indices(shard):
-            video, row = render_clip(recipe, index, encoder, skipped)
+            video, row = render_clip(recipe, index, encoder, unreadable_log)
             offset = _add_member(tar, f"{row['key']}.mp4", video)
             _add_member(tar, f"{row['key']}.json", json.dumps(row).encode())
             rows.append({**row, "shard": name, "offset": offset, "size": len(video)})
@@ -290,12 +297,14 @@ def _add_member(tar: tarfile.TarFile, name: str, data: bytes) -> int:
     return offset
 
 
-def _write_files(recipe: DatasetRecipe, shard: int, path: Path, skipped: Path, on_progress: Callable[[], None]) -> list[Row]:
+def _write_files(
+    recipe: DatasetRecipe, shard: int, path: Path, unreadable_log: Path, on_progress: Callable[[], None]
+) -> list[ManifestRow]:
     """Write a folder of {key}.mp4 and return its manifest rows."""
     encoder, rows, folder = recipe.make_encoder(), [], shard_path(recipe, shard)
     path.mkdir()
     for index in recipe.indices(shard):
-        video, row = render_clip(recipe, index, encoder, skipped)
+        video, row = render_clip(recipe, index, encoder, unreadable_log)
         name = f"{row['key']}.mp4"
         with (path / name).open("wb") as file:
             file.write(video)

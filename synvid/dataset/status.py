@@ -1,4 +1,4 @@
-"""Which shards of a dataset are done, missing or damaged, from the heads of their records and the sizes of their files."""
+"""Which shards of a dataset are done, missing or damaged, from the first lines of records and the sizes of files."""
 
 from __future__ import annotations
 

@@ -18,7 +18,7 @@ from synvid.paths import expand_user
 from synvid.runtime.local_executor import check_workers, run_tasks
 from synvid.runtime.progress import Reporter
 from synvid.storage.atomic_io import file_sha256
-from synvid.textures.resolve_banks import find_image_files
+from synvid.textures.resolve_banks import list_image_files
 
 __all__ = ["VerifyResult", "verify_dataset"]
 
@@ -30,7 +30,8 @@ class VerifyResult:
     Attributes:
         shards: number of shards of the dataset.
         bad_shards: shard → what is wrong with it, for shards that are damaged, missing or render to other frames.
-        stale_files: manifest, list or card → what is wrong with it. Checked only if all shards are right.
+        stale_files: index file (manifest, video list or dataset card) → what is wrong with it. Checked only if all shards are
+            right.
 
     Examples:
         >>> import tempfile, synvid
@@ -68,7 +69,8 @@ def verify_dataset(
 ) -> VerifyResult:
     """Read a whole dataset and compare every hash.
 
-    A damaged shard loses its record, so that the next `render_dataset` renders it again. Nothing else is changed.
+    The record of a damaged shard is renamed to .damaged, so the next `render_dataset` renders the shard again. Nothing else is
+    changed.
 
     Args:
         folder: the dataset.
@@ -97,7 +99,7 @@ def verify_dataset(
     folder, workers = expand_user(folder), check_workers(workers)
     recipe = DatasetRecipe.load(folder)
     if rerender:
-        image_files = find_image_files(None if images is None else expand_user(images))
+        image_files = list_image_files(None if images is None else expand_user(images))
         recipe = locate_inputs(recipe, textures, image_files, None if real is None else expand_user(real))
     tasks = [(shard, len(recipe.indices(shard))) for shard in range(recipe.num_shards)]
     progress = (reporter or Reporter()).progress("verify")
@@ -106,8 +108,10 @@ def verify_dataset(
         return VerifyResult(recipe.num_shards, {shard_name(recipe, shard): error for shard, error in sorted(errors.items())})
     records = read_shard_records(recipe, folder)
     stale = [] if records is None else stale_files(recipe, folder, records)
+    problems = {name: "has been modified" if (folder / name).exists() else "is missing" for name in stale}
     return VerifyResult(
-        recipe.num_shards, stale_files=dict.fromkeys(stale, f"has been modified; `synvid merge {folder}` writes it again")
+        recipe.num_shards,
+        stale_files={name: f"{problem}; `synvid merge {folder}` writes it again" for name, problem in problems.items()},
     )
 
 

@@ -1,1 +1,1 @@
-"""The rasterizer: poses to row spans, front to back, to pixels."""
+"""The rasterizer: computes the row spans of each object and paints them, nearest object first."""

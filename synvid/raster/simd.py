@@ -1,7 +1,7 @@
-"""Two operations as vector instructions, and as plain loops with the same result.
+"""`fill_word` and `pack_rgb` as vector code, and as plain loops with the same result.
 
-Numba has no masked store of 64 lanes, so intrinsics emit the operations as portable LLVM vector code, which LLVM lowers to
-the instructions of the CPU. The plain loops are used where the intrinsics cannot be built, or with SYNVID_SIMD=0.
+Numba has no masked store of 64 lanes, so intrinsics emit portable LLVM vector code, which LLVM compiles to instructions of the
+CPU. The plain loops are used where the intrinsics cannot be built, or with SYNVID_SIMD=0.
 """
 
 from __future__ import annotations

@@ -14,7 +14,7 @@ import numpy as np
 
 from synvid.numerics.jit import jit
 
-__all__ = ["Pose", "is_drawable", "num_parts", "object_spans"]
+__all__ = ["Pose", "is_drawable", "object_spans", "project_vertices"]
 
 
 #: Objects whose pose has a larger entry, in pixels, are not drawn: rounding errors would dominate.
@@ -23,7 +23,8 @@ _FAR = 1e9
 _FLAT = 1e-18
 
 
-#: (a, b, x0, c, d, y0): x = a u + b v + x0, y = c u + d v + y0. A tuple, since an array view costs as much time as a row.
+#: (a, b, x0, c, d, y0): x = a u + b v + x0, y = c u + d v + y0.
+#: A tuple: creating an array view takes as long as computing one row.
 Pose = tuple[float, float, float, float, float, float]
 
 
@@ -142,8 +143,8 @@ def _general_spans(count, part, first, last, width, spans, vertices_px):
 
 
 @jit
-def num_parts(pose, vertices, i, count, vertices_px):
-    """Map the vertices of object i to pixels; return the largest number of spans in a row: 1, or more if it is concave."""
+def project_vertices(pose, vertices, i, count, vertices_px):
+    """Map the vertices of object i to pixels; returns the number of spans per row: 1, or more if the outline is concave."""
     parts = 1
     if count > 0:
         _vertices_to_pixels(pose, vertices, i, count, vertices_px)
@@ -154,17 +155,17 @@ def num_parts(pose, vertices, i, count, vertices_px):
 
 @jit
 def object_spans(pose, count, part, parts, first, last, width, spans, vertices_px):
-    """Compute the spans number `part` of an object, one per row.
+    """Compute the `part`-th span in each row of an object.
 
     Args:
         pose: map from outline coordinates to pixels.
         count: number of vertices, 0 for the unit circle.
         part: which of the spans in a row, 0..parts - 1.
-        parts: result of `num_parts`.
+        parts: result of `project_vertices`.
         first, last: compute only rows first <= y < last.
         width: width of the frame in pixels.
         spans: int32 (2, height), written: both ends of the span in row y, in either order; the larger is excluded.
-        vertices_px: float64 (3, m), written by `num_parts`.
+        vertices_px: float64 (3, m), written by `project_vertices`.
 
     Returns:
         (top, bottom): rows top <= y < bottom of `spans` have been written; other rows have no span.

@@ -41,7 +41,7 @@ _BYTE = np.uint32(255)
 class Crops(NamedTuple):
     """Texture crops of a scene's objects and, in the last row, of its background; n rows.
 
-    A texture is at least 2 texels wide. Up to 8 bytes after the end of a bank may be read.
+    A texture is at least 2 texels wide. Up to 2 bytes after the end of a bank are read.
     """
 
     banks: tuple[NDArray[np.uint8], ...]  # MAX_BANKS arrays of RGB bytes, textures one after the other
@@ -75,7 +75,7 @@ def texel_map(crops, i, pose):
         pose: map from outline coordinates to pixels.
 
     Returns:
-        (ux, uy, u0, vx, vy, v0): ux and vx are whole numbers; x is the pixel's column, y the centre of its row, i + 0.5.
+        (ux, uy, u0, vx, vy, v0): floats; ux and vx have integer values. For the pixel in row i, column j: x = j, y = i + 0.5.
     """
     a, b, x0, c, d, y0 = pose
     radius, nearest = crops.radius[i], crops.nearest

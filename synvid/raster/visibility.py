@@ -15,7 +15,7 @@ from numpy.typing import NDArray
 
 from synvid.numerics.jit import jit
 from synvid.raster.simd import fill_word
-from synvid.raster.spans import is_drawable, num_parts, object_spans
+from synvid.raster.spans import is_drawable, object_spans, project_vertices
 from synvid.raster.texels import fill_texels, texel_map, texture_offset
 
 __all__ = ["Canvas", "new_canvas", "paint"]
@@ -236,7 +236,7 @@ def paint(poses, outlines, colors, background, canvas, pixels, textures=None):
         pose = poses[i, 0, 0], poses[i, 0, 1], poses[i, 0, 2], poses[i, 1, 0], poses[i, 1, 1], poses[i, 1, 2]
         if not _is_outside(pose, bounding_radii[i], height, width) and is_drawable(pose):
             count = num_vertices[i]
-            parts = num_parts(pose, vertices, i, count, vertices_px)
+            parts = project_vertices(pose, vertices, i, count, vertices_px)
             first, last = _open_rows(_bounds(pose, bounding_radii[i], count, vertices_px), height, width, full_tiles)
             if first == last:
                 continue

@@ -1,4 +1,4 @@
-"""Run numbered tasks in a pool of worker processes; a dying worker fails only its own task."""
+"""The local executor: tasks in a pool of worker processes. A task that crashes its worker fails alone."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ import numpy as np
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.os_errors import wrap_os_errors
 from synvid.runtime.progress import Progress
-from synvid.runtime.signals import Cancelled, add_interrupt_check, defer_signals, interrupted, raise_if_interrupted
+from synvid.runtime.signals import Cancelled, defer_signals, interrupted, raise_if_interrupted, set_interrupt_check
 
 __all__ = ["INTERRUPTED", "check_workers", "default_workers", "exit_with_parent", "run_tasks"]
 
@@ -97,7 +97,7 @@ def _begin_worker(shared: _SharedState, call: Any) -> None:
     """Initialize a worker process: ignore Ctrl-C (the parent handles it), exit on SIGTERM, exit with the parent."""
     global _shared, _call
     _shared, _call = shared, call
-    add_interrupt_check(lambda: bool(shared.stop.value))
+    set_interrupt_check(lambda: bool(shared.stop.value))
     if signal.getsignal(signal.SIGINT) is not signal.SIG_IGN:  # as in a background job
         signal.signal(signal.SIGINT, lambda *_: None)  # not SIG_IGN, see `defer_signals`
     signal.signal(signal.SIGTERM, lambda number, _: os._exit(128 + number))

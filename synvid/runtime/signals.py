@@ -9,7 +9,7 @@ import threading
 import time
 from collections.abc import Callable, Iterator
 
-__all__ = ["Cancelled", "add_interrupt_check", "defer_signals", "interrupted", "raise_if_interrupted"]
+__all__ = ["Cancelled", "defer_signals", "interrupted", "raise_if_interrupted", "set_interrupt_check"]
 
 
 _SIGNALS = (signal.SIGINT, signal.SIGTERM)
@@ -69,8 +69,11 @@ def interrupted() -> bool:
     return bool(_received) or (_extra_check is not None and _extra_check())
 
 
-def add_interrupt_check(check: Callable[[], bool]) -> None:
-    """Make `interrupted` also call this function: a parent process stops its workers this way."""
+def set_interrupt_check(check: Callable[[], bool]) -> None:
+    """Set the one extra function that `interrupted` calls; replaces an earlier one.
+
+    Worker processes check the stop flag of their parent.
+    """
     global _extra_check  # noqa: PLW0603
     _extra_check = check
 

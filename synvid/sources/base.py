@@ -1,6 +1,7 @@
 """The base class of clip sources: a preset, a rendered dataset, a folder of videos or a folder of images.
 
-A source lists keys, one for each clip, in an order that depends on a seed; the first n keys are a random subset of the clips.
+A source lists keys, one for each clip, and the first n keys are a random subset of the clips: the order depends on a seed, or,
+for a preset, whose clips are independent, is ascending.
 Frames are read for one clip at a time, and only the frames that are needed.
 """
 
@@ -23,7 +24,7 @@ __all__ = ["PREVIEW_FRAMES", "ClipSource", "FrameChooser", "FramePairs", "FrameS
 
 Frames = NDArray[np.uint8]
 
-#: Maps the number of frames of a clip to the frames that are wanted, ascending.
+#: Maps the number of frames of a clip to the frames that are wanted, ascending. Of a video, only the middle 300 frames count.
 FrameChooser = Callable[[int], list[int]]
 
 #: Frames of a clip that a preview shows at most.
@@ -35,7 +36,7 @@ class FramePairs:
     """K pairs of consecutive frames of a clip.
 
     Attributes:
-        numbers: frame number t of the first frame of each pair.
+        numbers: frame number t of the first frame of each pair; of a video over 300 frames, counted in its middle 300 frames.
         frames: uint8 (K, H, W, 3), RGB, frame t of each pair.
         next_frames: uint8 (K, H, W, 3), RGB, frame t + 1; None if the clip has one frame.
         scene: the scene that was rendered; None for real clips.
@@ -52,9 +53,9 @@ class FrameSelection:
     """K frames of a clip.
 
     Attributes:
-        numbers: frame number of each frame.
+        numbers: frame number of each frame; of a video over 300 frames, counted in its middle 300 frames.
         frames: uint8 (K, H, W, 3), RGB.
-        num_frames: number of frames of the whole clip.
+        num_frames: number of frames to choose from: those of the whole clip, or 300 for a longer video.
         scene: the scene that was rendered; None for real clips.
     """
 
@@ -98,10 +99,10 @@ class ClipSource(ABC):
         self.notes: list[str] = []
 
     def keys(self, seed: int) -> Iterator[Any]:
-        """The keys of the clips, in random order.
+        """The keys of the clips, in random order; for a preset, ascending.
 
         Args:
-            seed: random seed of the order.
+            seed: random seed of the order; not used for a preset.
         """
         assert self.num_clips is not None
         return iter(np.argsort(uniform(seed, 0, Stream.CLIP_ORDER, (self.num_clips,)), kind="stable").tolist())

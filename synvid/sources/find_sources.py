@@ -17,7 +17,7 @@ from synvid.runtime.progress import Reporter
 from synvid.sources.base import ClipSource
 from synvid.sources.files import FilesSource, ImagesSource, VideosSource
 from synvid.sources.generated import DatasetSource, PresetSource
-from synvid.textures.resolve_banks import find_image_files, resolve_textures
+from synvid.textures.resolve_banks import list_image_files, resolve_textures
 
 __all__ = ["resolve_source", "resolve_sources"]
 
@@ -52,7 +52,7 @@ def resolve_sources(
         ConfigurationError: a source does not exist, two have the same name, or an option applies to none of them.
         DatasetError: a dataset is not finished, or a bank is damaged.
     """
-    image_files, bank_names = find_image_files(images), set[str]()
+    image_files, bank_names = list_image_files(images), set[str]()
 
     def prepare(preset: Preset) -> Preset:
         preset = preset.override_text(settings)

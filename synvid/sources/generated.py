@@ -17,7 +17,7 @@ from synvid.scene.sample import sample_scene
 from synvid.scene.scene import Scene
 from synvid.sources.base import PREVIEW_FRAMES, ClipSource, FrameChooser, Frames, FrameSelection
 from synvid.sources.files import decode_first_frames, decode_selection
-from synvid.textures.bank_cache import find_bank
+from synvid.textures.bank_cache import open_or_build_bank
 
 __all__ = ["DatasetSource", "PresetSource"]
 
@@ -63,7 +63,7 @@ class PresetSource(ClipSource):
 
     @cached_property
     def _digests(self) -> tuple[str, ...]:
-        return (self.preset.digest(), *(find_bank(name).header.digest for name in self.preset.banks()))
+        return (self.preset.digest(), *(open_or_build_bank(name).header.digest for name in self.preset.banks()))
 
     def preview(self, key: int) -> tuple[Frames, float, str]:
         """The first frames, the preset's rate, and seed and index of the clip."""

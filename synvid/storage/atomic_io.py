@@ -10,7 +10,7 @@ import stat
 from collections.abc import Iterable, Iterator
 from pathlib import Path
 
-__all__ = ["atomic_path", "atomic_write", "create_exclusive", "file_sha256", "pop_lines", "read_at", "write_at"]
+__all__ = ["atomic_path", "atomic_write", "create_exclusive", "file_sha256", "read_and_delete_lines", "read_at", "write_at"]
 
 
 @contextlib.contextmanager
@@ -107,8 +107,8 @@ def write_at(descriptor: int, data: memoryview, offset: int) -> None:
         data, offset = data[written:], offset + written
 
 
-def pop_lines(path: Path) -> list[str]:
-    """Read the distinct lines of a file, sorted, and remove the file; an empty list if there is none."""
+def read_and_delete_lines(path: Path) -> list[str]:
+    """Read the distinct lines of a file, sorted, and delete the file; an empty list if there is none."""
     try:
         text = path.read_text(encoding="utf-8", errors="surrogateescape")
         path.unlink()

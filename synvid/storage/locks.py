@@ -1,12 +1,15 @@
-"""Lock files that tell a live owner from a killed one, also without flock and across machines.
+"""Lock files that detect whether their owner is still running, also without flock and across machines.
 
 The `filelock` package does not replace this module: on a file system without flock (Lustre, some network file systems) it
 cannot tell whether the owner of a lock file is alive.
 
 A lock file holds the host name and process id of its owner. The owner keeps an operating-system lock on it, which ends with
-the process, and updates the file's modification time every ten seconds (the heartbeat). On the same machine a lock is stale
-if nobody holds the operating-system lock. Elsewhere, or without such locks, it is stale if the modification time is too old
-by the clock of the file system. In doubt a lock counts as held.
+the process, and updates the file's modification time every ten seconds (the heartbeat).
+
+On the same machine, a lock is stale if no process holds the operating-system lock; on a file system without such locks, it is
+held if a process with the owner's id is running. In all other cases the heartbeat decides: a lock is stale if its modification
+time does not change for 35 seconds (`hold_lock`), or is six hours old by the clock of the file system (clean-up, which does
+not wait). If this cannot be decided, the lock is treated as held.
 """
 
 from __future__ import annotations
@@ -116,11 +119,11 @@ def _acquire(path: Path) -> int | None:
 
 
 def is_stale(path: Path, wait: bool = False) -> bool:
-    """Return whether the owner of a lock file is known to be dead; False for a file that does not exist.
+    """Return whether the owner of a lock file has ended; False if unknown, or if the file does not exist.
 
     Args:
         path: the lock file.
-        wait: if only the heartbeat can tell, watch for one for half a minute. Without, the last one must be hours old.
+        wait: if the heartbeat decides, True watches for 35 s; False requires the last heartbeat to be 6 h old.
     """
     if path in _held:
         return False

@@ -28,7 +28,7 @@ from synvid.paths import expand_user
 from synvid.runtime.local_executor import run_tasks
 from synvid.runtime.progress import Progress
 from synvid.runtime.signals import defer_signals, interrupted
-from synvid.storage.atomic_io import pop_lines, read_at, write_at
+from synvid.storage.atomic_io import read_and_delete_lines, read_at, write_at
 from synvid.storage.locks import hold_lock
 from synvid.textures.generators import GENERATORS, TextureFunction
 from synvid.textures.image_folder import ImageFiles, ImageTextures
@@ -43,13 +43,13 @@ _FORMAT = 1
 _HEADER_BYTES = 4096
 _CHUNK = 64  # textures
 _HASH_BYTES = 32
-#: Bytes that `Bank.check` reads at most, unless everything is to be checked.
+#: Maximum number of bytes that `Bank.check` reads, but at least one chunk, unless everything is to be checked.
 _MAX_CHECKED_BYTES = 1 << 30
 
 
 @dataclass(frozen=True)
 class BankHeader:
-    """The contents of a bank.
+    """Header of a bank: kind, seed, number and size of its textures.
 
     Attributes:
         kind: kind of texture: a key of `synvid.textures.generators.GENERATORS`, or `images`.
@@ -160,7 +160,7 @@ class Bank:
     textures: NDArray[np.uint8]
 
     def check(self, everything: bool = False, on_progress: Callable[[int], None] | None = None) -> None:
-        """Compare textures with their hashes: 1 GB of them, spread over the bank, or all.
+        """Compare textures with their hashes: up to 1 GiB of them, spread over the bank, or all.
 
         Args:
             everything: check all textures.
@@ -171,7 +171,7 @@ class Bank:
         """
         header, num_chunks = self.header, self.header.num_chunks
         max_checked = num_chunks if everything else max(1, _MAX_CHECKED_BYTES // (_CHUNK * header.texture_bytes))
-        step = max(1, num_chunks // max_checked)
+        step = -(-num_chunks // max_checked)
         with wrap_os_errors(self.path), self.path.open("rb") as file:
             hashes = _read_hashes(file.fileno(), header)
             if header.with_digest(hashes).digest != header.digest:
@@ -208,7 +208,7 @@ def _open(path: Path, _status: object) -> Bank:
     shape = (header.n, header.frames, header.size, header.size, 3)
     with wrap_os_errors(path):
         data = np.asarray(np.memmap(path, np.uint8, "r", _HEADER_BYTES))
-    # The hashes are mapped too, because the rasterizer reads 8 bytes at a time, up to 7 bytes beyond the last texel.
+    # The hashes are mapped too, because the rasterizer reads 8 bytes at a time, up to 2 bytes beyond the last texel.
     return Bank(path, header, data[: header.n * header.texture_bytes].reshape(shape))
 
 
@@ -239,10 +239,10 @@ def build_bank(path: Path, header: BankHeader, image_files: ImageFiles | None, w
 
     Raises:
         ConfigurationError: the path is another file or bank, or no image can be read.
-        DatasetError: the file system refuses, or a texture could not be generated.
+        DatasetError: a file or folder cannot be read or written, or a texture could not be generated.
     """
     part = path.with_name(path.name + ".part")
-    unreadable_log = path.with_name(path.name + ".part.skipped")
+    unreadable_log = path.with_name(path.name + ".part.unreadable")
     with defer_signals(), wrap_os_errors(path):
         path.parent.mkdir(parents=True, exist_ok=True)
         if _is_built(path, header):
@@ -258,7 +258,7 @@ def build_bank(path: Path, header: BankHeader, image_files: ImageFiles | None, w
                 unreadable_log.unlink(missing_ok=True)
                 raise
             part.replace(path)
-    return pop_lines(unreadable_log)
+    return read_and_delete_lines(unreadable_log)
 
 
 def _is_built(path: Path, header: BankHeader) -> bool:

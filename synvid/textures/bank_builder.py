@@ -12,7 +12,7 @@ from synvid.runtime.progress import Reporter
 from synvid.textures.bank import BankHeader, build_bank, open_bank
 from synvid.textures.bank_cache import make_bank_header
 from synvid.textures.image_folder import bundled_images
-from synvid.textures.resolve_banks import find_image_files
+from synvid.textures.resolve_banks import list_image_files
 
 __all__ = ["build_bank_file"]
 
@@ -48,7 +48,7 @@ def build_bank_file(
     """
     if out.suffix != BANK_SUFFIX:
         raise ConfigurationError(f"--out {out}: the file name of a texture bank must end in {BANK_SUFFIX}.")
-    image_files = find_image_files(images)
+    image_files = list_image_files(images)
     header = make_bank_header(kind, n, size, seed, image_files, use_all_images=True)
     if kind == "images" and image_files is None:
         reporter.message("No --images folder is given; using the few images that scikit-image includes.")

@@ -21,7 +21,7 @@ from synvid.textures.bank import Bank, BankHeader, build_bank, open_bank
 from synvid.textures.generators import GENERATORS, TextureFunction
 from synvid.textures.image_folder import ImageFiles, ImageTextures, bundled_images
 
-__all__ = ["cached_bank", "cached_bank_path", "default_count", "find_bank", "make_bank_header"]
+__all__ = ["cached_bank_path", "default_count", "ensure_cached_bank", "make_bank_header", "open_or_build_bank"]
 
 
 log = logging.getLogger("synvid")
@@ -106,7 +106,7 @@ def _default_header(kind: str, _count: int) -> BankHeader:
     return make_bank_header(kind)
 
 
-def find_bank(name: str) -> Bank:
+def open_or_build_bank(name: str) -> Bank:
     """Open a bank by path or kind; by kind, it is built in the user's cache if it is missing there.
 
     Raises:
@@ -115,10 +115,10 @@ def find_bank(name: str) -> Bank:
     """
     if name not in TEXTURE_KINDS:
         return open_bank(name)
-    return open_bank(cached_bank(_default_header(name, default_count())))
+    return open_bank(ensure_cached_bank(_default_header(name, default_count())))
 
 
-def cached_bank(
+def ensure_cached_bank(
     header: BankHeader,
     image_files: ImageFiles | None = None,
     workers: int | None = None,

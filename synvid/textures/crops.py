@@ -7,7 +7,7 @@ import numpy as np
 from synvid.raster.pixel_format import pack_colors
 from synvid.raster.texels import MAX_BANKS, Crops
 from synvid.scene.scene import Scene
-from synvid.textures.bank_cache import find_bank
+from synvid.textures.bank_cache import open_or_build_bank
 
 __all__ = ["texture_crops"]
 
@@ -25,7 +25,7 @@ def texture_crops(scene: Scene) -> Crops | None:
     textures = scene.textures
     if textures is None:
         return None
-    banks = [find_bank(name) for name in textures.banks]
+    banks = [open_or_build_bank(name) for name in textures.banks]
     span = max(scene.height, scene.width) / 2
     radius = np.append(scene.motion.radius, span)
     reach = np.append(scene.bounding_radii, 1.0)

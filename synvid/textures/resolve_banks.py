@@ -15,7 +15,7 @@ if TYPE_CHECKING:  # what loads NumPy or Numba is imported inside functions: `sy
     from synvid.textures.bank import BankHeader
     from synvid.textures.image_folder import ImageFiles
 
-__all__ = ["find_image_files", "missing_banks", "parse_texture_options", "resolve_textures"]
+__all__ = ["list_image_files", "missing_banks", "parse_texture_options", "resolve_textures"]
 
 
 def parse_texture_options(options: Iterable[str]) -> dict[str, str]:
@@ -39,8 +39,8 @@ def parse_texture_options(options: Iterable[str]) -> dict[str, str]:
     return paths
 
 
-def find_image_files(folder: Path | None) -> ImageFiles | None:
-    """The image files below a folder; None for no folder. They are listed on first use, and only once for each call."""
+def list_image_files(folder: Path | None) -> ImageFiles | None:
+    """The image files below a folder; None for no folder. The folder is read on first access; the result is reused."""
     from synvid.textures.image_folder import ImageFiles
 
     return None if folder is None else ImageFiles(folder)
@@ -73,13 +73,13 @@ def resolve_textures(
     if not preset.banks():
         return preset, {}
 
-    from synvid.textures.bank_cache import cached_bank, find_bank
+    from synvid.textures.bank_cache import ensure_cached_bank, open_or_build_bank
 
     for header, images in buildable:
-        cached_bank(header, images, workers, reporter.progress(header.kind), reporter.message)
+        ensure_cached_bank(header, images, workers, reporter.progress(header.kind), reporter.message)
     headers = {}
     for name in preset.banks():
-        bank = find_bank(name)
+        bank = open_or_build_bank(name)
         bank.check()
         headers[name] = bank.header
         _report_limits(bank.header, name, preset, reporter)

@@ -63,7 +63,7 @@ def sample(
 ) -> NDArray[np.uint8]:
     """Generate a statistical image (Baradad et al. 2021, section 3.2).
 
-    Every quantity has its own random stream, so switching one model off does not change the parameters of the others.
+    Every quantity has its own random stream, so switching one constraint off does not change the parameters of the others.
 
     Args:
         seed, index: random seed and index of the image, each 0..2**64 - 1.
@@ -239,9 +239,9 @@ def _impose_magnitudes(spectrum, magnitude, energy):
 def _impose_level(spectrum, level, cumulative, spread, total):
     """Match the bands of one level to their distributions, and add them to the spectrum `total`.
 
-    The paper does not say which standard deviation a band has afterwards. With that of the distribution, the bands mask the
-    spectrum; with its own, the marginals are hardly visible. The geometric mean of the two looks like the paper's figure 2;
-    without a spectrum, it converges to that of the distribution in ten rounds.
+    The paper does not say which standard deviation a band has afterwards. With that of the distribution, the bands hide the
+    imposed spectrum; with its own, the marginals are hardly visible. The geometric mean of the two looks like the paper's
+    figure 2; without a spectrum, it converges to that of the distribution in ten rounds.
     """
     size = level.row.size
     band = np.empty((2, size, size // 2 + 1), np.float32)

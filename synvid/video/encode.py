@@ -37,7 +37,7 @@ class Encoding:
     Attributes:
         name: value of `--encoding`.
         description: one line for the user.
-        codec: FFmpeg's name of the encoder.
+        codec: name of FFmpeg's codec.
         pixel_format: yuv420p, yuv444p or rgb24.
         options: FFmpeg options of the encoder.
     """

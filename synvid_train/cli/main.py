@@ -1,6 +1,6 @@
 """The command `synvid-train`: prints results on stdout and messages on stderr.
 
-Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 130 interrupted.
+Exit codes: 0 success, 1 failure, 2 wrong usage or configuration, 130 interrupted, 143 terminated.
 """
 
 from __future__ import annotations

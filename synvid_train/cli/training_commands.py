@@ -75,11 +75,11 @@ def _preset_sources(
 ) -> tuple[WindowSource, WindowSource]:
     """Return training and held-out clips for `--preset`."""
     from synvid.preset import load_preset
-    from synvid.textures.resolve_banks import find_image_files, parse_texture_options, resolve_textures
+    from synvid.textures.resolve_banks import list_image_files, parse_texture_options, resolve_textures
     from synvid_train.train.pretraining_sources import preset_sources
 
     preset, _ = resolve_textures(
-        load_preset(name), parse_texture_options(textures), find_image_files(images), workers, console
+        load_preset(name), parse_texture_options(textures), list_image_files(images), workers, console
     )
     return preset_sources(preset, seed, num_clips)
 

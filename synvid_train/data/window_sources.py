@@ -19,7 +19,7 @@ from synvid.errors import ConfigurationError
 from synvid.preset import BANK_SUFFIX, Preset
 from synvid.renderer import render_frames
 from synvid.scene.sample import sample_scene
-from synvid.textures.bank_cache import find_bank
+from synvid.textures.bank_cache import open_or_build_bank
 from synvid.video.decode import VideoFile, decode
 from synvid_train.data.transforms import finetune_window, sample_window
 from synvid_train.data.video_list import VideoList
@@ -76,7 +76,9 @@ class RenderedClips:
     @cached_property
     def identity(self) -> str:
         """Digest of the preset, with its texture banks by content rather than path; seed; number of clips."""
-        banks = {name: f"{k}-{find_bank(name).header.digest}{BANK_SUFFIX}" for k, name in enumerate(self.preset.banks())}
+        banks = {
+            name: f"{k}-{open_or_build_bank(name).header.digest}{BANK_SUFFIX}" for k, name in enumerate(self.preset.banks())
+        }
         return f"{self.preset.with_banks(banks).digest()}, seed {self.seed}, {self.num_clips} clips"
 
     def read_window(self, index: int, num_frames: int, stride: int, rng: np.random.Generator) -> Frames:

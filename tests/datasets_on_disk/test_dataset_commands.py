@@ -17,7 +17,7 @@ def test_render_reports_its_result(layout, preset, tmp_path):
     videos = [path for path in (tmp_path / "set").rglob("*") if path.suffix in (".tar", ".mp4")]
     assert facts["bytes"] == sum(path.stat().st_size for path in videos)
     assert facts["out"] == str(tmp_path / "set")
-    assert (facts["clips"], facts["skipped"], facts["finished"], facts["failed"]) == (N, 0, True, [])
+    assert (facts["clips"], facts["already_done"], facts["finished"], facts["failed"]) == (N, 0, True, [])
     assert facts["seconds"] > 0
     assert facts["clips_per_second"] > 0
     assert f"{tmp_path / 'set'}: {N} clips rendered, " in stderr

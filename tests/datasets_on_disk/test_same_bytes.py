@@ -55,6 +55,6 @@ def test_render_of_a_finished_dataset_changes_nothing(layout, preset, tmp_path):
     run(*command(preset, layout, folder))
     ages = {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()}
     stdout, stderr = run(*command(preset, layout, folder, "--json"))
-    assert (json.loads(stdout)["clips"], json.loads(stdout)["skipped"]) == (0, N)
+    assert (json.loads(stdout)["clips"], json.loads(stdout)["already_done"]) == (0, N)
     assert f"0 clips rendered, {N} already rendered" in stderr
     assert {path: path.stat().st_mtime_ns for path in folder.rglob("*") if path.is_file()} == ages

@@ -82,14 +82,15 @@ def test_damaged_record_is_found_and_written_again(layout, record, small, undist
         ("README.md", damage_deleted),
     ],
 )
-def test_modified_describing_file_is_found_and_merge_writes_it_again(layout, which, damage, small, undisturbed, finished):
+def test_modified_index_file_is_found_and_merge_writes_it_again(layout, which, damage, small, undisturbed, finished):
     """`verify` names a modified manifest, card or list, and `merge` writes it again."""
     folder = finished(layout)
     name = MANIFEST[layout] if which == "manifest" else which
     damage(folder / name)
     found = run_synvid("verify", folder, "--workers", 1)
     assert found.code == 1
-    assert f"{name}: has been modified; `synvid merge {folder}` writes it again" in found.stderr
+    problem = "is missing" if damage is damage_deleted else "has been modified"
+    assert f"{name}: {problem}; `synvid merge {folder}` writes it again" in found.stderr
     assert run_synvid("merge", folder).code == 0
     assert_same(folder, undisturbed(small, layout))
     assert run_synvid("verify", folder, "--workers", 1).code == 0

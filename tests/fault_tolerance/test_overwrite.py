@@ -59,7 +59,7 @@ def test_folder_with_other_files_raises(layout, more, small, tmp_path):
     ("more", "named"),
     [
         (["--seed", 1], "seed: 1, 0"),
-        (["--n", 23], "24 clips of this dataset, 23 are asked for"),
+        (["--n", 23], "24 clips of this dataset, 23 were requested"),
         (["--shard-size", 5], "shard_size: 5, 4"),
         (["--encoding", "small"], "encoding: small, fast"),
         (["--set", "objects.count=21"], "preset.objects.count: 21, 20"),
