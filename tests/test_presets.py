@@ -210,6 +210,14 @@ def test_renamed_setting_of_a_training_recipe(tmp_path):
             call()
 
 
+def test_upgrade_renames_settings_of_an_older_version():
+    """The recipe that an older version stored in a checkpoint loads after `upgrade`; other settings and the input stay."""
+    stored = {"name": "old", "run": {"device_batch": 8, "log_every": 5}}
+    recipe = TrainingRecipe.from_dict(TrainingRecipe.upgrade(stored), "the checkpoint")
+    assert (recipe.name, recipe.run.device_batch_size, recipe.run.log_every) == ("old", 8, 5)
+    assert stored["run"] == {"device_batch": 8, "log_every": 5}
+
+
 def test_renamed_value_names_the_new_values():
     """The old value of radius_distribution is refused with the values that are allowed."""
     with pytest.raises(synvid.ConfigurationError, match=r"is 'power'; it must be one of exponential, power_law\."):

@@ -96,6 +96,20 @@ class Config:
             config.check(source)
         return config
 
+    @classmethod
+    def upgrade(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
+        """Return nested settings with the current names, for settings that an older version stored where users cannot edit them.
+
+        Args:
+            settings: {"run": {"device_batch": 8}, ...}; not changed.
+        """
+        upgraded = {key: dict(value) if isinstance(value, Mapping) else value for key, value in settings.items()}
+        for old, new in cls.renamed.items():
+            section, _, leaf = old.partition(".")
+            if isinstance(upgraded.get(section), dict) and leaf in upgraded[section]:
+                upgraded[section][new.partition(".")[2]] = upgraded[section].pop(leaf)
+        return upgraded
+
     def check(self, source: str) -> None:
         """Raise ConfigurationError if settings contradict each other; `source` is the file or option to name."""
 

@@ -109,7 +109,9 @@ def _load_recipe(checkpoint: Checkpoint, settings: Sequence[str]) -> TrainingRec
     from synvid_train.training_recipe import TrainingRecipe, load_recipe
 
     recipe = (
-        TrainingRecipe.from_dict(checkpoint.recipe, "the checkpoint") if checkpoint.recipe else load_recipe("finetune_ucf101")
+        TrainingRecipe.from_dict(TrainingRecipe.upgrade(checkpoint.recipe), "the checkpoint")
+        if checkpoint.recipe
+        else load_recipe("finetune_ucf101")
     )
     shape = checkpoint.architecture
     names = ("size", "num_frames", "image_size", "patch_size", "tubelet_size")
