@@ -3,9 +3,11 @@ PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo
+QUICK := $(addprefix tests/test_,$(addsuffix .py,arguments clip determinism numerics presets public_api scene \
+	growth api_errors dataset_api json_schema mixtures progress records schedule transforms)) tests/datasets_on_disk
 
 .DEFAULT_GOAL := help
-.PHONY: help demo test lint types imports site check cases bench bench-train faults docs clean
+.PHONY: help demo test test-quick lint types imports site check cases bench bench-train faults docs clean
 
 help:  ## print this list
 	@awk -F ':.*## ' '/^[a-z-]+:.*## / { printf "  make %-11s %s\n", $$1, $$2 }' $(MAKEFILE_LIST)
@@ -27,6 +29,9 @@ demo: $(BIN)/synvid  ## render a small dataset and a contact sheet into demo/
 
 test: $(VENV)/dev  ## run the whole test suite
 	$(BIN)/python -m pytest -n auto --dist worksteal
+
+test-quick: $(VENV)/dev  ## run the quick tests of the generator, the datasets and the command line
+	$(BIN)/python -m pytest -n auto --dist worksteal -m "not slow" $(QUICK)
 
 lint: $(VENV)/dev  ## check style and formatting
 	$(BIN)/ruff check .

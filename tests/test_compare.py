@@ -175,6 +175,7 @@ def test_documentation_matches_compared_json():
         )
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.exists(), reason="needs J-HMDB in ../shared/data")
 def test_compare_real_videos_closer_than_shapes(tmp_path, monkeypatch):
     """Two parts of J-HMDB are closer to each other than shapes are; a second run does not run the network."""

@@ -32,6 +32,7 @@ TARGETS = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", TARGETS)
 def test_golden_cases_on_other_cpu_targets(target):
     """Code for SSE2, for SSE4, for AVX2 with FMA, and without vector code gives the same frames of every golden case."""

@@ -87,6 +87,7 @@ def test_mentioned_source_files_exist(page):
         assert (ROOT / path).is_file(), path
 
 
+@pytest.mark.slow
 def test_quickstart_notebook_runs():
     """examples/quickstart.ipynb runs from top to bottom and shows playing clips."""
     notebook = nbformat.read(ROOT / "examples" / "quickstart.ipynb", as_version=4)

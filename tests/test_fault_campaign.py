@@ -22,6 +22,7 @@ def root(tmp_path, monkeypatch):
     return tmp_path
 
 
+@pytest.mark.slow
 def test_two_sequences_find_no_failures(root):
     """Two sequences of disturbed renders find no failures and are described."""
     messages = []

@@ -28,6 +28,7 @@ SHARED = Path(__file__).parents[2] / "shared" / "data"
 TINY = Architecture("tiny", 4, 32, 8)
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(not SHARED.exists(), reason="needs the images in ../shared/data")
 def test_efficientnet_lite0_classifies_imagenet():
     """With our loading and preprocessing, EfficientNet-Lite0 classifies two thirds of ImageNet images correctly."""

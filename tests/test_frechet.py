@@ -94,6 +94,7 @@ def random_inception():
         return Blank("inception-v3-compat", ["2048"]).state_dict()
 
 
+@pytest.mark.slow
 def test_frechet_distance_equals_torchmetrics_with_inception(tmp_path, video_sets):
     """With the same Inception weights, the distance equals torchmetrics' FID of the same frames."""
     from torch_fidelity.feature_extractor_inceptionv3 import FeatureExtractorInceptionV3

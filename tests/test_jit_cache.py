@@ -34,6 +34,7 @@ def run_compiled(cache, code=COUNT, before=""):
     return done.stdout.split()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("suffix", ["nbi", "nbc"])
 @pytest.mark.parametrize("data", [b"", b"\x80\x04\x95", pickle.dumps(("no", "cache")), b"garbage"])
 def test_damaged_entry_is_recompiled(suffix, data, tmp_path):

@@ -148,6 +148,7 @@ with workspace(Path(sys.argv[1])) as tmp_dir:
     assert not tmp_dir.exists()
 
 
+@pytest.mark.slow
 def test_two_parts_without_locks_finish_one_dataset(tmp_path):
     """Two parts at the same time on a file system without locks both succeed, and the dataset is finished."""
     code = NO_LOCKS + "import sys\nfrom synvid.cli.main import main\nmain()"

@@ -85,6 +85,7 @@ def test_preview_has_default_file(tmp_path, monkeypatch):
     assert [path.name for path in tmp_path.iterdir()] == ["reference_moving_circles.png"]
 
 
+@pytest.mark.slow
 def test_preview_html_without_names_draws_presets_of_paper(tmp_path, monkeypatch, tiny):
     """`preview --html` without names draws the paper's presets only, and reports progress after each of them."""
     drawn, told = [], []

@@ -58,6 +58,7 @@ def write_images(folder, count=6):
     return folder
 
 
+@pytest.mark.slow
 def test_banks_are_built_again_from_the_recipe(elsewhere, tmp_path, monkeypatch):
     """With another default number of textures and an empty cache, rendering again, verifying, reading and continuing work."""
     folder = tmp_path / "set"

@@ -65,6 +65,7 @@ def report(metrics_files):
 
 
 # ---- The page ------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_report_is_self_contained(report):
     """The page has no addresses but data: and #..., and the namespaces of SVG; titles are escaped."""
     text = report.read_text(encoding="utf-8")
@@ -88,6 +89,7 @@ def test_report_shows_every_dataset_and_property(report, metrics_files):
     assert text.count("<video ") == 10
 
 
+@pytest.mark.slow
 def test_report_is_deterministic(report, metrics_files):
     """The same metrics give the same bytes, so a page can be kept under version control."""
     again = metrics_files / "again.html"
@@ -138,6 +140,7 @@ def test_report_of_constant_property_has_no_correlation():
     assert "the same for all 4: no correlation" in render_report(records, read_accuracies(PAPER))
 
 
+@pytest.mark.slow
 def test_report_reads_metrics_files_of_documentation(tmp_path):
     """`synvid report` reads the example file in docs/analysis.md and the files beside it."""
     docs = Path(__file__).parents[1] / "docs"
@@ -204,6 +207,7 @@ def browser(tmp_path_factory):
     driver.quit()
 
 
+@pytest.mark.slow
 def test_report_works_in_a_browser(browser, report):
     """Names, headings, tabs, links and details react to clicks, clips play, and the console stays empty."""
     browser.get(report.as_uri())

@@ -51,6 +51,7 @@ def test_checkpoint_folder_and_file_are_same_run(tmp_path):
     assert load_checkpoint(tmp_path / "tuned").kind == "classifier"
 
 
+@pytest.mark.slow
 def test_moved_files_are_same_run(tmp_path, monkeypatch):
     """Videos, list, checkpoint and run may move or be given by another path; other labels or weights raise an error."""
     data, out, start = tmp_path / "data", tmp_path / "run", tmp_path / "start"

@@ -43,6 +43,7 @@ def banks(tmp_path_factory):
     return banks
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None, derandomize=True)
 @given(data=st.data())
 def test_random_textured_scene_equals_oracle(banks, data):
@@ -184,6 +185,7 @@ print(json.dumps([VECTOR, hashes]))
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "environment", [{"SYNVID_SIMD": "0"}, {"NUMBA_CPU_NAME": "nehalem"}, {"NUMBA_CPU_NAME": "haswell"}], ids=str
 )

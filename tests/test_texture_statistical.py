@@ -164,6 +164,7 @@ def test_images_depend_on_every_argument():
         assert list(pool.map(lambda name: statistical.sample(*name).tobytes(), names)) == images
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("size", SIZES)
 def test_every_size(size):
     """Every multiple of 16 from 32 to 512 gives an image that uses all of 0..255."""
@@ -180,6 +181,7 @@ def test_other_sizes_raise(size):
         statistical.sample(0, 0, size)
 
 
+@pytest.mark.slow
 def test_no_image_is_constant():
     """All of 200 images span 0..255 and none is nearly constant; the channels are finite."""
     for index in range(200):

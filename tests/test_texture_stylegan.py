@@ -168,6 +168,7 @@ def test_golden_images(case):
     assert hashlib.sha256(sample(*case).data).hexdigest() == GOLDEN[case]
 
 
+@pytest.mark.slow
 def test_images_do_not_depend_on_cpu():
     """Code for a generic x86-64, with another kernel for matrix products, gives the recorded images."""
     cases = [case for case in GOLDEN if case[3] < 256]
@@ -274,6 +275,7 @@ def test_no_image_is_constant(kind):
     assert np.max(clipped) < 0.8
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", KINDS)
 def test_every_size(kind):
     """Images have the size that was asked for, and are not constant."""
@@ -347,6 +349,7 @@ def test_walk_is_smooth_and_moves_away(kind):
     assert np.mean(far) > 3 * np.mean(near)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("kind", "num_frames"), [("oriented", 6), ("high_freq", 6), ("random", 3)])
 def test_walk_begins_with_sample(kind, num_frames):
     """Frame 0 is the sample, a shorter walk is the beginning of a longer one, and a walk can be repeated."""

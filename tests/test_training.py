@@ -88,6 +88,7 @@ def long_run(preset_file, tmp_path_factory):
     return words, whole
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("number", [signal.SIGINT, signal.SIGTERM, signal.SIGKILL])
 def test_signals_then_same_command_resumes(number, long_run, tmp_path):
     """After SIGINT, SIGTERM or SIGKILL the same command resumes, and ends as the uninterrupted run."""
@@ -135,6 +136,7 @@ def test_gradient_accumulation_equals_larger_batch(uninterrupted, tmp_path):
     assert losses(tmp_path) == pytest.approx(losses(uninterrupted), rel=1e-4)
 
 
+@pytest.mark.slow
 def test_two_processes_equal_one(preset_file, tmp_path):
     """Two gloo ranks have the losses, weights and metrics of one process with the same batch size, up to rounding."""
     words = ["pretrain", "--preset", preset_file, "--clips", 12, "--recipe", "laptop_pretrain", "--workers", 0]
@@ -205,6 +207,7 @@ def test_step_with_non_finite_gradient_is_skipped(tmp_path, monkeypatch):
     assert all(value.isfinite().all() for value in load_checkpoint(tmp_path).weights.values())
 
 
+@pytest.mark.slow
 def test_twenty_steps_without_finite_gradient_raise(tmp_path, monkeypatch):
     """After 20 steps in a row without a finite gradient the run ends with an error; its last checkpoint is finite."""
     _make_losses_nan(monkeypatch, set(range(5, 1000)))

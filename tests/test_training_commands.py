@@ -37,6 +37,7 @@ def pretrained(tmp_path_factory):
     return out
 
 
+@pytest.mark.slow
 def test_whole_pipeline(pretrained, tmp_path):
     """finetune, probe, evaluate with corruptions, features and export run on real files, with the expected results."""
     videos = write_labelled_videos(tmp_path)
@@ -159,6 +160,7 @@ def test_loaders_share_cores_of_machine(monkeypatch):
     assert [loader_workers(None, DistributedContext(0, 8 * nodes, device)) for nodes in (1, 2, 8)] == [16] * 3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("missing", "words", "extra"),
     [

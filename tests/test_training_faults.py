@@ -65,6 +65,7 @@ def wait_for_steps(run, out):
 
 
 # ---- Signals ---------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [0, 2])
 def test_sigterm_to_process_group_saves_last_step(workers, words, tmp_path):
     """SIGTERM to the process group, loaders included, as Slurm sends it, saves the last step done."""
@@ -78,6 +79,7 @@ def test_sigterm_to_process_group_saves_last_step(workers, words, tmp_path):
     assert logged == saved >= 6
 
 
+@pytest.mark.slow
 def test_sigterm_to_torchrun_saves_last_step(words, tmp_path):
     """SIGTERM to torchrun, which forwards it to all ranks, saves the last step done."""
     line = [*TORCHRUN, "-m", "synvid_train", *words, "--workers", "1", "--out", tmp_path / "run"]
@@ -289,6 +291,7 @@ def test_overwrite_same_run_resumes(tmp_path):
     assert (tmp_path / "last.safetensors").stat().st_mtime_ns == modified
 
 
+@pytest.mark.slow
 def test_overwrite_removes_only_files_of_runs(tmp_path):
     """--overwrite removes the files that a different run wrote, and no others."""
     pretrain(make_recipe(), make_source(), tmp_path)
@@ -333,6 +336,7 @@ main()
 """
 
 
+@pytest.mark.slow
 def test_ranks_with_different_folders_raise(words, tmp_path):
     """Ranks for which --out is not the same folder raise an error before anything is written."""
     (tmp_path / "node.py").write_text(RANK_SCRIPT)

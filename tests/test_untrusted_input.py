@@ -55,6 +55,7 @@ def test_huge_video_is_refused(tmp_path, monkeypatch):
 
 
 # ---- Names -----------------------------------------------------------------------------------------------------------
+@pytest.mark.slow
 def test_special_characters_in_dataset_names(tmp_path):
     """A dataset whose name is a broken formula or HTML is measured, plotted and reported under its name."""
     name = r"x$\bad$ <b>"

@@ -361,6 +361,7 @@ def test_index_is_cached_in_process_and_on_disk(folder, monkeypatch, tmp_path):
     assert [read_number(frame) for frame in decode(path)] == list(range(COUNT))
 
 
+@pytest.mark.slow
 def test_memory_depends_on_frames_read(tmp_path):
     """Reading 8 of 240 frames holds only a few frames in memory."""
     path = write_numbered_video(tmp_path / "video.mp4", ["-vf", "scale=640:480", *VIDEOS["b_frames.mp4"]], 240)

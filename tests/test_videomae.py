@@ -376,6 +376,7 @@ def test_every_parameter_has_gradient(kind):
         assert parameter.grad.abs().max() > 0, name
 
 
+@pytest.mark.slow
 def test_overfits_one_batch():
     """60 steps on one batch reduce the loss from about 1 to below 0.3."""
     torch.manual_seed(0)

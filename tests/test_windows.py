@@ -39,6 +39,7 @@ if __name__ == "__main__":
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("workers", [1, 2])
 @pytest.mark.parametrize("preset", ["moving_circles", "accelerating_transforming_textures"])
 def test_render_without_posix(preset, workers, tmp_path):

@@ -98,7 +98,7 @@ class Config:
 
     @classmethod
     def upgrade(cls, settings: Mapping[str, Any]) -> dict[str, Any]:
-        """Return nested settings with the current names, for settings that an older version stored where users cannot edit them.
+        """Return nested settings with the current names, for settings that an older version stored, as in a checkpoint.
 
         Args:
             settings: {"run": {"device_batch": 8}, ...}; not changed.

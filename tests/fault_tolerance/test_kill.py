@@ -88,6 +88,7 @@ def prepare_merge(folder, small, layout):
 TWO_SHARDS = {"n": 2, "size": 1, "workers": 1}
 
 
+@pytest.mark.slow
 @both_layouts
 @pytest.mark.parametrize("prepare", [prepare_nothing, prepare_damage, prepare_overwrite, prepare_merge])
 def test_run_killed_before_each_file_change_can_be_continued(layout, prepare, small, undisturbed, tmp_path):
