@@ -34,6 +34,7 @@ API = (
     ),
     ("Classes", ("Preset", "Scene", "Clip", "Dataset")),
     ("Results", ("RenderResult", "DatasetStatus", "VerifyResult", "MergeResult")),
+    ("Messages and progress", ("Reporter", "Progress")),
     ("Exceptions", ("ConfigurationError", "DatasetError")),
 )
 

@@ -37,6 +37,8 @@ if TYPE_CHECKING:
     from synvid.renderer import generate as generate
     from synvid.renderer import make_clip as make_clip
     from synvid.renderer import render as render
+    from synvid.runtime.progress import Progress as Progress
+    from synvid.runtime.progress import Reporter as Reporter
     from synvid.scene.sample import sample_scene as sample_scene
     from synvid.scene.scene import Scene as Scene
 
@@ -48,7 +50,9 @@ _MODULES = {
     "DatasetStatus": "dataset.status",
     "MergeResult": "dataset.merge",
     "Preset": "preset",
+    "Progress": "runtime.progress",
     "RenderResult": "dataset.build",
+    "Reporter": "runtime.progress",
     "Scene": "scene.scene",
     "VerifyResult": "dataset.verify",
     "dataset_status": "dataset.status",

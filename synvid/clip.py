@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import operator
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -10,7 +11,10 @@ from typing import SupportsIndex, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from synvid.config.arguments import parse_path
+from synvid.errors import ConfigurationError, DatasetError
 from synvid.scene.scene import Scene
+from synvid.storage.atomic_io import atomic_write
 
 __all__ = ["Clip"]
 
@@ -47,7 +51,7 @@ class Clip:
     def __getitem__(self, index: SupportsIndex | slice) -> NDArray[np.uint8] | Clip:
         if isinstance(index, slice):
             return replace(self, frames=self.frames[index])
-        frame: NDArray[np.uint8] = self.frames[index.__index__()]
+        frame: NDArray[np.uint8] = self.frames[operator.index(index)]
         return frame
 
     def __iter__(self) -> Iterator[NDArray[np.uint8]]:
@@ -59,18 +63,34 @@ class Clip:
         return f"Clip({count} frames of {width}x{height} at {self.fps:g} fps, {name})"
 
     def save(self, path: str | Path, encoding: str = "fast") -> None:
-        """Write the clip to an MP4 file.
+        """Write the clip to an MP4 file, atomically: a file of that name is replaced once all is written.
 
         Args:
-            path: path of the file.
+            path: path of the file, which ends in .mp4; its folder must exist.
             encoding: `fast`, `small`, `yuv444` or `lossless`.
 
         Raises:
-            ConfigurationError: unknown encoding, or one that does not support the frame size.
+            ConfigurationError: another file suffix, an unknown encoding, or one that does not support the frame size.
+            DatasetError: the folder does not exist, or the file cannot be written.
+
+        Examples:
+            >>> import tempfile
+            >>> from synvid import make_clip
+            >>> with tempfile.TemporaryDirectory() as folder:
+            ...     make_clip("moving_circles", frames=range(4)).save(f"{folder}/clip.mp4", encoding="lossless")
         """
         from synvid.video.encode import encode
 
-        Path(path).expanduser().write_bytes(encode(self.frames, self.fps, encoding))
+        file = parse_path("path", path, "the path of a file ending in .mp4")
+        if file.suffix.lower() != ".mp4":
+            raise ConfigurationError(f"path is {str(file)!r}; the file name must end in .mp4.")
+        if not file.parent.is_dir():
+            raise DatasetError(f"{file}: there is no folder {file.parent}.")
+        data = encode(self.frames, self.fps, encoding)
+        try:
+            atomic_write(file, data)
+        except OSError as error:
+            raise DatasetError(f"{file}: cannot be written: {error.strerror or error}.") from None
 
     def _repr_html_(self) -> str:
         from synvid.video.display import figure_html, video_tag

@@ -175,7 +175,7 @@ OPTIONS = {
     "unknown format": (["--format", "zip"], ["'zip'", "tar, files"]),
     "unknown encoding": (["--encoding", "best"], ["'best'", "fast, small, yuv444, lossless"]),
     "unknown encoder": (["--encoder", "gstreamer"], ["'gstreamer'", "pyav, ffmpeg"]),
-    "a codec for PyAV": (["--codec", "h264_nvenc"], ["--codec h264_nvenc", "--encoder ffmpeg"]),
+    "a codec for PyAV": (["--codec", "h264_nvenc"], ["codec is 'h264_nvenc'", "--encoder ffmpeg"]),
     "odd width, fast": (["--set", "video.width=33"], ["33x32", "'fast'"]),
     "odd height, small": (["--set", "video.height=33", "--encoding", "small"], ["32x33", "'small'"]),
     "odd width, ffmpeg": (["--set", "video.width=33", "--encoder", "ffmpeg"], ["33x32", "'fast'"]),

@@ -36,7 +36,7 @@ def test_clip_index_out_of_range_raises(index, clip):
 @pytest.mark.parametrize("index", ["0", 1.0, None, [0, 1], (0, 1)], ids=repr)
 def test_clip_index_of_a_wrong_type_raises(index, clip):
     """An index that is neither an integer nor a slice raises TypeError."""
-    with pytest.raises((TypeError, AttributeError)):
+    with pytest.raises(TypeError):
         clip[index]
 
 
@@ -92,3 +92,44 @@ def test_save_writes_mp4(tiny, tmp_path):
     with pytest.raises(synvid.ConfigurationError, match="'best'"):
         clip.save(tmp_path / "odd.mp4", encoding="best")
     assert not (tmp_path / "odd.mp4").exists()
+
+
+@pytest.mark.parametrize("name", ["clip.avi", "clip", "clip.mp4.txt", ".mp4"])
+def test_save_other_suffix_raises(name, clip, tmp_path):
+    """A file name that does not end in .mp4 raises ConfigurationError and writes nothing."""
+    with pytest.raises(synvid.ConfigurationError, match=r"the file name must end in \.mp4"):
+        clip.save(tmp_path / name)
+    assert not list(tmp_path.iterdir())
+
+
+@pytest.mark.parametrize("path", [None, 5, b"clip.mp4"], ids=repr)
+def test_save_path_of_a_wrong_type_raises(path, clip):
+    """What is no path is named with its type."""
+    with pytest.raises(synvid.ConfigurationError, match=r"give the path of a file ending in \.mp4"):
+        clip.save(path)
+
+
+def test_save_to_a_missing_folder_raises(clip, tmp_path):
+    """A missing folder, and a folder of the file's name, raise DatasetError and leave no file."""
+    with pytest.raises(synvid.DatasetError, match=r"there is no folder .*nowhere"):
+        clip.save(tmp_path / "nowhere" / "clip.mp4")
+    (tmp_path / "folder.mp4").mkdir()
+    with pytest.raises(synvid.DatasetError, match=r"folder\.mp4: cannot be written: "):
+        clip.save(tmp_path / "folder.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["folder.mp4"]
+
+
+def test_save_encoding_of_a_wrong_type_raises(clip, tmp_path):
+    """An encoding that is not text is named with its type."""
+    with pytest.raises(synvid.ConfigurationError, match=r"encoding is \['fast'\] \(list\)"):
+        clip.save(tmp_path / "clip.MP4", encoding=["fast"])
+
+
+def test_save_failure_keeps_the_old_file(clip, tmp_path, monkeypatch):
+    """If writing fails, a file of that name keeps its content."""
+    (tmp_path / "clip.mp4").write_text("old")
+    monkeypatch.setattr("synvid.storage.atomic_io.os.fsync", lambda _: (_ for _ in ()).throw(OSError(28, "No space left")))
+    with pytest.raises(synvid.DatasetError, match=r"clip\.mp4: cannot be written: No space left"):
+        clip.save(tmp_path / "clip.mp4")
+    assert [path.name for path in tmp_path.iterdir()] == ["clip.mp4"]
+    assert (tmp_path / "clip.mp4").read_text() == "old"

@@ -2,7 +2,9 @@
 
 import dataclasses
 
+import numpy as np
 import pytest
+import torch
 
 import synvid
 from synvid.runtime.progress import Progress, Reporter
@@ -82,7 +84,7 @@ def test_render_dataset_equals_the_command(preset, tmp_path):
         ({"seed": -1}, "seed is -1"),
         ({"textures": {"statistical": "a.bank"}}, "has no bank 'statistical'"),
         ({"real": "nowhere"}, "nowhere: no such folder"),
-        ({"overwrite": True, "part": (0, 2)}, "--overwrite with part 0/2"),
+        ({"overwrite": True, "part": (0, 2)}, "overwrite with part 0/2"),
         ({"part": (2, 2)}, r"part is \(2, 2\)"),
         ({"workers": 0}, "workers is 0"),
     ],
@@ -201,3 +203,158 @@ def test_nothing_to_render_locates_no_inputs(preset, tmp_path, monkeypatch):
     monkeypatch.setattr("synvid.dataset.plan.locate_inputs", None)
     monkeypatch.setattr("synvid.dataset.build.warm_up_kernels", None)
     assert render(preset, tmp_path).already_done == N
+
+
+# ---- Wrong arguments -----------------------------------------------------------------------------------------------
+NOT_PATHS = [None, 5, b"set", ["set"]]
+
+
+def error_message(call):
+    """The one-line message of the ConfigurationError that a call raises."""
+    with pytest.raises(synvid.ConfigurationError) as caught:
+        call()
+    assert "\n" not in str(caught.value)
+    return str(caught.value)
+
+
+@pytest.mark.parametrize("part", [(0, 1, 2), (0,), 1, "0/2", "01", (0.0, 2), (0, True), None, {0, 1}], ids=repr)
+def test_render_dataset_part_that_is_no_pair_raises(part, preset, tmp_path):
+    """A part must be a pair of whole numbers."""
+    message = error_message(lambda: render(preset, tmp_path / "set", part=part))
+    assert f"part is {part!r} ({type(part).__name__}); give a pair (i, n) of whole numbers" in message
+    assert not (tmp_path / "set").exists()
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"workers": 1.5}, "workers is 1.5 (float); it must be a whole number from 1, or None"),
+        ({"workers": "all"}, "workers is 'all' (str)"),
+        ({"workers": True}, "workers is True (bool)"),
+        ({"textures": "x.bank"}, "textures is 'x.bank' (str); give a mapping"),
+        ({"textures": ["x.bank"]}, "textures is ['x.bank'] (list); give a mapping"),
+        ({"textures": {5: "x.bank"}}, "a name in textures is 5 (int)"),
+        ({"textures": {"images": 5}}, "textures['images'] is 5 (int); give the path of a file"),
+        ({"images": 5}, "images is 5 (int); give the path of a folder, or None"),
+        ({"images": b"x"}, "images is b'x' (bytes)"),
+        ({"real": 5}, "real is 5 (int); give the path of a folder, or None"),
+        ({"real": "a\0b"}, "a path has no null characters"),
+        ({"overwrite": "no"}, "overwrite is 'no' (str); give True or False"),
+        ({"overwrite": 1}, "overwrite is 1 (int)"),
+        ({"reporter": "x"}, "reporter is 'x' (str); give a synvid.Reporter"),
+        ({"reporter": Reporter}, "(type); give a synvid.Reporter"),
+        ({"format": 5}, "format is 5 (int)"),
+        ({"encoding": None}, "encoding is None (NoneType)"),
+        ({"encoder": ["pyav"]}, "encoder is ['pyav'] (list)"),
+        ({"codec": 5}, "codec is 5 (int)"),
+        ({"codec": "h264_nvenc"}, "codec is 'h264_nvenc'; only the encoder ffmpeg"),
+        ({"shard_size": 2.0}, "shard_size is 2.0"),
+        ({"seed": "3"}, "seed is '3'"),
+        ({"overrides": ["a"]}, "overrides is ['a'] (list)"),
+        ({"overrides": []}, "overrides is [] (list)"),
+    ],
+)
+def test_render_dataset_wrong_type_is_named(options, message, preset, tmp_path):
+    """An argument of the wrong type is named, with its value and type, and nothing is written."""
+    assert message in error_message(lambda: render(preset, tmp_path / "set", **options))
+    assert not (tmp_path / "set").exists()
+
+
+def test_render_dataset_wrong_preset_is_named(preset, tmp_path):
+    """What is no preset is named with its type."""
+    for value in (None, 5, synvid.sample_scene(preset)):
+        message = error_message(lambda value=value: render(value, tmp_path / "set"))
+        assert message.startswith("preset is ")
+        assert f"({type(value).__name__}); give a Preset, the name of one, or the path of a file" in message
+
+
+@pytest.mark.parametrize("value", NOT_PATHS, ids=repr)
+def test_wrong_folder_is_named(value, preset):
+    """A folder that is no path is named by every function of datasets."""
+    expected = f"{value!r} ({type(value).__name__}); give the path of a folder"
+    assert f"out is {expected}" in error_message(lambda: render(preset, value))
+    for function in (synvid.dataset_status, synvid.verify_dataset, synvid.merge_datasets):
+        assert f"folder is {expected}" in error_message(lambda function=function: function(value))
+    assert f"path is {expected}" in error_message(lambda: synvid.open_dataset(value))
+    assert f"sources[0] is {expected}" in error_message(lambda: synvid.merge_datasets("set", [value]))
+
+
+@pytest.mark.parametrize("sources", ["part0", None, 5, b"part0"], ids=repr)
+def test_merge_datasets_sources_that_are_no_sequence_raise(sources, preset, tmp_path):
+    """One folder in place of a sequence of folders is refused, whether text or a Path."""
+    render(preset, tmp_path, part=(0, 2))
+    for value in (sources, tmp_path):
+        message = error_message(lambda value=value: synvid.merge_datasets(tmp_path, value))
+        assert f"({type(value).__name__}); give a sequence of folders" in message
+
+
+def test_merge_datasets_accepts_any_sequence(preset, tmp_path):
+    """The sources may be a tuple or a generator."""
+    render(preset, tmp_path / "part0", part=(0, 2))
+    for sources in ((tmp_path / "part0",), (path for path in [tmp_path / "part0"])):
+        assert synvid.merge_datasets(tmp_path / "set", sources).missing == [1]
+
+
+def test_render_dataset_accepts_integers_of_numpy_and_torch(preset, tmp_path):
+    """Numbers of NumPy and torch give the same files as those of Python."""
+    render(preset, tmp_path / "plain", seed=3)
+    synvid.render_dataset(
+        preset, np.int64(N), tmp_path / "numpy", seed=np.uint64(3), shard_size=np.int32(SHARD_SIZE), workers=np.int8(1),
+        part=[np.int64(0), np.int64(1)],
+    )  # fmt: skip
+    synvid.render_dataset(
+        preset, torch.tensor(N), tmp_path / "torch", seed=torch.tensor(3), shard_size=SHARD_SIZE, workers=torch.tensor(1)
+    )
+    assert contents(tmp_path / "numpy") == contents(tmp_path / "torch") == contents(tmp_path / "plain")
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        ({"images": "pictures"}, "images is pictures; it can only be given with rerender=True (--rerender)."),
+        ({"real": "videos"}, "real is videos; it can only be given with rerender=True (--rerender)."),
+        ({"textures": {"a": "a.bank"}}, "textures is a=a.bank; it can only be given with rerender=True (--rerender)."),
+        ({"rerender": "no"}, "rerender is 'no' (str); give True or False."),
+        ({"reporter": "x"}, "reporter is 'x' (str); give a synvid.Reporter"),
+        ({"workers": 0.5}, "workers is 0.5 (float)"),
+        ({"rerender": True, "images": 5}, "images is 5 (int)"),
+    ],
+)
+def test_verify_dataset_wrong_argument_raises(options, message, preset, tmp_path):
+    """Inputs that only rendering needs are refused without it, as are arguments of the wrong type."""
+    render(preset, tmp_path)
+    assert message in error_message(lambda: synvid.verify_dataset(tmp_path, **options))
+
+
+def test_verify_command_refuses_inputs_without_rerender(preset, tmp_path):
+    """`synvid verify --images DIR` without `--rerender` ends with exit code 2."""
+    from running import ended
+
+    from synvid.cli.main import main
+
+    render(preset, tmp_path)
+    for option in (["--images", "pictures"], ["--real", "videos"], ["--textures", "a=a.bank"]):
+        code, message, _ = ended(main, "verify", tmp_path, *option)
+        assert code == 2
+        assert "--rerender" in message
+
+
+def test_open_dataset_wrong_textures_are_named(preset, tmp_path):
+    """Textures must be a mapping, and images a path."""
+    render(preset, tmp_path)
+    assert "textures is ['a'] (list)" in error_message(lambda: synvid.open_dataset(tmp_path, textures=["a"]))
+    assert "images is 5 (int)" in error_message(lambda: synvid.open_dataset(tmp_path, images=5))
+
+
+def test_render_dataset_without_images_logs_a_warning(tiny, tmp_path, monkeypatch, caplog):
+    """Without a folder of images and without a reporter, the logger `synvid` warns; a reporter gets the message instead."""
+    monkeypatch.setenv("SYNVID_TEXTURES", "4")
+    overrides = {**tiny, "fill.textures": ["images"]}
+    render("moving_shapes", tmp_path / "logged", overrides=overrides)
+    logged = [record.getMessage() for record in caplog.records if record.name == "synvid"]
+    assert sum("no folder of images is given" in message for message in logged) == 1
+    caplog.clear()
+    reporter = RecordingReporter()
+    render("moving_shapes", tmp_path / "reported", overrides=overrides, reporter=reporter)
+    assert sum("no folder of images is given" in message for message in reporter.messages) == 1
+    assert not caplog.records

@@ -77,6 +77,9 @@ def test_schema_has_default_and_description(config, key):
         {"objects": None},
         {"objects": [5]},
         {"name": 5},
+        {"extends": None},
+        {"extends": 5},
+        {"extends": ""},
         {"description": "two\nlines"},
         {"video": {"width": 20.5}},
         {"video": {"background": [0, 0]}},
@@ -96,6 +99,27 @@ def test_schema_refuses_wrong_presets(values):
     """Unknown keys, wrong types, wrong values and wrong nested presets are refused, by the schema and by `from_dict`."""
     assert not CHECKERS[Preset].is_valid(values)
     assert not accepted_by_from_dict(Preset, values)
+
+
+@pytest.mark.parametrize("text", ["extends:", "extends: ''", "extends: [moving_shapes]"])
+def test_empty_extends_is_refused(text, tmp_path):
+    """`extends` without a name is refused when the file is loaded, as by the schema."""
+    path = tmp_path / "mine.yaml"
+    path.write_text(text)
+    assert not CHECKERS[Preset].is_valid(read_yaml(path))
+    with pytest.raises(ConfigurationError, match=r"extends is .*; it must be the name of one preset"):
+        load_preset(path)
+
+
+def test_unknown_key_of_a_file_lists_extends(tmp_path):
+    """The keys that a file may have include `extends`; a misspelt one is recognized."""
+    path = tmp_path / "mine.yaml"
+    path.write_text("zzzz: 5")
+    with pytest.raises(ConfigurationError, match="unknown key 'zzzz'; the keys are extends, name, description, video"):
+        load_preset(path)
+    path.write_text("extend: moving_shapes")
+    with pytest.raises(ConfigurationError, match="did you mean 'extends'"):
+        load_preset(path)
 
 
 def test_schema_accepts_nested_presets():

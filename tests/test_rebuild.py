@@ -149,7 +149,7 @@ def test_mixture_renders_synthetic_clips_without_real_videos(elsewhere, tmp_path
     synthetic = kinds.index(MIXED)
     assert len(dataset.render(synthetic, [0]).frames) == 1
     assert len(dataset.decode(kinds.index("real"), [0]).frames) == 1
-    assert "--real DIR names their folder" in render_again(folder, tmp_path / "other", code=2)
+    assert "give their folder (--real DIR" in render_again(folder, tmp_path / "other", code=2)
     render_again(folder, tmp_path / "other", "--real", moved)
     assert contents(tmp_path / "other") == contents(folder)
     assert ended(main, "verify", folder, "--rerender", "--real", moved, "--workers", 1)[0] == 0

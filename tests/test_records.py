@@ -222,7 +222,7 @@ def test_overwrite_with_parts_raises(dataset, finished, monkeypatch):
     """--overwrite with --part, or in a job array, is rejected before anything is changed."""
     folder = dataset()
     stderr, _ = render(folder, "--overwrite", "--part", "0/2", seed=2, code=2)
-    assert "--overwrite with part 0/2" in stderr
+    assert "overwrite with part 0/2" in stderr
     for name, value in {"ID": 1, "MIN": 0, "MAX": 1, "STEP": 1, "COUNT": 2}.items():
         monkeypatch.setenv(f"SLURM_ARRAY_TASK_{name}", str(value))
     render(folder, "--overwrite", seed=2, code=2)

@@ -3,13 +3,26 @@
 from __future__ import annotations
 
 import operator
-from collections.abc import Iterable
+import os
+from collections.abc import Iterable, Mapping
+from pathlib import Path
 from typing import Any
 
 from synvid.config.strict_yaml import short
 from synvid.errors import ConfigurationError
+from synvid.paths import expand_user
 
-__all__ = ["check_type", "parse_frame", "parse_frames", "parse_integer"]
+__all__ = [
+    "check_bool",
+    "check_type",
+    "parse_bank_paths",
+    "parse_frame",
+    "parse_frames",
+    "parse_integer",
+    "parse_optional_path",
+    "parse_pair",
+    "parse_path",
+]
 
 
 def check_type(name: str, value: object, expected: type | tuple[type, ...], advice: str) -> None:
@@ -37,6 +50,68 @@ def _type_error(name: str, value: object, advice: str) -> str:
     return f"{name} is {short(value)} ({type(value).__name__}); give {advice}."
 
 
+def check_bool(name: str, value: object) -> None:
+    """Check that an argument is True or False.
+
+    Raises:
+        ConfigurationError: it is not.
+    """
+    check_type(name, value, bool, "True or False")
+
+
+def parse_path(name: str, value: object, advice: str = "the path of a folder") -> Path:
+    """Return an argument as a path, with a leading `~` expanded.
+
+    Args:
+        name: name of the argument.
+        value: text, or a Path.
+        advice: what to give instead of another type, in words.
+
+    Raises:
+        ConfigurationError: the value is not a path, or names the home of an unknown user.
+    """
+    if not isinstance(value, str | os.PathLike) or not isinstance(os.fspath(value), str):
+        raise ConfigurationError(_type_error(name, value, advice))
+    if "\0" in os.fspath(value):
+        raise ConfigurationError(f"{name} is {short(value)}; a path has no null characters.")
+    return expand_user(os.fspath(value))
+
+
+def parse_optional_path(name: str, value: object) -> Path | None:
+    """Return an argument as the path of a folder, or None; see `parse_path`."""
+    return None if value is None else parse_path(name, value, "the path of a folder, or None")
+
+
+def parse_bank_paths(value: object) -> dict[str, Path]:
+    """Return the argument `textures` as a dict, {name of a texture bank: path}; empty for None.
+
+    Raises:
+        ConfigurationError: it is no mapping, a name is not text, or a path is not a path.
+    """
+    textures: Any = {} if value is None else value
+    check_type("textures", textures, Mapping, 'a mapping such as {"statistical": "statistical.bank"}')
+    for name in textures:
+        check_type("a name in textures", name, str, "the name of a bank as text")
+    return {name: parse_path(f"textures[{name!r}]", path, "the path of a file") for name, path in textures.items()}
+
+
+def parse_pair(name: str, value: object, advice: str) -> tuple[int, int]:
+    """Return an argument as a tuple of two ints.
+
+    Args:
+        name: name of the argument.
+        value: a tuple or list of two integers.
+        advice: what to give instead, in words.
+
+    Raises:
+        ConfigurationError: it is something else.
+    """
+    numbers = [_to_int(number) for number in value] if isinstance(value, tuple | list) else []
+    if len(numbers) != 2 or numbers[0] is None or numbers[1] is None:
+        raise ConfigurationError(_type_error(name, value, advice))
+    return numbers[0], numbers[1]
+
+
 def parse_integer(name: str, value: object, low: int, high: int, limits: str) -> int:
     """Return an argument as an int.
 
@@ -51,7 +126,7 @@ def parse_integer(name: str, value: object, low: int, high: int, limits: str) ->
     """
     number = _to_int(value)
     if number is None or not low <= number <= high:
-        raise ConfigurationError(f"{name} is {value!r}; it must be a whole number {limits}.")
+        raise ConfigurationError(f"{name} is {short(value)}; it must be a whole number {limits}.")
     return number
 
 

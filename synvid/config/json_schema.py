@@ -27,7 +27,7 @@ def config_schema(config: type, sections: Mapping[str, type]) -> dict[str, Any]:
         sections: its sections, {name: dataclass}.
     """
     properties: dict[str, Any] = {
-        "extends": {"type": "string", "description": "Name or path of the file whose settings this one changes."},
+        "extends": {**_LINE, "minLength": 1, "description": "Name or path of the file whose settings this one changes."},
         "name": {**_LINE, "description": "The name; without it, the stem of the file."},
         "description": {**_LINE, "description": "One line of text."},
     }

@@ -56,11 +56,11 @@ class ConfigRegistry(Generic[C]):
         merged: dict[str, Any] = {"name": self._name(path)}
         for ancestor in reversed(self.lineage(path)):
             settings = read_yaml(ancestor)
-            settings.pop("extends", None)
             if ancestor != path:
                 settings.pop("name", None)
             self.preprocess(settings, ancestor.parent)
             self.config.from_dict(settings, str(ancestor), partial=True)  # an error names the file that holds the key
+            settings.pop("extends", None)
             for key, value in settings.items():
                 merged[key] = {**merged.get(key, {}), **value} if isinstance(value, dict) else value
         return self.config.from_dict(merged, str(path))
@@ -69,10 +69,11 @@ class ConfigRegistry(Generic[C]):
         """A file, the file that it extends, and so on."""
         chain = [path]
         while True:
-            parent = read_yaml(chain[-1]).get("extends")
-            if parent is None:
+            settings = read_yaml(chain[-1])
+            if "extends" not in settings:
                 return chain
-            if not isinstance(parent, str):
+            parent = settings["extends"]
+            if not isinstance(parent, str) or not parent:
                 raise ConfigurationError(f"{chain[-1]}: extends is {short(parent)}; it must be the name of one {self.noun}.")
             try:
                 located = self._locate(parent, chain[-1].parent)

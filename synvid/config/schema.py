@@ -74,20 +74,23 @@ class Config:
         Args:
             settings: {"objects": {"count": 200}, ...}.
             source: the file or option that error messages name.
-            partial: whether other settings will be merged in later; then `check` is not called.
+            partial: whether these are the settings of one file, into which others will be merged. They may then have the key
+                `extends`, which is ignored here, and `check` is not called.
 
         Raises:
             ConfigurationError: an unknown key, a wrong value, or values that contradict each other.
         """
         check_type(f"{source}: settings", settings, Mapping, "a mapping of settings")
+        texts = ["extends", "name", "description"] if partial else ["name", "description"]
         for key in settings:
-            _check_key(key, ["name", "description", *cls.sections()], cls.renamed, source)
+            _check_key(key, [*texts, *cls.sections()], cls.renamed, source)
         values: dict[str, Any] = {}
-        for key in ("name", "description"):
+        for key in texts:
             text = settings.get(key, "")
-            if not isinstance(text, str) or not text.isprintable():
+            is_empty = key == "extends" and key in settings and not text
+            if not isinstance(text, str) or not text.isprintable() or is_empty:
                 raise ConfigurationError(f"{source}: {key} is {short(text)}; it must be one line of text.")
-            if text:
+            if text and key != "extends":
                 values[key] = text
         for key, section in cls.sections().items():
             values[key] = _parse_section(section, key, settings.get(key, {}), cls.renamed, source)

@@ -2,22 +2,30 @@
 
 from __future__ import annotations
 
+import os
 import time
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
+from synvid.config.arguments import (
+    check_type,
+    parse_bank_paths,
+    parse_integer,
+    parse_optional_path,
+    parse_path,
+)
 from synvid.dataset.folder import claim_folder
 from synvid.dataset.manifest import finish_dataset
 from synvid.dataset.plan import InputPaths, RenderPlan, plan_render
 from synvid.dataset.real_videos import RealVideos
-from synvid.dataset.recipe import DatasetRecipe
+from synvid.dataset.recipe import LIMITS, DatasetRecipe
 from synvid.dataset.record import ShardRecord
 from synvid.dataset.shard import UNREADABLE_VIDEOS, render_shard, warm_up_kernels
 from synvid.dataset.status import ShardState, shard_state
 from synvid.numerics.jit import is_cold
-from synvid.paths import expand_user, find_pattern_character
+from synvid.paths import find_pattern_character
 from synvid.preset import Preset, load_preset
 from synvid.runtime.local_executor import check_workers, run_tasks
 from synvid.runtime.progress import Reporter
@@ -43,10 +51,10 @@ class RenderResult:
 
     Examples:
         >>> import tempfile, synvid
-        >>> folder = tempfile.mkdtemp()
         >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
-        >>> result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
-        >>> result.clips, result.failed, result.finished
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
+        ...     result.clips, result.failed, result.finished
         (2, {}, True)
     """
 
@@ -93,12 +101,14 @@ def render_dataset(
         encoder: `pyav`, or `ffmpeg` for the program that imageio-ffmpeg finds.
         codec: with `ffmpeg`, the codec to use instead of the default.
         textures: paths of texture banks, by their name in the preset. By default they are built in the user's cache.
-        images: folder of image files, for presets that show natural images.
+        images: folder of image files, for presets that show natural images, such as `image_crops_300k`. Without it, these
+            show the few images that scikit-image ships, and the logger `synvid` warns of that.
         real: folder of videos, for presets that mix in real clips.
         workers: number of processes; None for all cores.
         part: (i, n): render only shards i, i + n, i + 2 n, ..., for runs on several machines.
         overwrite: remove another dataset that is in the folder.
-        reporter: receives messages and progress; silent by default.
+        reporter: receives messages and progress. By default, messages about texture banks are logged by the logger
+            `synvid`, and all else is silent.
 
     Returns:
         What was done. Shards that failed are listed in `failed`; calling again renders them.
@@ -110,25 +120,18 @@ def render_dataset(
     Examples:
         >>> import tempfile, synvid
         >>> small = {"video.width": 32, "video.height": 32, "video.num_frames_range": [4, 8], "objects.count": 5}
-        >>> folder = tempfile.mkdtemp()
-        >>> result = synvid.render_dataset("moving_shapes", n=3, out=folder, overrides=small, workers=1)
-        >>> result.clips, result.finished
-        (3, True)
-        >>> len(synvid.open_dataset(folder))
-        3
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = synvid.render_dataset("moving_shapes", n=3, out=folder, overrides=small, workers=1)
+        ...     result.clips, result.finished, len(synvid.open_dataset(folder))
+        (3, True, 3)
     """
-    inputs = InputPaths(dict(textures or {}), _expand(images), _expand(real))
+    folder, workers = parse_path("out", out), check_workers(workers)
+    inputs = InputPaths(parse_bank_paths(textures), parse_optional_path("images", images), parse_optional_path("real", real))
     recipe = make_recipe(
         preset, n, overrides=overrides, real=inputs.real, seed=seed, shard_size=shard_size, format=format, encoding=encoding,
         encoder=encoder, codec=codec,
     )  # fmt: skip
-    return render_recipe(
-        recipe, expand_user(out), workers=workers, part=part, overwrite=overwrite, inputs=inputs, reporter=reporter
-    )
-
-
-def _expand(path: str | Path | None) -> Path | None:
-    return None if path is None else expand_user(path)
+    return render_recipe(recipe, folder, workers=workers, part=part, overwrite=overwrite, inputs=inputs, reporter=reporter)
 
 
 def make_recipe(
@@ -152,11 +155,16 @@ def make_recipe(
         ConfigurationError: a setting is wrong, or there are no videos in the folder.
     """
     videos = None if real is None else RealVideos.find(real)
-    if isinstance(preset, Preset):
-        preset = preset.override(overrides) if overrides else preset
-    else:
-        preset = load_preset(str(preset), overrides)
-    return DatasetRecipe(preset, n, real=videos, **settings)
+    check_type(
+        "preset", preset, (Preset, str, os.PathLike), "a Preset, the name of one, or the path of a file ending in .yaml"
+    )
+    loaded = preset if isinstance(preset, Preset) else load_preset(preset)
+    integers = {
+        name: parse_integer(name, value, *LIMITS[name], "from {} to {}".format(*LIMITS[name]))
+        for name, value in {"n": n, **settings}.items()
+        if name in LIMITS
+    }
+    return DatasetRecipe(loaded if overrides is None else loaded.override(overrides), real=videos, **{**settings, **integers})
 
 
 def render_recipe(

@@ -48,14 +48,14 @@ def read_folder(folder: Path) -> DatasetRecipe | None:
         if (folder / RECIPE_FILE).is_file():
             return DatasetRecipe.load(folder)
     if has_entries:
-        raise ConfigurationError(f"{folder}: is not empty and holds no dataset of synvid; choose an empty folder for --out.")
+        raise ConfigurationError(f"{folder}: is not empty and holds no dataset of synvid; choose an empty folder.")
     return None
 
 
 def _entries(folder: Path) -> list[Path]:
     if not folder.is_dir():
         kind = "a broken link" if folder.is_symlink() and not folder.exists() else "a file"
-        raise ConfigurationError(f"{folder}: is {kind}; --out must be a folder.")
+        raise ConfigurationError(f"{folder}: is {kind}; it must be a folder.")
     return list(folder.iterdir())
 
 
@@ -82,13 +82,13 @@ def compare_with_folder(
         if not overwrite:
             raise ConfigurationError(
                 f"{folder}: holds {existing.n} clips of this dataset, {recipe.n} were requested; it can grow, but not shrink: "
-                f"--n {existing.n} or more continues it, --overwrite removes the surplus."
+                f"--n {existing.n} or more (n=) continues it, --overwrite (overwrite=True) removes the surplus."
             )
     if differences and not overwrite:
         more = f" and {len(differences) - 3} more" if len(differences) > 3 else ""
         raise ConfigurationError(
             f"{folder}: holds a dataset of another configuration (requested, existing: {'; '.join(differences[:3])}{more}); "
-            "choose another folder, or --overwrite it."
+            "choose another folder, or overwrite it (--overwrite, or overwrite=True)."
         )
     return FolderState.OTHER if differences else FolderState.SAME
 
@@ -141,7 +141,7 @@ def _replace(existing: DatasetRecipe, recipe: DatasetRecipe, folder: Path) -> No
     """
     remove_stale_workspaces(folder)
     if any((folder / STATE_FOLDER).glob("tmp-*.lock")):
-        raise ConfigurationError(f"{folder}: another run is working here; --overwrite it when it has ended.")
+        raise ConfigurationError(f"{folder}: another run is working here; overwrite the dataset when it has ended.")
     with workspace(folder) as tmp_dir:
         atomic_write(folder / _REPLACED, existing.to_yaml(), tmp_dir)
         atomic_write(folder / RECIPE_FILE, recipe.to_yaml(), tmp_dir)

@@ -99,7 +99,7 @@ def locate_inputs(
             names = ", ".join(recipe.banks) or "none"
             raise ConfigurationError(f"textures {name}={path}: the dataset has no bank {name!r}; its banks: {names}.")
     if images is not None and not any(bank.kind == "images" for bank in recipe.banks.values()):
-        raise ConfigurationError(f"--images {images.folder}: {recipe.preset.name} shows no natural images.")
+        raise ConfigurationError(f"images {images.folder}: {recipe.preset.name} shows no natural images.")
     paths = dict(recipe.bank_paths)
     for name, bank in recipe.banks.items():
         paths[name] = str(_locate_bank(name, bank, given.get(name), paths.get(name), images))
@@ -123,9 +123,9 @@ def _locate_bank(name: str, bank: BankInfo, given: Path | None, last_path: str |
         if (header.version, header.source) == (bank.version, bank.source):
             return _check_bank(name, bank, ensure_cached_bank(header, images))
     if bank.kind == "images":
-        remedy = f"--images DIR names the folder of its images, or --textures {name}=BANK the bank"
+        remedy = f"give the folder of its images (--images DIR, or images=) or the bank (--textures {name}=BANK, or textures=)"
     else:
-        remedy = f"--textures {name}=BANK names its file"
+        remedy = f"give its file (--textures {name}=BANK, or textures=)"
     raise ConfigurationError(
         f"bank {name!r} of the dataset, {bank.n:,} textures of kind {bank.kind} with digest {bank.digest[:12]}, is not on "
         f"this machine and cannot be built here; {remedy}."
@@ -135,8 +135,8 @@ def _locate_bank(name: str, bank: BankInfo, given: Path | None, last_path: str |
 def _check_images(name: str, bank: BankInfo, images: ImageFiles) -> None:
     if make_bank_header(bank.kind, bank.n, bank.size, bank.seed, images).source != bank.source:
         raise ConfigurationError(
-            f"--images {images.folder}: does not hold the images that the bank {name!r} of the dataset was made from; "
-            "give the right folder, or leave --images out."
+            f"images {images.folder}: does not hold the images that the bank {name!r} of the dataset was made from; "
+            "give the right folder, or none."
         )
 
 
@@ -145,7 +145,8 @@ def _check_bank(name: str, bank: BankInfo, path: Path) -> Path:
     if header.digest != bank.digest:
         raise ConfigurationError(
             f"{path}: is not the bank {name!r} that the dataset was made from "
-            f"(its digest is {header.digest[:12]}, not {bank.digest[:12]}); --textures {name}=BANK names the right one."
+            f"(its digest is {header.digest[:12]}, not {bank.digest[:12]}); "
+            f"give the right one (--textures {name}=BANK, or textures=)."
         )
     remember_path(bank.digest, path)
     return path
@@ -157,12 +158,12 @@ def _locate_real(videos: RealVideos, real: Path | None) -> RealVideos:
         missing = f"{path}: no such folder; " if path else ""
         raise ConfigurationError(
             f"{missing}the {videos.files:,} real videos of the dataset (digest {videos.digest[:12]}) are not on this machine; "
-            "--real DIR names their folder."
+            "give their folder (--real DIR, or real=)."
         )
     located = RealVideos.find(Path(path))
     if located.digest != videos.digest:
         raise ConfigurationError(
-            f"{path}: does not hold the videos that the dataset was made from; --real DIR names the right folder."
+            f"{path}: does not hold the videos that the dataset was made from; give the right folder (--real DIR, or real=)."
         )
     remember_path(located.digest, Path(located.path))
     return located

@@ -2,18 +2,20 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import os
+from collections.abc import Iterable, Sequence
 from dataclasses import replace
 from pathlib import Path
 from typing import NamedTuple
 
+from synvid.config.arguments import parse_path
+from synvid.config.strict_yaml import short
 from synvid.dataset.folder import claim_folder
 from synvid.dataset.manifest import finish_dataset
 from synvid.dataset.recipe import RECIPE_FILE, DatasetRecipe
 from synvid.dataset.shard import copy_shard
 from synvid.dataset.status import ShardState, read_shard_states, shard_state
 from synvid.errors import ConfigurationError
-from synvid.paths import expand_user
 
 __all__ = ["MergeResult", "merge_datasets"]
 
@@ -27,10 +29,10 @@ class MergeResult(NamedTuple):
 
     Examples:
         >>> import tempfile, synvid
-        >>> folder = tempfile.mkdtemp()
         >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
-        >>> result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
-        >>> synvid.merge_datasets(folder, [])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
+        ...     synvid.merge_datasets(folder, [])
         MergeResult(copied=0, missing=[])
     """
 
@@ -49,19 +51,20 @@ def merge_datasets(folder: str | Path, sources: Sequence[str | Path] = ()) -> Me
         sources: folders with parts of the same dataset.
 
     Raises:
-        ConfigurationError: a source has another recipe.
+        ConfigurationError: a source has another recipe, or an argument is of the wrong type.
         DatasetError: a folder holds no dataset, a source is damaged, or a file or folder cannot be read or written.
 
     Examples:
         >>> import tempfile, synvid
-        >>> parts = [tempfile.mkdtemp(), tempfile.mkdtemp()]
         >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
-        >>> for i, part in enumerate(parts):
-        ...     result = synvid.render_dataset(preset, n=2, out=part, shard_size=1, part=(i, 2), workers=1)
-        >>> synvid.merge_datasets(parts[0], parts[1:])
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     parts = [f"{folder}/part0", f"{folder}/part1"]
+        ...     for i, part in enumerate(parts):
+        ...         result = synvid.render_dataset(preset, n=2, out=part, shard_size=1, part=(i, 2), workers=1)
+        ...     synvid.merge_datasets(parts[0], parts[1:])
         MergeResult(copied=1, missing=[])
     """
-    folder, source_folders = expand_user(folder), [expand_user(source) for source in sources]
+    folder, source_folders = parse_path("folder", folder), _parse_sources(sources)
     first = DatasetRecipe.load(folder if (folder / RECIPE_FILE).is_file() or not source_folders else source_folders[0])
     source_recipes = [DatasetRecipe.load(source) for source in source_folders]
     for source, other in zip(source_folders, source_recipes, strict=True):
@@ -82,3 +85,10 @@ def merge_datasets(folder: str | Path, sources: Sequence[str | Path] = ()) -> Me
         return MergeResult(copied, [])
     states = read_shard_states(recipe, folder, range(recipe.num_shards))
     return MergeResult(copied, sorted([*states.missing, *states.damaged]))
+
+
+def _parse_sources(sources: object) -> list[Path]:
+    if isinstance(sources, str | bytes | os.PathLike) or not isinstance(sources, Iterable):  # text is a sequence, too
+        advice = 'give a sequence of folders, such as ["part0", "part1"]'
+        raise ConfigurationError(f"sources is {short(sources)} ({type(sources).__name__}); {advice}.")
+    return [parse_path(f"sources[{i}]", source) for i, source in enumerate(sources)]

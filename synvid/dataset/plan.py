@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from synvid.config.arguments import check_bool, check_type, parse_pair
 from synvid.dataset.folder import compare_with_folder, read_folder
 from synvid.dataset.locate import add_banks, locate_inputs, remember_path
 from synvid.dataset.recipe import DatasetRecipe
@@ -14,7 +15,7 @@ from synvid.dataset.record import ShardRecord
 from synvid.dataset.shard import render_clip
 from synvid.dataset.status import read_shard_states
 from synvid.errors import ConfigurationError
-from synvid.runtime.progress import Reporter
+from synvid.runtime.progress import LogReporter, Reporter
 from synvid.textures.bank import BankHeader
 from synvid.textures.resolve_banks import list_image_files, missing_banks
 
@@ -108,15 +109,17 @@ def plan_render(
         overwrite: whether another dataset in the folder may be removed.
         inputs: paths of texture banks, images and real videos.
         workers: number of processes, to build banks.
-        reporter: receives messages and progress; silent by default.
+        reporter: receives messages and progress. By default, messages about texture banks are logged.
         dry_run: build no banks.
 
     Raises:
         ConfigurationError: the folder holds something else, or an input is missing or not the right one.
         DatasetError: a file or folder cannot be read or written, or a bank is damaged.
     """
-    inputs, reporter = inputs or InputPaths(), reporter or Reporter()
-    _check_part(part, overwrite)
+    check_bool("overwrite", overwrite)
+    check_type("reporter", reporter, (Reporter, type(None)), "a synvid.Reporter, or None")
+    part = _parse_part(part, overwrite)
+    inputs, reporter = inputs or InputPaths(), reporter or LogReporter()
     existing = read_folder(folder)
     images = list_image_files(inputs.images)
     to_build = (
@@ -139,14 +142,16 @@ def plan_render(
     return RenderPlan(recipe, folder, part, overwrite, states.done, states.missing, states.damaged, to_build)
 
 
-def _check_part(part: tuple[int, int], overwrite: bool) -> None:
-    if not 0 <= part[0] < part[1]:
+def _parse_part(part: object, overwrite: bool) -> tuple[int, int]:
+    i, n = parse_pair("part", part, "a pair (i, n) of whole numbers with i from 0 to n - 1, such as (0, 8)")
+    if not 0 <= i < n:
         raise ConfigurationError(f"part is {part}; it must be (i, n) with i from 0 to n - 1.")
-    if overwrite and part[1] > 1:
+    if overwrite and n > 1:
         raise ConfigurationError(
-            f"--overwrite with part {part[0]}/{part[1]}: parts would remove each other's shards; "
-            "render all with --overwrite --part 0/1, or choose another folder."
+            f"overwrite with part {i}/{n}: parts would remove each other's shards; "
+            "overwrite all at once (--part 0/1, or part=(0, 1)), or choose another folder."
         )
+    return i, n
 
 
 def _is_located(recipe: DatasetRecipe) -> bool:

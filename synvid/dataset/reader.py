@@ -11,12 +11,11 @@ from pathlib import Path
 from typing import Any
 
 from synvid.clip import Clip
-from synvid.config.arguments import parse_frames
+from synvid.config.arguments import parse_bank_paths, parse_frames, parse_optional_path, parse_path
 from synvid.dataset.locate import locate_inputs
 from synvid.dataset.manifest import Manifest
 from synvid.dataset.recipe import DatasetRecipe
 from synvid.errors import ConfigurationError, DatasetError
-from synvid.paths import expand_user
 from synvid.renderer import render
 from synvid.scene.sample import sample_scene
 from synvid.scene.scene import Scene
@@ -42,11 +41,11 @@ class Dataset:
 
     Examples:
         >>> import tempfile, synvid
-        >>> folder = tempfile.mkdtemp()
         >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
-        >>> result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
-        >>> dataset = synvid.open_dataset(folder)
-        >>> dataset[1]["key"], dataset.render(1, frames=[0, 5]).frames.shape
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
+        ...     dataset = synvid.open_dataset(folder)
+        ...     dataset[1]["key"], dataset.render(1, frames=[0, 5]).frames.shape
         ('000000001', (2, 32, 32, 3))
     """
 
@@ -100,7 +99,8 @@ class Dataset:
         Raises:
             ConfigurationError: it is a real clip, has no such frame, or a texture bank is not the one it was made from.
         """
-        return render(self.scene(i), frames)
+        numbers = None if frames is None else parse_frames(frames, self.rows[i]["frames"])
+        return render(self.scene(i), numbers)
 
     def decode(self, i: int, frames: Iterable[int] | None = None) -> Clip:
         """Decode clip i, or some of its frames, from its video file.
@@ -110,14 +110,13 @@ class Dataset:
             frames: frame numbers in any order; None for all.
 
         Raises:
-            ConfigurationError: a frame number is not an integer.
-            DatasetError: the shard is missing or damaged, or the clip has no such frame.
+            ConfigurationError: the clip has no such frame.
+            DatasetError: the shard is missing or damaged.
         """
         row = self.rows[i]
+        numbers = None if frames is None else parse_frames(frames, row["frames"])
         is_real = self.recipe.preset.preset_for_clip(row["index"]) is None
-        decoded = decode(
-            io.BytesIO(self.video(i)), None if frames is None else parse_frames(frames), f"{self.path}, clip {row['key']}"
-        )
+        decoded = decode(io.BytesIO(self.video(i)), numbers, f"{self.path}, clip {row['key']}")
         return Clip(frames=decoded, fps=self.recipe.preset.video.fps, scene=None if is_real else self.scene_without_banks(i))
 
     def video(self, i: int) -> bytes:
@@ -148,7 +147,9 @@ class Dataset:
         return figure_html([video_tag(clip.frames, clip.fps, side=128) for clip in clips], repr(self))
 
 
-def open_dataset(path: str | Path, textures: Mapping[str, str] | None = None, images: str | Path | None = None) -> Dataset:
+def open_dataset(
+    path: str | Path, textures: Mapping[str, str | Path] | None = None, images: str | Path | None = None
+) -> Dataset:
     """Open a finished dataset.
 
     Args:
@@ -162,18 +163,18 @@ def open_dataset(path: str | Path, textures: Mapping[str, str] | None = None, im
 
     Examples:
         >>> import tempfile, synvid
-        >>> folder = tempfile.mkdtemp()
         >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
-        >>> result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
-        >>> len(synvid.open_dataset(folder))
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
+        ...     len(synvid.open_dataset(folder))
         2
     """
-    folder = expand_user(path)
+    folder, banks, image_folder = parse_path("path", path), parse_bank_paths(textures), parse_optional_path("images", images)
     recipe = DatasetRecipe.load(folder)
-    for name in textures or {}:
+    for name in banks:
         if name not in recipe.banks:
             names = ", ".join(recipe.banks) or "none"
             raise ConfigurationError(f"textures {name!r}: {folder} has no such bank; its banks: {names}.")
-    image_folder = None if images is None else expand_user(images)
     rows = Manifest(recipe, folder)
-    return Dataset(path=folder, recipe=recipe, rows=rows, textures=dict(textures or {}), images=image_folder)
+    paths = {name: str(bank) for name, bank in banks.items()}
+    return Dataset(path=folder, recipe=recipe, rows=rows, textures=paths, images=image_folder)

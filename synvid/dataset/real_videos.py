@@ -53,11 +53,11 @@ class RealVideos:
             ConfigurationError: the folder does not exist or holds no video.
         """
         if not folder.is_dir():
-            raise ConfigurationError(f"--real {folder}: no such folder.")
+            raise ConfigurationError(f"{folder}: no such folder; give the folder of the real videos (--real DIR, or real=).")
         _video_names.cache_clear()  # the folder may have changed
         names = _video_names(str(folder.resolve()))
         if not names:
-            raise ConfigurationError(f"--real {folder}: holds no video files ({', '.join(VIDEO_SUFFIXES)}).")
+            raise ConfigurationError(f"{folder}: holds no video files for real clips ({', '.join(VIDEO_SUFFIXES)}).")
         digest = hashlib.sha256()
         for name in names:
             digest.update(f"{name}\0{(folder / name).stat().st_size}\0".encode(errors="surrogateescape"))

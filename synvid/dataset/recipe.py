@@ -12,6 +12,7 @@ from typing import Any
 
 import yaml
 
+from synvid.config.arguments import check_type
 from synvid.config.schema import RenamedSettingError
 from synvid.config.strict_yaml import read_yaml
 from synvid.dataset.real_videos import RealVideos
@@ -21,7 +22,7 @@ from synvid.preset import REAL, Preset
 from synvid.version import __version__
 from synvid.video.encode import VideoEncoder, check_size, make_encoder
 
-__all__ = ["FORMATS", "OUTPUT_VERSION", "RECIPE_FILE", "BankInfo", "DatasetRecipe"]
+__all__ = ["FORMATS", "LIMITS", "OUTPUT_VERSION", "RECIPE_FILE", "BankInfo", "DatasetRecipe"]
 
 
 #: Raised when frames, manifest rows or other files of existing presets change; see the changelog.
@@ -30,7 +31,8 @@ OUTPUT_VERSION = 1
 #: Layouts: WebDataset shards, or one file per clip.
 FORMATS = ("tar", "files")
 
-_MAX_CLIPS = 999_999_999
+#: Lowest and highest value of the numbers of a recipe.
+LIMITS = {"n": (1, 999_999_999), "seed": (0, 2**64 - 1), "shard_size": (1, 1_000_000)}
 #: Keys of `synvid.yaml` that do not affect the clips.
 _NOT_CONTENT = {"synvid", "preset.description"}
 
@@ -90,13 +92,12 @@ class DatasetRecipe:
     bank_paths: Mapping[str, str] = field(default_factory=dict, compare=False)
 
     def __post_init__(self) -> None:
-        for name, low, high in (("n", 1, _MAX_CLIPS), ("seed", 0, 2**64 - 1), ("shard_size", 1, 1_000_000)):
+        for name, (low, high) in LIMITS.items():
             value = getattr(self, name)
             if isinstance(value, bool) or not isinstance(value, int) or not low <= value <= high:
                 raise ConfigurationError(f"{name} is {value!r}; it must be a whole number from {low} to {high}.")
         for name in ("format", "encoding", "encoder", "codec"):
-            if not isinstance(getattr(self, name), str):
-                raise ConfigurationError(f"{name} is {getattr(self, name)!r}; it must be text.")
+            check_type(name, getattr(self, name), str, "text")
         if self.format not in FORMATS:
             raise ConfigurationError(f"format is {self.format!r}; it must be one of {', '.join(FORMATS)}.")
         for name, bank in self.banks.items():
@@ -105,9 +106,11 @@ class DatasetRecipe:
                 raise ConfigurationError(f"bank {name!r} is {asdict(bank)!r}; it must have kind, n, seed, size and digest.")
         wants_real = self.preset.mixture.source == REAL
         if wants_real and self.real is None:
-            raise ConfigurationError(f"preset {self.preset.name} mixes in real clips; give their folder with --real DIR.")
+            raise ConfigurationError(
+                f"preset {self.preset.name} mixes in real clips; give the folder of the videos (--real DIR, or real=)."
+            )
         if self.real is not None and not wants_real:
-            raise ConfigurationError(f"preset {self.preset.name} has no real clips; leave out --real.")
+            raise ConfigurationError(f"preset {self.preset.name} has no real clips; leave out --real (real=).")
         encoding = make_encoder(self.encoder, self.encoding, self.codec).encoding
         check_size(encoding, self.preset.video.width, self.preset.video.height)
 

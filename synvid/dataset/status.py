@@ -7,10 +7,10 @@ from collections.abc import Iterable
 from dataclasses import dataclass
 from pathlib import Path
 
+from synvid.config.arguments import parse_path
 from synvid.dataset.layout import MANIFEST_FILES, damaged_path, record_path
 from synvid.dataset.recipe import DatasetRecipe
 from synvid.dataset.record import ShardRecord
-from synvid.paths import expand_user
 
 __all__ = ["DatasetStatus", "ShardState", "ShardStates", "dataset_status", "read_shard_states", "shard_state"]
 
@@ -52,10 +52,10 @@ class DatasetStatus:
 
     Examples:
         >>> import tempfile, synvid
-        >>> folder = tempfile.mkdtemp()
         >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
-        >>> result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
-        >>> synvid.dataset_status(folder).done
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
+        ...     synvid.dataset_status(folder).done
         [0]
     """
 
@@ -110,13 +110,13 @@ def dataset_status(folder: str | Path) -> DatasetStatus:
 
     Examples:
         >>> import tempfile, synvid
-        >>> folder = tempfile.mkdtemp()
         >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
-        >>> result = synvid.render_dataset(preset, n=2, out=folder, shard_size=1, part=(0, 2), workers=1)
-        >>> synvid.dataset_status(folder)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = synvid.render_dataset(preset, n=2, out=folder, shard_size=1, part=(0, 2), workers=1)
+        ...     synvid.dataset_status(folder)
         DatasetStatus(n=2, shards=2, finished=False, done=[0], missing=[1], damaged=[])
     """
-    folder = expand_user(folder)
+    folder = parse_path("folder", folder)
     recipe = DatasetRecipe.load(folder)
     states = read_shard_states(recipe, folder, range(recipe.num_shards))
     finished = len(states.done) == recipe.num_shards and (folder / MANIFEST_FILES[recipe.format]).is_file()

@@ -7,6 +7,7 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from synvid.config.arguments import check_bool, check_type, parse_bank_paths, parse_optional_path, parse_path
 from synvid.dataset.layout import damaged_path, record_path, shard_name
 from synvid.dataset.locate import locate_inputs
 from synvid.dataset.manifest import read_shard_records, stale_files
@@ -14,7 +15,7 @@ from synvid.dataset.recipe import DatasetRecipe
 from synvid.dataset.record import ShardRecord, read_rows
 from synvid.dataset.shard import frames_sha256
 from synvid.dataset.status import ShardState, shard_state
-from synvid.paths import expand_user
+from synvid.errors import ConfigurationError
 from synvid.runtime.local_executor import check_workers, run_tasks
 from synvid.runtime.progress import Reporter
 from synvid.storage.atomic_io import file_sha256
@@ -35,10 +36,10 @@ class VerifyResult:
 
     Examples:
         >>> import tempfile, synvid
-        >>> folder = tempfile.mkdtemp()
         >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
-        >>> result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
-        >>> synvid.verify_dataset(folder, workers=1).ok
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = synvid.render_dataset(preset, n=2, out=folder, workers=1)
+        ...     synvid.verify_dataset(folder, workers=1).ok
         True
     """
 
@@ -86,21 +87,30 @@ def verify_dataset(
 
     Raises:
         DatasetError: the folder holds no dataset.
-        ConfigurationError: the recipe is damaged, or an input is missing or not the one that the dataset was made from.
+        ConfigurationError: the recipe is damaged, an input is missing or not the one that the dataset was made
+            from, or is given without `rerender`.
 
     Examples:
         >>> import tempfile, synvid
-        >>> folder = tempfile.mkdtemp()
         >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
-        >>> result = synvid.render_dataset(preset, n=1, out=folder, workers=1)
-        >>> synvid.verify_dataset(folder, rerender=True, workers=1)
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = synvid.render_dataset(preset, n=1, out=folder, workers=1)
+        ...     synvid.verify_dataset(folder, rerender=True, workers=1)
         VerifyResult(shards=1, bad_shards={}, stale_files={})
     """
-    folder, workers = expand_user(folder), check_workers(workers)
+    folder, workers = parse_path("folder", folder), check_workers(workers)
+    check_bool("rerender", rerender)
+    check_type("reporter", reporter, (Reporter, type(None)), "a synvid.Reporter, or None")
+    banks, image_folder = parse_bank_paths(textures), parse_optional_path("images", images)
+    real_folder = parse_optional_path("real", real)
+    if not rerender:
+        listed = ", ".join(f"{name}={path}" for name, path in banks.items())
+        for name, value in (("textures", listed), ("images", image_folder), ("real", real_folder)):
+            if value:
+                raise ConfigurationError(f"{name} is {value}; it can only be given with rerender=True (--rerender).")
     recipe = DatasetRecipe.load(folder)
     if rerender:
-        image_files = list_image_files(None if images is None else expand_user(images))
-        recipe = locate_inputs(recipe, textures, image_files, None if real is None else expand_user(real))
+        recipe = locate_inputs(recipe, banks, list_image_files(image_folder), real_folder)
     tasks = [(shard, len(recipe.indices(shard))) for shard in range(recipe.num_shards)]
     progress = (reporter or Reporter()).progress("verify")
     errors = run_tasks(_VerifyShard(recipe, folder, rerender), tasks, workers, progress)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import multiprocessing
+import operator
 import os
 import signal
 import sys
@@ -45,11 +46,18 @@ def check_workers(workers: int | None) -> int:
     """Return a number of worker processes; None stands for `default_workers()`.
 
     Raises:
-        ConfigurationError: the number is not positive.
+        ConfigurationError: it is not a whole number, or not positive.
     """
-    if workers is not None and workers < 1:
-        raise ConfigurationError(f"workers is {workers}; it must be a whole number from 1.")
-    return workers or default_workers()
+    if workers is None:
+        return default_workers()
+    try:
+        number = 0 if isinstance(workers, bool) else operator.index(workers)
+    except TypeError:
+        number = 0
+    if number < 1:
+        value = f"{workers!r} ({type(workers).__name__})"
+        raise ConfigurationError(f"workers is {value}; it must be a whole number from 1, or None for all cores.")
+    return number
 
 
 def _shared_memory_folder() -> Path:

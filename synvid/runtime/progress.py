@@ -2,16 +2,32 @@
 
 from __future__ import annotations
 
+import logging
 import time
 from collections.abc import Callable
 
 from synvid.formatting import format_duration
 
-__all__ = ["LogProgress", "Progress", "Reporter"]
+__all__ = ["LogProgress", "LogReporter", "Progress", "Reporter"]
 
 
 class Progress:
-    """Progress callback that does nothing. `synvid.cli.console` has one that draws a bar or logs lines."""
+    """Progress callback that does nothing. Subclass it to show progress, and return it from `Reporter.progress`.
+
+    `synvid.cli.console` has one that draws a bar or logs lines. All methods are called in the process that started the work.
+
+    Examples:
+        >>> import synvid
+        >>> class Percent(synvid.Progress):
+        ...     def start(self, total, done, unit):
+        ...         self.total = total
+        ...     def update(self, done):
+        ...         print(f"{100 * done // self.total} %")
+        >>> progress = Percent()
+        >>> progress.start(total=200, done=0, unit="clip")
+        >>> progress.update(50)
+        25 %
+    """
 
     def start(self, total: int, done: int, unit: str) -> None:
         """Start counting.
@@ -36,6 +52,20 @@ class Reporter:
     """Receives the messages and progress of long-running work, and ignores them.
 
     Subclass it to show them; `synvid.cli.console.Console` writes to stderr.
+
+    Examples:
+        >>> import tempfile, synvid
+        >>> class Collector(synvid.Reporter):
+        ...     def __init__(self):
+        ...         self.messages = []
+        ...     def message(self, text):
+        ...         self.messages.append(text)
+        >>> reporter = Collector()
+        >>> preset = synvid.load_preset("moving_circles", {"video.width": 32, "video.height": 32, "objects.count": 5})
+        >>> with tempfile.TemporaryDirectory() as folder:
+        ...     result = synvid.render_dataset(preset, n=1, out=f"{folder}/a*b", workers=1, reporter=reporter)
+        >>> "interpret * in a path as a pattern" in reporter.messages[0]
+        True
     """
 
     def message(self, text: str) -> None:
@@ -48,6 +78,14 @@ class Reporter:
             label: name of the part.
         """
         return Progress()
+
+
+class LogReporter(Reporter):
+    """Logs messages as warnings of the logger `synvid`, and ignores progress."""
+
+    def message(self, text: str) -> None:
+        """Log one message."""
+        logging.getLogger("synvid").warning(text)
 
 
 class LogProgress(Progress):

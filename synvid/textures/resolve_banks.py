@@ -100,10 +100,10 @@ def _choose_banks(
     """The preset with the banks that were asked for, and header and images of those that are kept in the user's cache."""
     paths = _check_given_banks(preset, textures)
     if image_files is not None and "images" not in preset.banks():
-        raise ConfigurationError(f"--images {image_files.folder}: {preset.name} shows no natural images.")
+        raise ConfigurationError(f"images {image_files.folder}: {preset.name} shows no natural images.")
     if image_files is not None and "images" in paths:
         raise ConfigurationError(
-            f"--images {image_files.folder}: --textures names a bank for images too; leave out one of the two options."
+            f"images {image_files.folder}: textures names a bank for images too; leave out one of the two."
         )
     for name in preset.banks():
         if name not in TEXTURE_KINDS:
@@ -129,13 +129,13 @@ def _check_given_banks(preset: Preset, textures: Mapping[str, str]) -> dict[str,
     for name, path in textures.items():
         if name not in preset.banks():
             names = ", ".join(preset.banks()) or "none"
-            raise ConfigurationError(f"--textures {name}={path}: {preset.name} has no bank {name!r}; its banks: {names}.")
+            raise ConfigurationError(f"textures {name}={path}: {preset.name} has no bank {name!r}; its banks: {names}.")
         paths[name] = str(expand_user(path).resolve())
         if name.endswith("-walk"):
             from synvid.textures.bank import open_bank
 
             if open_bank(paths[name]).header.frames == 1:
-                raise ConfigurationError(f"--textures {name}={path}: the bank holds still textures; {name} needs moving ones.")
+                raise ConfigurationError(f"textures {name}={path}: the bank holds still textures; {name} needs moving ones.")
     return paths
 
 
@@ -144,7 +144,9 @@ def _report_limits(header: BankHeader, name: str, preset: Preset, reporter: Repo
     from synvid.textures.generators import GENERATORS
 
     if name == "images":
-        reporter.message("images: no --images DIR, so the few images that scikit-image ships are used.")
+        reporter.message(
+            "images: no folder of images is given (--images DIR, or images=); the few that scikit-image ships are used."
+        )
     generator = GENERATORS.get(header.kind)
     if generator is not None and generator.version != header.version:
         reporter.message(

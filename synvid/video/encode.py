@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 from numpy.typing import NDArray
 
+from synvid.config.arguments import check_type
 from synvid.errors import ConfigurationError
 from synvid.video.yuv import planes_420, planes_444
 
@@ -99,7 +100,7 @@ def check_size(encoding: Encoding, width: int, height: int) -> None:
     if encoding.pixel_format == "yuv420p" and (width % 2 or height % 2):
         raise ConfigurationError(
             f"video of {width}x{height}: encoding {encoding.name!r} stores chroma at half resolution and needs an even "
-            "width and height; choose even ones, or --encoding yuv444 or lossless."
+            "width and height; choose even ones, or the encoding yuv444 or lossless."
         )
 
 
@@ -228,13 +229,17 @@ def make_encoder(name: str = "pyav", encoding: str = "fast", codec: str = "") ->
     Raises:
         ConfigurationError: a name is unknown, or a codec is given with `pyav`.
     """
+    check_type("encoder", name, str, f"one of {', '.join(ENCODERS)}")
+    check_type("encoding", encoding, str, f"one of {', '.join(ENCODINGS)}")
     if name not in ENCODERS:
         raise ConfigurationError(f"unknown encoder {name!r}; it must be one of {', '.join(ENCODERS)}.")
     if encoding not in ENCODINGS:
         raise ConfigurationError(f"unknown encoding {encoding!r}; it must be one of {', '.join(ENCODINGS)}.")
     chosen = ENCODINGS[encoding]
     if codec and name != "ffmpeg":
-        raise ConfigurationError(f"--codec {codec}: only --encoder ffmpeg accepts another codec.")
+        raise ConfigurationError(
+            f"codec is {codec!r}; only the encoder ffmpeg accepts another codec (--encoder ffmpeg, or encoder=)."
+        )
     if codec:
         chosen = Encoding(chosen.name, chosen.description, codec, chosen.pixel_format, {})
     return ENCODERS[name](chosen)
