@@ -10,6 +10,7 @@ from typing import SupportsIndex, overload
 import numpy as np
 from numpy.typing import NDArray
 
+from synvid.formatting import format_count
 from synvid.scene.scene import Scene
 
 __all__ = ["Clip"]
@@ -56,7 +57,7 @@ class Clip:
     def __repr__(self) -> str:
         count, height, width, _ = self.frames.shape
         name = "real" if self.scene is None else f"seed={self.scene.seed}, index={self.scene.index}"
-        return f"Clip({count} frames of {width}x{height} at {self.fps:g} fps, {name})"
+        return f"Clip({format_count(count, 'frame')} of {width}x{height} at {self.fps:g} fps, {name})"
 
     def save(self, path: str | Path, encoding: str = "fast") -> None:
         """Write the clip to an MP4 file.
