@@ -100,7 +100,7 @@ def code_blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["docs/presets.md", "docs/howto/preset.md"])
+@pytest.mark.parametrize("page", ["docs/presets.md", "docs/howto/own_preset.md"])
 def test_example_preset_loads(page, tmp_path):
     """The preset that a page shows as an example loads as it is."""
     from synvid.preset import load_preset
@@ -115,7 +115,7 @@ def test_example_preset_of_the_texture_guide_loads(tmp_path):
     from synvid.preset import load_preset
 
     path = tmp_path / "photos_and_noise.yaml"
-    path.write_text(code_blocks("docs/howto/textures.md", "yaml")[0])
+    path.write_text(code_blocks("docs/howto/own_textures.md", "yaml")[0])
     assert load_preset(path).fill.textures == (str(tmp_path / "photos.bank"), "statistical")
 
 
