@@ -217,7 +217,7 @@ def command_lines(page):
     prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
     lines += [" ".join(code.split("\n")) for code in re.findall(r"`([^`]+)`", prose)]
     for line in lines:
-        wrapped = re.match(r"sbatch .*--wrap[= ](["'])(.*)\1", line)
+        wrapped = re.match(r"sbatch .*--wrap[= ]([\"'])(.*)\1", line)
         command = re.sub(r"^(torchrun|python|srun) .*-m synvid_train\b", "synvid-train", wrapped[2] if wrapped else line)
         if re.match(r"synvid(-train)?( |$)", command):
             yield command.split(" > ")[0]
