@@ -239,7 +239,7 @@ COMMANDS = {
     "textures build sttistical --out a.bank": ["'sttistical'", "statistical"],
     "textures build statistical": ["--out"],
     "textures build statistical --out a.bin": ["--out a.bin", ".bank"],
-    "textures statistical --out a.bank": ["'statistical'"],
+    "textures statistical --out a.bank": ["'textures statistical' is now 'textures build statistical'"],
     "textures show nowhere.bank": ["nowhere.bank", "no such bank"],
     "textures verify nowhere.bank": ["nowhere.bank", "no such bank"],
 }
@@ -261,7 +261,7 @@ DISK = {
 
 #: Content of a synvid.yaml, before `preset: {}` is added, and texts that the error message must contain.
 RECIPES = {
-    "output_version: 1": ["not as `synvid render` wrote it"],
+    "output_version: 1": ["has been modified since `synvid render` wrote it"],
     "n: 4": ["output_version is None"],
     "{output_version: 2, n: 4}": ["output_version is 2"],
     "{output_version: 1, n: four}": ["n is 'four'"],
@@ -273,8 +273,8 @@ RECIPES = {
     "{output_version: 1, n: 4, encoder: [pyav]}": ["encoder", "['pyav']"],
     "{output_version: 1, n: 4, encoding: {fast: 1}}": ["encoding", "{'fast': 1}"],
     "{output_version: 1, n: 4, encoder: ffmpeg, codec: 264}": ["codec", "264"],
-    "{output_version: 1, n: 4, more: 1}": ["not as `synvid render` wrote it"],
-    "{output_version: 1, n: 4, preset: 5}": ["not as `synvid render` wrote it"],
+    "{output_version: 1, n: 4, more: 1}": ["has been modified since `synvid render` wrote it"],
+    "{output_version: 1, n: 4, preset: 5}": ["has been modified since `synvid render` wrote it"],
     "{output_version: 1, n: 4, preset: {video: {width: 5}}}": ["video.width is 5"],
     "{output_version: 1, n: 4, preset: {video: {width: 33}}}": ["33x256"],
     "{output_version: 1, n: 4": ["line 2"],
