@@ -61,7 +61,7 @@ faults: $(VENV)/dev  ## disturb renders and training runs at random, check that 
 	$(BIN)/python benchmarks/faults.py
 
 docs: $(VENV)/dev  ## draw the images of the documentation and measure its tables
-	$(BIN)/python docs/draw.py
+	$(BIN)/python docs/draw.py all
 
 clean:  ## remove everything that make created
 	rm -rf $(VENV) demo build dist .mypy_cache .ruff_cache .pytest_cache .hypothesis

@@ -8,6 +8,7 @@ the machine.
 
 from __future__ import annotations
 
+import argparse
 import dataclasses
 import hashlib
 import io
@@ -37,7 +38,7 @@ from synvid.video.decode import decode
 from synvid.video.encode import ENCODINGS, encode, make_encoder
 from synvid.video.yuv import planes_420
 
-QUICK = "--quick" in sys.argv
+QUICK = "--quick" in sys.argv  # `main` parses the options
 LOADED = {name: synvid.load_preset(name) for name in synvid.list_presets()}
 PRESETS = [name for name, preset in LOADED.items() if not preset.banks() and not preset.mixture.source]
 TEXTURED = [f"accelerating_transforming_{what}" for what in ("textures", "stylegan_crops", "image_crops")]
@@ -389,6 +390,9 @@ def memory():
 
 def main():
     """Run everything."""
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("--quick", action="store_true", help="fewer clips and repetitions; write no file")
+    parser.parse_args()
     described = Path("/proc/cpuinfo").read_text() if Path("/proc/cpuinfo").exists() else ""
     names = [line.split(":")[1].strip() for line in described.splitlines() if "model name" in line]
     RESULTS["machine"] = {

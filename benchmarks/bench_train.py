@@ -5,6 +5,7 @@
 All ratios are of one run on one device. Writes benchmarks/results_train.json.
 """
 
+import argparse
 import json
 import statistics
 import tempfile
@@ -148,6 +149,7 @@ def bench_feeding():
 
 
 def main():
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     results = {"device": torch.cuda.get_device_name() if ON_GPU else "CPU", "torch": torch.__version__}
     for name, bench in (
         ("model", bench_model),

@@ -7,11 +7,11 @@ The dataset is simulated: records are as `synvid render` writes them, shards are
 
 from __future__ import annotations
 
+import argparse
 import hashlib
 import json
 import multiprocessing
 import resource
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -83,7 +83,9 @@ def measure(name: str, folder: Path, answer: multiprocessing.SimpleQueue) -> Non
 
 
 def main() -> None:
-    clips = int(sys.argv[1]) if len(sys.argv) > 1 else 1_000_000
+    parser = argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter)
+    parser.add_argument("clips", nargs="?", type=int, default=1_000_000, metavar="CLIPS", help="default: 1000000")
+    clips = parser.parse_args().clips
     with tempfile.TemporaryDirectory() as tmp_dir:
         folder = Path(tmp_dir, "set")
         simulate_dataset(folder, clips)

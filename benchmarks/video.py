@@ -8,6 +8,7 @@ is the cost of a window if frames are found by counting.
 
 from __future__ import annotations
 
+import argparse
 import statistics
 import subprocess
 import tempfile
@@ -42,6 +43,7 @@ def milliseconds(task: Callable[[], object]) -> float:
 
 
 def main() -> None:
+    argparse.ArgumentParser(description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter).parse_args()
     rng = np.random.default_rng(0)
     print(f"{'video':24}{'first open':>12}{'window':>10}{'whole':>10}")
     with tempfile.TemporaryDirectory() as folder:

@@ -1,7 +1,11 @@
-"""Draw the images of the documentation and measure its table of presets: `make docs`, several minutes on two cores."""
+"""Draw the images of the documentation and measure its table of presets: `make docs`, or `python docs/draw.py TARGET...`."""
 
+import argparse
 import io
 import re
+import shutil
+import subprocess
+import tempfile
 import time
 from pathlib import Path
 
@@ -15,6 +19,7 @@ from synvid.metrics.accuracy import correlate, read_accuracies
 from synvid.metrics.results import DatasetMetrics, load_metrics
 from synvid.preset import Preset, list_presets, load_preset
 from synvid.preview import contact_sheet, texture_sheet
+from synvid.report.page import render_report
 from synvid.report.plots import plot_accuracy, plot_spectra
 from synvid.report.style import save_plot
 from synvid.textures.bank_cache import open_or_build_bank
@@ -31,6 +36,8 @@ PROGRESSION = [
     "accelerating_transforming_stylegan_crops",
     "accelerating_transforming_image_crops",
 ]
+#: Datasets of the plot of spectra and of the report.
+SUBJECTS = (*PROGRESSION, "jhmdb", "imagenet")
 #: Row of the paper and the accuracy it reports: UCF101, ViT-B, fine-tuned, in per cent.
 PAPER = {
     "static_circles": ("Table 1", 67.8),
@@ -134,7 +141,7 @@ def plot_against_accuracy(records: list[DatasetMetrics], keys: list[str], name: 
 def draw_analysis() -> None:
     """Plot docs/analysis.json and docs/compared.json: spectra of the progression, metrics against accuracy."""
     records = load_metrics(FOLDER.parent / "analysis.json")
-    shown = [(k, record) for k, record in enumerate(records) if record.name in (*PROGRESSION, "jhmdb", "imagenet")]
+    shown = [(k, record) for k, record in enumerate(records) if record.name in SUBJECTS]
     (FOLDER / "analysis_spectra.png").write_bytes(save_plot(plot_spectra(shown), ".png"))
     keys = [
         "spectrum_exponent",
@@ -150,22 +157,82 @@ def draw_analysis() -> None:
     plot_against_accuracy(load_metrics(FOLDER.parent / "compared.json"), keys, "compared_accuracy.png")
 
 
-def main() -> None:
-    """Draw the progression, a strip of every preset, texture banks and the plots of the analysis; measure the table."""
-    FOLDER.mkdir(exist_ok=True)
-    draw_analysis()
+def draw_report() -> None:
+    """Draw the top of the report on the progression, J-HMDB and ImageNet, with Chromium."""
+    browser = next(filter(None, map(shutil.which, ("chromium", "chromium-browser", "google-chrome"))), None)
+    if browser is None:
+        print("report.jpg: not drawn, since Chromium is not installed")
+        return
+    records = [record for record in load_metrics(FOLDER.parent / "analysis.json") if record.name in SUBJECTS]
+    page = render_report(records, read_accuracies(ACCURACIES), "The paper's progression, J-HMDB and ImageNet")
+    with tempfile.TemporaryDirectory() as tmp_dir:
+        html, png = Path(tmp_dir, "report.html"), Path(tmp_dir, "report.png")
+        html.write_text(page, encoding="utf-8")
+        flags = [
+            "--headless",
+            "--no-sandbox",
+            "--disable-gpu",
+            f"--user-data-dir={tmp_dir}/profile",
+            "--window-size=1300,1207",
+        ]
+        subprocess.run([browser, *flags, f"--screenshot={png}", html.as_uri()], check=True, capture_output=True)
+        with Image.open(png) as image:
+            save(FOLDER / "report.jpg", np.asarray(image.convert("RGB")))
+
+
+def draw_progression() -> None:
+    """Draw seven frames of a clip of each preset of the progression."""
     save(FOLDER / "progression.jpg", contact_sheet([load_preset(name) for name in PROGRESSION], clips=1, columns=7, side=128))
+
+
+def draw_presets() -> None:
+    """Draw a strip of every preset."""
     for name in list_presets():
         save(image_path(load_preset(name)), contact_sheet([load_preset(name)], clips=1, columns=7, side=96))
+
+
+def draw_banks() -> None:
+    """Draw textures of each kind."""
     for kind in ("statistical", "stylegan-oriented", "stylegan-high-freq", "stylegan-oriented-walk", "images"):
         with Image.open(io.BytesIO(texture_sheet(open_or_build_bank(kind), columns=10, rows=3))) as sheet:
             save(FOLDER / f"bank_{kind}.jpg", np.asarray(sheet))
+
+
+def write_table() -> None:
+    """Measure the table of presets in docs/presets.md and write it there."""
     head = "| preset | row of the paper | accuracy | command | clips/s | a clip | |\n|---|---|---|---|---|---|---|\n"
     table = head + "\n".join(row(name) for name in PAPER)
     text = PAGE.read_text(encoding="utf-8")
     PAGE.write_text(
         re.sub(r"(?<=<!-- table -->\n).*?(?=\n<!-- end -->)", lambda _: table, text, flags=re.DOTALL), encoding="utf-8"
     )
+
+
+#: What can be drawn, in the order of `all`.
+TARGETS = {
+    "analysis": draw_analysis,
+    "report": draw_report,
+    "progression": draw_progression,
+    "presets": draw_presets,
+    "banks": draw_banks,
+    "table": write_table,
+}
+
+
+def main() -> None:
+    """Draw the targets of the command line."""
+    targets = "\n".join(f"  {name:12} {draw.__doc__}" for name, draw in TARGETS.items())
+    parser = argparse.ArgumentParser(
+        description=__doc__,
+        epilog=f"targets:\n{targets}\n  {'all':12} All of them, several minutes on two cores.",
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("targets", nargs="+", choices=[*TARGETS, "all"], metavar="TARGET", help="what to draw; see below")
+    chosen = parser.parse_args().targets
+    FOLDER.mkdir(exist_ok=True)
+    for name, draw in TARGETS.items():
+        if name in chosen or "all" in chosen:
+            draw()
 
 
 if __name__ == "__main__":

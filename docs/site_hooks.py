@@ -37,6 +37,8 @@ API = (
     ("Messages and progress", ("Reporter", "Progress")),
     ("Exceptions", ("ConfigurationError", "DatasetError")),
 )
+#: Public methods that a class inherits from one that has no entry of its own.
+INHERITED = {"Preset": ("override", "from_dict", "to_dict", "to_yaml", "json_schema")}
 
 
 def on_files(files: Files, config: Any) -> Files:
@@ -93,7 +95,15 @@ def api() -> str:
     rest = tuple(name for name in synvid.__all__ if name not in listed and not name.startswith("__"))
     sections = []
     for heading, names in (*API, ("More", rest)):
-        blocks = [f"::: {getattr(synvid, name).__module__}.{name}" for name in names if name in synvid.__all__]
+        blocks = [api_block(name) for name in names if name in synvid.__all__]
         if blocks:
             sections.append(f"## {heading}\n\n" + "\n\n".join(blocks))
     return "\n\n".join(sections)
+
+
+def api_block(name: str) -> str:
+    """The mkdocstrings block of a public name, with the methods that are inherited from other public code."""
+    block = f"::: {getattr(synvid, name).__module__}.{name}"
+    if name in INHERITED:
+        block += f"\n    options:\n      inherited_members: [{', '.join(INHERITED[name])}]"
+    return block

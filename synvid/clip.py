@@ -13,6 +13,7 @@ from numpy.typing import NDArray
 
 from synvid.config.arguments import parse_path
 from synvid.errors import ConfigurationError, DatasetError
+from synvid.formatting import format_count
 from synvid.scene.scene import Scene
 from synvid.storage.atomic_io import atomic_write
 
@@ -60,7 +61,7 @@ class Clip:
     def __repr__(self) -> str:
         count, height, width, _ = self.frames.shape
         name = "real" if self.scene is None else f"seed={self.scene.seed}, index={self.scene.index}"
-        return f"Clip({count} frames of {width}x{height} at {self.fps:g} fps, {name})"
+        return f"Clip({format_count(count, 'frame')} of {width}x{height} at {self.fps:g} fps, {name})"
 
     def save(self, path: str | Path, encoding: str = "fast") -> None:
         """Write the clip to an MP4 file, atomically: a file of that name is replaced once all is written.

@@ -1,6 +1,7 @@
 """Settings of the environment and fixtures that several tests use."""
 
 import os
+import platform
 
 import pytest
 
@@ -16,6 +17,11 @@ TINY = {
     "objects.count": 20,
     "video.num_frames_range": [4, 8],
 }
+
+#: For tests of kernels compiled for the processors that `NUMBA_CPU_NAME` names.
+needs_x86 = pytest.mark.skipif(
+    platform.machine().lower() not in {"x86_64", "amd64"}, reason="nehalem and haswell are x86-64 processors"
+)
 
 
 @pytest.fixture

@@ -131,7 +131,7 @@ def test_make_clip_defaults():
         ({"frame": [0]}, "unknown argument 'frame'; did you mean 'frames'?"),
         ({"zzz": 5}, "unknown argument 'zzz'; settings are written as objects__count."),
         ({"name__x": 5}, "unknown key 'name__x'"),
-        ({"objects__whole_pixels": True}, "objects__whole_pixels is now called objects__integer_positions (since 0.2)"),
+        ({"objects__whole_pixels": True}, "objects__whole_pixels is now called objects__integer_positions"),
         ({"objects__count": -1}, "objects.count is -1; it must be a whole number from 0 to 100000."),
         ({"video__background": "texture"}, "fill.textures"),
     ],

@@ -239,7 +239,7 @@ COMMANDS = {
     "textures build sttistical --out a.bank": ["'sttistical'", "statistical"],
     "textures build statistical": ["--out"],
     "textures build statistical --out a.bin": ["--out a.bin", ".bank"],
-    "textures statistical --out a.bank": ["'statistical'"],
+    "textures statistical --out a.bank": ["'textures statistical' is now 'textures build statistical'"],
     "textures show nowhere.bank": ["nowhere.bank", "no such bank"],
     "textures verify nowhere.bank": ["nowhere.bank", "no such bank"],
 }
@@ -400,3 +400,45 @@ def test_program_prints_one_message_on_stderr(line, words, code, input_folder):
     assert done.stdout == ""
     assert_one_message(done.stderr, words)
     assert list_files(input_folder) == before
+
+
+#: A command line with an old name, and the error message that names the new one.
+RENAMED = {
+    "verify --deep data": "--deep is now --rerender.",
+    "stats --against a.json b": "--against is now --reference.",
+    "stats --moments 3 a": "--moments is now --pairs-per-clip.",
+    "textures statistical --n 3": "'textures statistical' is now 'textures build statistical'.",
+}
+TRAINING_RENAMED = {
+    "compare --infinity a b": "--infinity is now --fid-infinity.",
+    "recipes pretrain_vitb": "'recipes pretrain_vitb' is now 'recipes show pretrain_vitb'.",
+}
+
+
+@pytest.mark.parametrize("line", RENAMED)
+def test_renamed_option_or_command_names_the_new_one(line, capsys):
+    """An old name is an error, with exit code 2, whose message is the new name."""
+    with pytest.raises(SystemExit) as error:
+        main(line.split())
+    assert error.value.code == 2
+    assert capsys.readouterr().err == f"synvid: {RENAMED[line]}\n"
+
+
+@pytest.mark.parametrize("line", TRAINING_RENAMED)
+def test_renamed_training_option_or_command_names_the_new_one(line, capsys):
+    """The same for `synvid-train`."""
+    from synvid_train.cli.main import main as train_main
+
+    with pytest.raises(SystemExit) as error:
+        train_main(line.split())
+    assert error.value.code == 2
+    assert capsys.readouterr().err == f"synvid-train: {TRAINING_RENAMED[line]}\n"
+
+
+@pytest.mark.parametrize("line", ["render --deep", "verify --depe data", "textures statistcal", "textures biuld"])
+def test_unknown_option_or_command_is_not_taken_for_a_renamed_one(line, capsys):
+    """An old name counts only where the new one exists; typing errors have click's message."""
+    with pytest.raises(SystemExit) as error:
+        main(line.split())
+    assert error.value.code == 2
+    assert "is now" not in capsys.readouterr().err

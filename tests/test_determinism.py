@@ -8,6 +8,7 @@ from pathlib import Path
 
 import golden
 import pytest
+from conftest import needs_x86
 
 
 @pytest.mark.parametrize("name", golden.CASES)
@@ -33,7 +34,9 @@ TARGETS = {
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("target", TARGETS)
+@pytest.mark.parametrize(
+    "target", ["plain", "generic", *(pytest.param(name, marks=needs_x86) for name in ("nehalem", "haswell"))]
+)
 def test_golden_cases_on_other_cpu_targets(target):
     """Code for SSE2, for SSE4, for AVX2 with FMA, and without vector code gives the same frames of every golden case."""
     features = Path("/proc/cpuinfo").read_text(encoding="utf-8") if Path("/proc/cpuinfo").exists() else ""

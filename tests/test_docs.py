@@ -1,8 +1,9 @@
 """The documentation covers every command, option, setting and preset, and its examples run."""
 
+import ast
 import re
 import shlex
-from collections import Counter
+from collections import Counter, defaultdict
 from pathlib import Path
 
 import click
@@ -101,7 +102,7 @@ def code_blocks(page, language):
     return re.findall(rf"^```{language}\n(.*?)^```", (ROOT / page).read_text(encoding="utf-8"), re.DOTALL | re.MULTILINE)
 
 
-@pytest.mark.parametrize("page", ["docs/presets.md", "docs/howto/preset.md"])
+@pytest.mark.parametrize("page", ["docs/presets.md", "docs/howto/own_preset.md"])
 def test_example_preset_loads(page, tmp_path):
     """The preset that a page shows as an example loads as it is."""
     from synvid.preset import load_preset
@@ -116,7 +117,7 @@ def test_example_preset_of_the_texture_guide_loads(tmp_path):
     from synvid.preset import load_preset
 
     path = tmp_path / "photos_and_noise.yaml"
-    path.write_text(code_blocks("docs/howto/textures.md", "yaml")[0])
+    path.write_text(code_blocks("docs/howto/own_textures.md", "yaml")[0])
     assert load_preset(path).fill.textures == (str(tmp_path / "photos.bank"), "statistical")
 
 
@@ -148,6 +149,19 @@ def test_labelled_clips_of_the_tutorial(tmp_path, monkeypatch):
     assert found == {("train", shape): 2 for shape in shapes} | {("val", shape): 1 for shape in shapes}
 
 
+def test_architecture_lists_what_synvid_train_imports():
+    """The table in docs/architecture.md has exactly the names that synvid_train imports from synvid."""
+    imported = defaultdict(set)
+    for path in (ROOT / "synvid_train").rglob("*.py"):
+        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+            if isinstance(node, ast.ImportFrom) and (node.module or "").split(".")[0] == "synvid":
+                imported[node.module] |= {alias.name for alias in node.names}
+    text = (ROOT / "docs" / "architecture.md").read_text(encoding="utf-8")
+    section = re.search(r"^## What synvid_train uses of synvid\n(.*?)^## ", text, re.DOTALL | re.MULTILINE)[1]
+    rows = re.findall(r"^\| `(synvid\.[\w.]+)` \| (.*) \|$", section, re.MULTILINE)
+    assert {module: set(re.findall(r"`(\w+)`", names)) for module, names in rows} == imported
+
+
 @pytest.mark.parametrize("page", PAGES, ids=lambda page: page.relative_to(ROOT).as_posix())
 def test_commands_of_the_pages_parse(page):
     """Every command line of the documentation names a command and options that exist."""
@@ -158,16 +172,53 @@ def test_commands_of_the_pages_parse(page):
         while isinstance(command, click.Group) and words and not words[0].startswith("-") and words[0] in command.commands:
             command, words = command.commands[words[0]], words[1:]
         known = {"--help", "-h", "--version", *(name for option in command.params for name in option.opts)}
-        assert not isinstance(command, click.Group) or not words or command.invoke_without_command, line
+        placeholder = not words or words[0].isupper() or words[0].startswith("-")
+        assert not isinstance(command, click.Group) or placeholder or command.invoke_without_command, line
         for word in words:
             if word.startswith("-") and word != "-":
                 assert word.partition("=")[0] in known, line
 
 
+def test_command_lines_finds_launchers_and_inline_code(tmp_path):
+    """Commands are found in plain blocks, behind torchrun and sbatch, and in inline code, also over two lines."""
+    page = tmp_path / "page.md"
+    page.write_text(
+        """\
+```
+synvid render --n 1 \\
+  --out a > log
+torchrun --nproc-per-node 8 -m synvid_train pretrain --out b
+sbatch --array=0-9 --wrap="synvid render --part 0/2"
+sbatch --wrap 'synvid merge a b'
+```
+Then `synvid status
+FOLDER`, `synvid-train` or `python -m synvid_train probe`; `synvid.yaml` is a file.
+"""
+    )
+    assert list(command_lines(page)) == [
+        "synvid render --n 1    --out a",
+        "synvid-train pretrain --out b",
+        "synvid render --part 0/2",
+        "synvid merge a b",
+        "synvid status FOLDER",
+        "synvid-train",
+        "synvid-train probe",
+    ]
+
+
 def command_lines(page):
-    """Lines of a page's plain code blocks that start with a program of ours, with continuation lines joined."""
+    """Command lines of `synvid` and `synvid-train` in a page: lines of plain code blocks, and inline code.
+
+    Continuation lines are joined; of `torchrun ... -m synvid_train ...` and `sbatch --wrap="synvid ..."` only the command of
+    this project is returned.
+    """
     text = page.read_text(encoding="utf-8")
-    for block in re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE):
-        for line in block.replace("\\\n", " ").splitlines():
-            if re.match(r"synvid(-train)? ", line):
-                yield line.split(" > ")[0]
+    blocks = re.findall(r"^```\n(.*?)^```", text, re.DOTALL | re.MULTILINE)
+    lines = [line for block in blocks for line in block.replace("\\\n", " ").splitlines()]
+    prose = re.sub(r"^```.*?^```", "", text, flags=re.DOTALL | re.MULTILINE)
+    lines += [" ".join(code.split("\n")) for code in re.findall(r"`([^`]+)`", prose)]
+    for line in lines:
+        wrapped = re.match(r"sbatch .*--wrap[= ]([\"'])(.*)\1", line)
+        command = re.sub(r"^(torchrun|python|srun) .*-m synvid_train\b", "synvid-train", wrapped[2] if wrapped else line)
+        if re.match(r"synvid(-train)?( |$)", command):
+            yield command.split(" > ")[0]

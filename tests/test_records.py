@@ -80,7 +80,7 @@ def test_merge_skips_a_shard_of_another_seed(dataset, finished):
     target = folder.with_name("target")
     code, stderr, _ = ended(main, "merge", target, source)
     assert code == 1
-    assert "1 shards are still missing" in stderr
+    assert "1 shard still missing" in stderr
 
 
 def test_records_rows_and_members_hold_the_recipe_digest(finished):
@@ -242,7 +242,7 @@ def test_overwrite_with_fewer_clips_keeps_full_shards(layout, dataset):
     """--overwrite with fewer clips keeps full shards and removes the others."""
     folder = dataset(layout)
     stderr, _ = render(folder, "--overwrite", n=5, layout=layout)
-    assert "1 clips rendered, 4 already rendered" in stderr
+    assert "1 clip rendered, 4 already rendered" in stderr
     fresh = folder.with_name("fresh")
     render(fresh, n=5, layout=layout)
     assert contents(folder) == contents(fresh)

@@ -105,6 +105,8 @@ def test_api_reference_has_every_public_name(pages):
     """The API page documents each name of `synvid.__all__`."""
     documented = {str(name).rpartition(".")[2] for name in pages["api.html"].ids}
     assert documented >= {name for name in synvid.__all__ if not name.startswith("__")}
+    methods = {str(name).partition("Preset.")[2] for name in pages["api.html"].ids}
+    assert methods >= {"digest", "override", "from_dict", "to_dict", "to_yaml", "json_schema"}
 
 
 def test_command_reference_has_every_command(site):

@@ -9,6 +9,7 @@ import sys
 import numpy as np
 import oracle
 import pytest
+from conftest import needs_x86
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from skimage.transform import AffineTransform, warp
@@ -187,7 +188,12 @@ print(json.dumps([VECTOR, hashes]))
 
 @pytest.mark.slow
 @pytest.mark.parametrize(
-    "environment", [{"SYNVID_SIMD": "0"}, {"NUMBA_CPU_NAME": "nehalem"}, {"NUMBA_CPU_NAME": "haswell"}], ids=str
+    "environment",
+    [
+        {"SYNVID_SIMD": "0"},
+        *(pytest.param({"NUMBA_CPU_NAME": name}, marks=needs_x86) for name in ("nehalem", "haswell")),
+    ],
+    ids=str,
 )
 def test_textured_frames_on_other_cpu_targets(banks, environment):
     """Plain loops, SSE and AVX2 give the same pixels as the instructions of this machine."""

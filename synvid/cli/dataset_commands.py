@@ -34,7 +34,8 @@ def status(folder: Path, as_json: bool) -> None:
         click.echo(json.dumps(dataclasses.asdict(state)))
         return
     recipe = DatasetRecipe.load(folder)
-    click.echo(f"{folder}: {recipe.n} clips of {recipe.preset.name}, seed {recipe.seed}, in {recipe.num_shards} shards")
+    clips = format_count(recipe.n, "clip")
+    click.echo(f"{folder}: {clips} of {recipe.preset.name}, seed {recipe.seed}, in {format_count(recipe.num_shards, 'shard')}")
     for name, numbers in (("done", state.done), ("missing", state.missing), ("damaged", state.damaged)):
         listed = ", ".join(shard_path(recipe, shard).name for shard in numbers[:5]) if name != "done" else ""
         more = f" and {len(numbers) - 5} more" if listed and len(numbers) > 5 else ""
@@ -74,15 +75,15 @@ def verify(
         click.echo(f"{name}: {problem}", err=True)
     if result.bad_shards:
         raise DatasetError(
-            f"{len(result.bad_shards)} of {result.shards} shards are damaged or missing; "
+            f"damaged or missing shards: {len(result.bad_shards)} of {result.shards}; "
             f"`synvid render --recipe {folder / 'synvid.yaml'} --out {folder}` renders them again."
         )
     if result.stale_files:
         raise DatasetError(
-            f"{len(result.stale_files)} index files (manifest, video list, dataset card) were modified or are missing."
+            f"index files (manifest, video list, dataset card) that were modified or are missing: {len(result.stale_files)}."
         )
     also = ", and all clips render to identical frames" if rerender else ""
-    console.message(f"{folder}: all {result.shards} shards match their hashes{also}.")
+    console.message(f"{folder}: all hashes of {format_count(result.shards, 'shard')} match{also}.")
 
 
 @click.command()
@@ -103,5 +104,7 @@ def merge(folder: Path, sources: tuple[Path, ...], quiet: bool) -> None:
     copied, missing = merge_datasets(folder, list(sources))
     console.message(f"{folder}: {format_count(copied, 'shard')} copied.")
     if missing:
-        raise DatasetError(f"{folder}: {len(missing)} shards are still missing; `synvid status {folder}` lists them.")
+        raise DatasetError(
+            f"{folder}: {format_count(len(missing), 'shard')} still missing; `synvid status {folder}` lists them."
+        )
     console.message(f"{folder}: finished. See {folder / 'README.md'}.")

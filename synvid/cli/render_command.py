@@ -189,7 +189,7 @@ def _print_plan(plan: RenderPlan, workers: int, as_json: bool) -> None:
         click.echo("size     and time: unknown until the textures are built")
     else:
         click.echo(f"size     about {format_size(size)}")
-        click.echo(f"time     about {format_duration(seconds)} with {workers} worker{'s' if workers > 1 else ''}")
+        click.echo(f"time     about {format_duration(seconds)} with {format_count(workers, 'worker')}")
 
 
 def _report(recipe: DatasetRecipe, out: Path, result: RenderResult, as_json: bool, console: Console) -> None:
@@ -211,7 +211,7 @@ def _report(recipe: DatasetRecipe, out: Path, result: RenderResult, as_json: boo
         console.message(describe_unreadable("video", result.unreadable))
     before = f", {result.already_done} already rendered" if result.already_done else ""
     pace = f", in {format_duration(result.seconds)} ({rate:.1f} clips/s)" if result.clips else ""
-    console.message(f"{out}: {result.clips} clips rendered{before}, {format_size(result.bytes)}{pace}.")
+    console.message(f"{out}: {format_count(result.clips, 'clip')} rendered{before}, {format_size(result.bytes)}{pace}.")
     if result.finished:
         console.message(f"Next: synvid.open_dataset({str(out)!r}) in Python, or see {out / 'README.md'} for other loaders.")
     else:

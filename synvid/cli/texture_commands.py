@@ -9,7 +9,7 @@ from pathlib import Path
 import click
 
 from synvid.cli.console import Console
-from synvid.cli.group import exit_on_sigterm
+from synvid.cli.group import Subgroup, exit_on_sigterm
 from synvid.cli.options import (
     FILE,
     FOLDER,
@@ -20,13 +20,13 @@ from synvid.cli.options import (
     workers_option,
 )
 from synvid.errors import ConfigurationError
-from synvid.formatting import format_size
+from synvid.formatting import format_count, format_size
 from synvid.preset import TEXTURE_KINDS
 
 __all__ = ["textures"]
 
 
-@click.group()
+@click.group(cls=Subgroup)
 def textures() -> None:
     """Build, show and verify texture banks.
 
@@ -88,7 +88,7 @@ def _add_build_command(kind: str) -> None:
         header, unreadable = build_bank_file(out, kind, n, size, seed, images, workers, console)
         if as_json:
             click.echo(json.dumps({**dataclasses.asdict(header), "bytes": header.file_bytes, "unreadable": unreadable}))
-        console.message(f"{out}: {header.n:,} textures of kind {kind}, {format_size(header.file_bytes)}.")
+        console.message(f"{out}: {format_count(header.n, 'texture')} of kind {kind}, {format_size(header.file_bytes)}.")
         console.message(f"Next: synvid textures show {out}, or use it with --textures {kind}={out}.")
 
     build_group.command(kind, help=TEXTURE_KINDS[kind])(options(build))
@@ -129,7 +129,9 @@ def show_bank(bank: Path, out: Path | None, quiet: bool) -> None:
     header = opened.header
     shape = f"{header.frames} x {header.size} x {header.size}"
     console = Console(quiet)
-    console.message(f"{bank}: {header.n:,} textures of kind {header.kind}, {shape}, {format_size(header.file_bytes)}.")
+    console.message(
+        f"{bank}: {format_count(header.n, 'texture')} of kind {header.kind}, {shape}, {format_size(header.file_bytes)}."
+    )
     console.message(f"{out}: contact sheet written.")
 
 
@@ -157,4 +159,4 @@ def verify_bank(bank: Path, quiet: bool) -> None:
         opened.check(everything=True, on_progress=advance)
     finally:
         progress.finish()
-    console.message(f"{bank}: all {opened.header.n:,} textures match their hashes.")
+    console.message(f"{bank}: all hashes of {format_count(opened.header.n, 'texture')} match.")

@@ -16,6 +16,7 @@ from synvid.dataset.locate import locate_inputs
 from synvid.dataset.manifest import Manifest
 from synvid.dataset.recipe import DatasetRecipe
 from synvid.errors import ConfigurationError, DatasetError
+from synvid.formatting import format_count
 from synvid.renderer import render
 from synvid.scene.sample import sample_scene
 from synvid.scene.scene import Scene
@@ -62,7 +63,8 @@ class Dataset:
         return self.rows[i]
 
     def __repr__(self) -> str:
-        return f"Dataset({str(self.path)!r}: {len(self)} clips of {self.recipe.preset.name}, seed {self.recipe.seed})"
+        clips = format_count(len(self), "clip")
+        return f"Dataset({str(self.path)!r}: {clips} of {self.recipe.preset.name}, seed {self.recipe.seed})"
 
     @cached_property
     def located(self) -> DatasetRecipe:

@@ -15,6 +15,7 @@ from synvid.config.arguments import parse_frame
 from synvid.config.strict_yaml import short
 from synvid.config.validators import Boolean, Number, Validator, Vector
 from synvid.errors import ConfigurationError
+from synvid.formatting import format_count
 from synvid.preset import BANK_LIST
 from synvid.scene.kinematics import Kinematics, StepPowers, poses_at, step_powers
 from synvid.scene.shapes import bounding_radius
@@ -123,8 +124,8 @@ class Scene:
 
     def __repr__(self) -> str:
         return (
-            f"Scene(seed={self.seed}, index={self.index}: {self.num_objects} objects, "
-            f"{self.num_frames} frames of {self.width}x{self.height} at {self.fps:g} fps)"
+            f"Scene(seed={self.seed}, index={self.index}: {format_count(self.num_objects, 'object')}, "
+            f"{format_count(self.num_frames, 'frame')} of {self.width}x{self.height} at {self.fps:g} fps)"
         )
 
     def to_json(self) -> str:

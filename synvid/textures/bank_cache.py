@@ -12,7 +12,7 @@ from functools import lru_cache
 from pathlib import Path
 
 from synvid.errors import ConfigurationError
-from synvid.formatting import describe_unreadable, format_duration, format_size
+from synvid.formatting import describe_unreadable, format_count, format_duration, format_size
 from synvid.paths import cache_folder
 from synvid.preset import BANK_SUFFIX, TEXTURE_KINDS
 from synvid.runtime.local_executor import default_workers
@@ -147,7 +147,7 @@ def ensure_cached_bank(
     workers = 1 if is_daemon else workers or default_workers()
     duration = format_duration(header.n * _seconds_per_texture(header, image_files) / workers)
     size = f"{format_size(header.file_bytes)}, about {duration}"
-    notify(f"Building {header.n:,} textures of kind {header.kind} ({size}), once on this machine: {path}")
+    notify(f"Building {format_count(header.n, 'texture')} of kind {header.kind} ({size}), once on this machine: {path}")
     unreadable = build_bank(path, header, image_files, workers, progress or Progress())
     if unreadable:
         notify(describe_unreadable("image", unreadable))

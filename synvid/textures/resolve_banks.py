@@ -7,6 +7,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from synvid.errors import ConfigurationError
+from synvid.formatting import format_count
 from synvid.paths import expand_user
 from synvid.preset import BANK_SUFFIX, TEXTURE_KINDS, Preset
 
@@ -156,4 +157,6 @@ def _report_limits(header: BankHeader, name: str, preset: Preset, reporter: Repo
     users = [each for each in (preset, source) if isinstance(each, Preset) and name in each.fill.textures]
     max_textures = max(each.fill.max_textures for each in users)
     if header.n < max_textures:
-        reporter.message(f"{name}: a bank of {header.n:,} textures, where the preset would use up to {max_textures:,}.")
+        reporter.message(
+            f"{name}: a bank of {format_count(header.n, 'texture')}, where the preset would use up to {max_textures:,}."
+        )

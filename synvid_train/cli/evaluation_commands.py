@@ -119,7 +119,9 @@ def _load_recipe(checkpoint: Checkpoint, settings: Sequence[str]) -> TrainingRec
 
 
 def _report_result(name: str, result: EvaluationResult, out: Path | None, console: Console) -> None:
-    console.message(f"{name}: top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} % of {result.num_videos:,} videos")
+    console.message(
+        f"{name}: top-1 {result.top1:.2f} %, top-5 {result.top5:.2f} % of {format_count(result.num_videos, 'video')}"
+    )
     for error in result.unreadable:
         console.message(f"skipped: {error}")
     if out is not None:

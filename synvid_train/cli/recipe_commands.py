@@ -7,6 +7,7 @@ from pathlib import Path
 
 import click
 
+from synvid.cli.group import Subgroup
 from synvid.cli.options import PATH, set_option
 from synvid_train.cli.options import checkpoint_option
 
@@ -26,10 +27,10 @@ def export(checkpoint: Path, out: Path) -> None:
     export_huggingface(load_checkpoint(checkpoint), out)
 
 
-@click.group(invoke_without_command=True)
+@click.group(cls=Subgroup, invoke_without_command=True)
 @click.pass_context
 def recipes(context: click.Context) -> None:
-    """List the training recipes, one per line."""
+    """List the training recipes, show one, or print the JSON Schema of recipe files."""
     if context.invoked_subcommand is None:
         from synvid_train.training_recipe import list_recipes, load_recipe
 

@@ -78,7 +78,7 @@ def test_status_lists_shards_and_the_next_command(layout, preset, sets, tmp_path
 def test_verify_of_an_intact_dataset_succeeds(layout, sets):
     """`verify`, also with --rerender, reports no problems, exits with 0 and changes nothing."""
     before = tree(sets[layout])
-    assert "all 3 shards match their hashes." in run("verify", sets[layout], "--workers", 1)[1]
+    assert "all hashes of 3 shards match." in run("verify", sets[layout], "--workers", 1)[1]
     assert "all clips render to identical frames" in run("verify", sets[layout], "--rerender", "--workers", 2)[1]
     assert json.loads(run("verify", sets[layout], "--json", "--workers", 1)[0]) == {"ok": True, "problems": {}}
     assert tree(sets[layout]) == before

@@ -34,7 +34,7 @@ def test_damaged_shard_is_found_and_rendered_again(layout, damage, small, undist
     found = run_synvid("verify", folder, "--workers", 2)
     assert found.code == 1
     assert shard_file(Path(), layout, 3).as_posix().rpartition("/00000001")[0] in found.stderr
-    assert "1 of 6 shards are damaged or missing" in found.stderr
+    assert "damaged or missing shards: 1 of 6" in found.stderr
     assert json.loads(run_synvid("status", folder, "--json").stdout)["damaged"] == [3]
     repaired = run_synvid(*command(small, layout, folder))
     assert repaired.code == 0
