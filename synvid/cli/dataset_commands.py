@@ -80,7 +80,7 @@ def verify(
         )
     if result.stale_files:
         raise DatasetError(
-            f"descriptive files (manifest, card, lists) that were modified or are missing: {len(result.stale_files)}."
+            f"index files (manifest, video list, dataset card) that were modified or are missing: {len(result.stale_files)}."
         )
     also = ", and all clips render to identical frames" if rerender else ""
     console.message(f"{folder}: all hashes of {format_count(result.shards, 'shard')} match{also}.")
