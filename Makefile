@@ -4,7 +4,7 @@ VENV := .venv
 BIN := $(VENV)/bin
 OUT ?= demo
 QUICK := $(addprefix tests/test_,$(addsuffix .py,arguments clip determinism numerics presets public_api scene \
-	growth api_errors dataset_api json_schema mixtures progress records schedule transforms)) tests/datasets_on_disk
+	growth api_errors dataset_api json_schema mixtures progress)) tests/datasets_on_disk
 
 .DEFAULT_GOAL := help
 .PHONY: help demo test test-quick lint types imports site check cases bench bench-train faults docs clean
