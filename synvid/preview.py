@@ -8,7 +8,6 @@ from collections.abc import Sequence
 from pathlib import Path
 
 import numpy as np
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 from numpy.typing import NDArray
 from PIL import Image, ImageDraw, ImageFont
@@ -19,21 +18,13 @@ from synvid.renderer import render
 from synvid.runtime.progress import Progress
 from synvid.scene.sample import sample_scene
 from synvid.scene.scene import Scene
+from synvid.templates import load_template
 from synvid.textures.bank import Bank
 from synvid.video.display import shrink_frames, video_tag
 from synvid.video.encode import encode
 
 __all__ = ["SUFFIXES", "contact_sheet", "encode_preview", "preset_page", "side_by_side", "texture_sheet"]
 
-
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
 
 #: Formats of a preview: a contact sheet, a video, an animation.
 SUFFIXES = (".png", ".mp4", ".gif")
@@ -165,7 +156,7 @@ def preset_page(presets: Sequence[Preset], clips: int = 4, seed: int = 0, progre
             progress.update(len(sections))
     finally:
         progress.finish()
-    return _TEMPLATES.get_template("preview.html").render(seed=seed, sections=sections)
+    return load_template(Path(__file__).with_name("preview.html")).render(seed=seed, sections=sections)
 
 
 def _video_tags(preset: Preset, clips: int, seed: int) -> list[Markup]:

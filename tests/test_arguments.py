@@ -213,9 +213,9 @@ def test_dataset_accepts_any_integers(kind, dataset):
         np.testing.assert_array_equal(method(0, frames).frames, expected)
 
 
-@pytest.mark.parametrize("frames", [5, [True], [1.0], torch.tensor([0.5]), "0"], ids=repr)
+@pytest.mark.parametrize("frames", [5, [True], [1.0], torch.tensor([0.5]), "0", {0, 1}], ids=repr)
 def test_dataset_refuses_frames_that_are_not_integers(frames, dataset):
-    """`Dataset.render` and `Dataset.decode` refuse bools, floats, text and a single number."""
+    """`Dataset.render` and `Dataset.decode` refuse bools, floats, text, a single number, and sets, which have no order."""
     for method in (dataset.render, dataset.decode):
         with pytest.raises(synvid.ConfigurationError, match="frame"):
             method(0, frames)

@@ -76,3 +76,20 @@ def test_folders_writable_by_others_are_not_used(tmp_path, monkeypatch):
     usual.rmdir()
     usual.symlink_to(tmp_path / "open")
     assert Path(jit._cache_folder()).parent not in (usual, tmp_path / "open")
+
+
+@pytest.mark.parametrize(
+    ("file", "is_part"),
+    [
+        ("raster/spans.py", True),
+        ("numerics/streams.py", True),
+        ("raster/pixel_format.py", True),
+        ("dataset/manifest.py", False),
+    ],
+)
+def test_stamp_depends_on_what_compiled_functions_use(file, is_part, monkeypatch):
+    """The stamp of the cache changes with a module of compiled functions and with what it imports, and with no other."""
+    before, path = jit._source_stamp(), Path(jit.__file__).parents[1] / file
+    read = Path.read_bytes
+    monkeypatch.setattr(Path, "read_bytes", lambda self: read(self) + (b"# changed" if self == path else b""))
+    assert (jit._source_stamp() != before) == is_part

@@ -5,6 +5,7 @@ from __future__ import annotations
 import operator
 import os
 from collections.abc import Iterable, Mapping
+from collections.abc import Set as AbstractSet
 from pathlib import Path
 from typing import Any
 
@@ -157,14 +158,15 @@ def parse_frames(frames: Iterable[Any], num_frames: int | None = None) -> list[i
         num_frames: length of the clip; None if the caller checks the range.
 
     Raises:
-        ConfigurationError: `frames` is not iterable, or an element is not an integer, or not one of 0..num_frames - 1.
+        ConfigurationError: `frames` is not iterable or has no order (a set), or an element is not an integer, or not one of
+            0..num_frames - 1.
 
     Examples:
         >>> parse_frames(range(0, 8, 2), num_frames=8)
         [0, 2, 4, 6]
     """
     values: Any = _to_python(frames)  # a whole tensor at once: iterating over it is slow
-    if isinstance(values, str | bytes) or not isinstance(values, Iterable):
+    if isinstance(values, str | bytes | AbstractSet) or not isinstance(values, Iterable):
         raise ConfigurationError(_type_error("frames", frames, "a sequence of frame numbers, such as range(0, 16)"))
     return [parse_frame(frame, num_frames) for frame in values]
 

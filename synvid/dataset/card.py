@@ -9,6 +9,8 @@ from pathlib import Path
 from synvid.dataset.layout import MANIFEST_FILES
 from synvid.dataset.recipe import RECIPE_FILE, DatasetRecipe
 from synvid.dataset.record import ShardRecord
+from synvid.formatting import format_count
+from synvid.templates import load_template
 
 __all__ = ["CARD_FILE", "card_text", "is_edited_card"]
 
@@ -42,16 +44,8 @@ def card_text(recipe: DatasetRecipe, records: list[ShardRecord]) -> str:
         recipe: the recipe of the dataset.
         records: the records of all shards.
     """
-    import jinja2  # imported here: most commands write no card
-
-    template = jinja2.Environment(
-        autoescape=False,  # noqa: S701  # Markdown
-        undefined=jinja2.StrictUndefined,
-        trim_blocks=True,
-        lstrip_blocks=True,
-        keep_trailing_newline=True,
-    ).from_string(Path(__file__).with_name("card.md.j2").read_text(encoding="utf-8"))
-    title = f"synvid {recipe.preset.name}, {recipe.n} clips, seed {recipe.seed}"
+    template = load_template(Path(__file__).with_name("card.md.j2"))
+    title = f"synvid {recipe.preset.name}, {format_count(recipe.n, 'clip')}, seed {recipe.seed}"
     text = template.render(
         recipe=recipe,
         video=recipe.preset.video,

@@ -186,7 +186,7 @@ class PixelMetric(ClipMetric):
         difference, changed = (self._bootstrap(column_ratio(column, 2), seed) for column in (0, 1))
         why, threshold = "its clips have one frame", "differs by more than 10 grey levels"
         return {
-            "black_share": Property.from_estimate("Black pixels", "fraction", black, **details),
+            "black_fraction": Property.from_estimate("Black pixels", "fraction", black, **details),
             "frame_difference": Property.from_estimate("Frame difference", "grey levels per frame", difference, why),
             "moving_pixels": Property.from_estimate("Changing pixels", "fraction", changed, why, threshold=threshold),
         }
@@ -276,7 +276,7 @@ class ObjectMetric(ClipMetric):
             "visible_objects": ratio("Visible objects", "per frame", (_OBJECTS, _PAIRS), **visible),
             "occlusion_rate": ratio("Occlusion rate", "fraction per frame", (_OCCLUDED, _AREA)),
             "leaving_rate": ratio("Leaving rate", "fraction per frame", (_OUT_OF_FRAME, _AREA)),
-            "background_share": Property.from_estimate(
+            "background_fraction": Property.from_estimate(
                 "Background",
                 "fraction",
                 self._bootstrap(background_fraction, seed),
@@ -297,6 +297,6 @@ class ObjectMetric(ClipMetric):
         background, visible = np.split(mean_row[_SERIES:] / measured, 2)
         speeds = {
             "std": float(np.sqrt(max(square - mean**2, 0.0))),
-            "histogram": {"edges": _SPEEDS.round(3).tolist(), "share": fractions.round(6).tolist()},
+            "histogram": {"edges": _SPEEDS.round(3).tolist(), "fraction": fractions.round(6).tolist()},
         }
         return speeds, {"over_time": background.round(6).tolist()}, {"over_time": visible.round(4).tolist()}

@@ -26,21 +26,26 @@ Function = TypeVar("Function", bound=Callable[..., Any])
 SIMD = os.environ.get("SYNVID_SIMD", "1") != "0"
 
 
-#: The modules that a module imports: `from synvid.a.b import`.
-_IMPORTED = re.compile(rb"from synvid\.([\w.]+) import")
+#: The import of a module that has compiled functions.
+_COMPILES = re.compile(rb"from synvid\.numerics\.jit import [^\n]*\b(?:jit|SIMD)\b")
+#: The imports of a module: `from synvid.a.b import c, d`.
+_IMPORTS = re.compile(rb"from synvid\.([\w.]+) import (\([^)]*\)|[^\n]*)")
 
 
 def _source_stamp() -> str:
     """Hash of the source files that compiled functions depend on.
 
-    These are all modules that import this one, and the modules they import. Numba itself notices a change in a function's own
-    file, but not in the files of the functions that it calls.
+    These are all modules that import `jit` or `SIMD`, and the modules they import. Numba itself notices a change in a function's
+    own file, but not in the files of the functions that it calls.
     """
     digest = hashlib.sha256(f"simd={SIMD} numba={numba.__version__} {sys.version}".encode())
     package = Path(__file__).parent.parent
     sources = {path: path.read_bytes() for path in package.rglob("*.py")}
-    kernels = {path for path, source in sources.items() if b"synvid.numerics.jit" in source}
-    imported = {package.joinpath(*name.decode().split(".")) for path in kernels for name in _IMPORTED.findall(sources[path])}
+    kernels = {path for path, source in sources.items() if _COMPILES.search(source)} | {Path(__file__)}
+    imported = set()
+    for module, names in (found for path in kernels for found in _IMPORTS.findall(sources[path])):
+        module_path = package.joinpath(*module.decode().split("."))
+        imported |= {module_path, *(module_path / name for name in re.findall(r"\w+", names.decode()))}
     for path in sorted(kernels | {path.with_suffix(".py") for path in imported} & sources.keys()):
         digest.update(f"{path} {hashlib.sha256(sources[path]).hexdigest()}".encode())
     return digest.hexdigest()[:16]

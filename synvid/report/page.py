@@ -10,7 +10,6 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from jinja2 import Environment, FileSystemLoader, StrictUndefined
 from markupsafe import Markup
 
 from synvid.formatting import format_count, format_number
@@ -18,19 +17,11 @@ from synvid.metrics.accuracy import PAPER, Accuracies, Correlation, correlate
 from synvid.metrics.results import DatasetMetrics, Property, Sample
 from synvid.report import plots
 from synvid.report.style import dataset_color, to_svg
+from synvid.templates import load_template
 from synvid.version import __version__
 
 __all__ = ["render_report"]
 
-
-_TEMPLATES = Environment(
-    loader=FileSystemLoader(Path(__file__).parent),
-    autoescape=True,
-    undefined=StrictUndefined,
-    trim_blocks=True,
-    lstrip_blocks=True,
-    keep_trailing_newline=True,
-)
 
 _SAMPLE_TYPES = ("video/mp4", "image/jpeg")
 
@@ -137,7 +128,7 @@ def render_report(results: Sequence[DatasetMetrics], accuracies: Accuracies, tit
         "clips": _clips(datasets),
         "method": _method(results),
     }
-    return _TEMPLATES.get_template("page.html").render(
+    return load_template(Path(__file__).with_name("page.html")).render(
         title=title, summary=_summary(results), datasets=datasets, sections=sections, version=__version__
     )
 
@@ -261,8 +252,8 @@ def _colour(datasets: Sequence[_ReportDataset]) -> Markup | None:
 def _motion(datasets: Sequence[_ReportDataset]) -> list[Markup]:
     indexed = _indexed(datasets)
     figures = [
-        plots.plot_over_time(indexed, "black_share", "Black pixels", "fraction"),
-        plots.plot_over_time(indexed, "background_share", "Background", "fraction"),
+        plots.plot_over_time(indexed, "black_fraction", "Black pixels", "fraction"),
+        plots.plot_over_time(indexed, "background_fraction", "Background", "fraction"),
         plots.plot_over_time(indexed, "visible_objects", "Visible objects", "per frame"),
         plots.plot_speed_histogram(indexed),
     ]

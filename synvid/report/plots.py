@@ -196,7 +196,7 @@ def _draw_speed_histogram(axes: Any, indexed: IndexedMetrics) -> None:
     max_speed = 1.0
     for index, metrics in indexed:
         item = metrics.properties.get("object_speed")
-        edges, fraction = _detail(item, "histogram", "edges"), _detail(item, "histogram", "share")
+        edges, fraction = _detail(item, "histogram", "edges"), _detail(item, "histogram", "fraction")
         if len(edges) > 1 and edges.shape == fraction.shape and item is not None and (item.value or 0.0) > 0:
             last_bin = min(int(np.searchsorted(np.cumsum(fraction), 0.995)) + 2, len(edges) - 1)
             max_speed = max(max_speed, edges[last_bin])
@@ -263,7 +263,7 @@ def plot_overview(results: Sequence[DatasetMetrics]) -> Any:
             grid[0, 0].legend(loc="lower left", handlelength=1.6)
         _draw_ellipses(grid[0, 1], indexed, (1, 2), "a*   green to red", "b*   blue to yellow")
         grid[0, 1].set_title("Colours, one standard deviation around the mean")
-        _draw_over_time(grid[1, 0], indexed, "black_share", "Black pixels", "fraction")
+        _draw_over_time(grid[1, 0], indexed, "black_fraction", "Black pixels", "fraction")
         _draw_speed_histogram(grid[1, 1], indexed)
         for axes in grid[1]:
             if not axes.lines:

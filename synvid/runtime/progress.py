@@ -41,7 +41,7 @@ class Progress:
     def update(self, done: int) -> None:
         """Set the number of finished units."""
 
-    def note(self, words: str) -> None:
+    def note(self, text: str) -> None:
         """Set a short text to show with the next update, for example the loss."""
 
     def finish(self) -> None:
@@ -101,7 +101,7 @@ class LogProgress(Progress):
 
     def __init__(self, label: str, write: Callable[[str], None], clock: Callable[[], float] = time.monotonic) -> None:
         self.label, self.write, self.clock = label, write, clock
-        self.words = ""
+        self.text = ""
 
     def start(self, total: int, done: int, unit: str) -> None:
         """Start counting."""
@@ -117,9 +117,9 @@ class LogProgress(Progress):
             self.write(self._line(done, now - self.start_time))
             self.last_done, self.last_time = done, now
 
-    def note(self, words: str) -> None:
+    def note(self, text: str) -> None:
         """Set a text for the end of the next line."""
-        self.words = words
+        self.text = text
 
     def _line(self, done: int, seconds: float) -> str:
         rate = (done - self.done_before) / max(seconds, 1e-9)
@@ -130,4 +130,4 @@ class LogProgress(Progress):
                 if done < self.total
                 else f"in {format_duration(seconds)}"
             )
-        return f"{self.label}: {', '.join([*parts, self.words] if self.words else parts)}"
+        return f"{self.label}: {', '.join([*parts, self.text] if self.text else parts)}"

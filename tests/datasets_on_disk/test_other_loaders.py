@@ -93,7 +93,7 @@ def test_card_front_matter_is_yaml_for_any_preset_name(layout, name, tmp_path):
     card = (tmp_path / "set" / "README.md").read_text(encoding="utf-8")
     _, front, body = card.split("---\n", 2)
     fields = yaml.safe_load(front)
-    assert fields["pretty_name"] == f"synvid {name}, 1 clips, seed 3"
+    assert fields["pretty_name"] == f"synvid {name}, 1 clip, seed 3"
     files = fields["configs"][0]["data_files"]
     assert files == [{"split": "train", "path": "train/*.tar" if layout == "tar" else ["metadata.jsonl", "videos/**/*.mp4"]}]
     assert body.startswith(f"# {name}: 1 synthetic clips\n")
