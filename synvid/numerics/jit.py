@@ -35,8 +35,8 @@ _IMPORTS = re.compile(rb"from synvid\.([\w.]+) import (\([^)]*\)|[^\n]*)")
 def _source_stamp() -> str:
     """Hash of the source files that compiled functions depend on.
 
-    These are all modules that import `jit` or `SIMD`, and the modules they import. Numba itself notices a change in a function's
-    own file, but not in the files of the functions that it calls.
+    These are all modules that import `jit` or `SIMD`, and the modules they import. Numba itself notices a change in the
+    file of a function, but not in the files of the functions that it calls.
     """
     digest = hashlib.sha256(f"simd={SIMD} numba={numba.__version__} {sys.version}".encode())
     package = Path(__file__).parent.parent
