@@ -143,7 +143,7 @@ class ColorMetric(ClipMetric):
             whose = "the reference's" if color.is_degenerate(reference.covariance)[0] else "its"
             why = f"{whose} colours do not vary in some direction of L*a*b*, so the divergence is infinite"
             properties[distance_key("color_distance", name)] = Property.from_estimate(
-                f"Colour distance to {name}", "nats", distance, why, against=name
+                f"Colour distance to {name}", "nats", distance, why, reference=name
             )
         return properties
 
@@ -221,7 +221,7 @@ class ObjectMetric(ClipMetric):
         super().__init__()
         self.pairs_per_clip = pairs_per_clip
         self.num_measured = 0
-        self.why = "real clips and images have no scene that is known"
+        self.why = "real clips and images have no scene"
 
     def measure(self, clip: FramePairs) -> Array:
         """Sum the motion of the clip's frame pairs."""
