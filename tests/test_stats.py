@@ -172,7 +172,7 @@ def test_reference_is_dataset_or_metrics_file(folders, tmp_path):
     assert again["properties"]["color_distance_to_videos"]["value"] == pytest.approx(
         there["properties"]["color_distance_to_videos"]["value"]
     )
-    assert again["properties"]["color_distance_to_videos"]["details"]["against"] == "videos"
+    assert again["properties"]["color_distance_to_videos"]["details"]["reference"] == "videos"
 
 
 # ---- What is odd, and what is wrong ----------------------------------------------------------------------------------
